@@ -1,0 +1,32 @@
+"""attnproof list: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.text import print_json
+
+
+def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False) -> None:
+    """List what there is to choose from.
+
+    Mechanisms and their forms, arithmetics, samples and distributions.
+    """
+    from reports.text import Table
+    from verify.arithmetic import ARITHMETICS
+    from verify.attention import FORMS
+    from verify.inputs import DISTRIBUTIONS, SAMPLES
+
+    lists = {
+        "forms": {f"{form.mechanism}/{form.name}": form.description for form in FORMS.values()},
+        "arithmetics": {name: f"inputs, operations and output in {a.format.name}" for name, a in ARITHMETICS.items()},
+        "samples": {f"sample:{name}": description for name, description in SAMPLES.items()},
+        "distributions": {name: distribution.description for name, distribution in DISTRIBUTIONS.items()},
+    }
+    if json_:
+        print_json(lists)
+        return
+    rows = [[kind[:-1], name, description] for kind, named in lists.items() for name, description in named.items()]
+    print(Table(["kind", "name", "what it is"], rows).plain())

@@ -1,0 +1,29 @@
+"""attnproof report: tables, figures and a page from run files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.text import print_json
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run files written by attnproof sweep.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
+    json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write tables, figures and a page from runs.
+
+    Markdown, CSV, SVG, PNG, and one HTML page that needs no network.
+    """
+    from reports.write import write_report
+
+    written = write_report(runs, out)
+    if json_:
+        print_json({"page": str(written.page), "files": [str(path) for path in written.files]})
+    else:
+        print(f"{len(written.files)} files in {out}")
+        print(f"page: {written.page}")

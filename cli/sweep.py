@@ -1,0 +1,184 @@
+"""attnproof sweep: measure formulations over inputs, orders and arithmetics into a run file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.progress import progress_bar
+from cli.text import LARGEST_SIZE, integer, integers, number, numbers, print_json_stream, words
+from verify.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from verify.inputs import InputSource
+
+ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would still be found, slowly
+
+
+def sweep(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            help="What to measure on, repeatable: samples, sample:NAME, normal, FILE.npz, FILE.safetensors, or"
+            " Q.npy,K.npy,V.npy. Default: samples and normal.",
+        ),
+    ] = None,
+    head_sizes: Annotated[str, typer.Option(help="Head sizes of synthetic inputs.")] = "8,16,32,64",
+    orders: Annotated[str, typer.Option(help="Taylor orders (highest power kept, terms - 1).")] = "0:7",
+    tokens: Annotated[str, typer.Option(help="Tokens of synthetic inputs.")] = "256",
+    logit_std: Annotated[str, typer.Option(help="Logit standard deviations of synthetic inputs.")] = "1,4",
+    seeds: Annotated[str, typer.Option(help="Seeds of synthetic inputs.")] = "0",
+    mechanisms: Annotated[
+        str, typer.Option(help="Mechanisms, or forms as mechanism/form (see attnproof list).")
+    ] = "softmax,logexp,taylor",
+    arithmetics: Annotated[
+        str, typer.Option("--arithmetic", help="Arithmetics (see attnproof list).")
+    ] = "float64,float32",
+    keys: Annotated[str, typer.Option(help="Names of q, k and v inside an input file.")] = "q,k,v",
+    scale: Annotated[
+        str | None, typer.Option(help="Scale of the logits of input files.  [default: the file's, or 1/sqrt(d)]")
+    ] = None,
+    causal: Annotated[
+        bool | None,
+        typer.Option(
+            "--causal/--no-causal",
+            help="Whether synthetic inputs and files are causal.  [default: synthetic yes, files as they say, or no]",
+        ),
+    ] = None,
+    alignment: Annotated[
+        str | None, typer.Option(help="Of causal files with n_q != n_k: top-left or bottom-right.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run file to write or to continue.")] = Path("run.sqlite"),
+    jobs: Annotated[
+        str | None, typer.Option(help="Worker processes; 0 works in this process.  [default: one per core]")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the summary and every record as JSON.")] = False,
+) -> None:
+    """Measure formulations into a run file.
+
+    Over inputs, mechanisms and their forms, orders and arithmetics. What the file holds already is not computed again;
+    interrupt and continue at will.
+    """
+    from verify.sweep import InProcessExecutor, RunFile, SweepSpec, cell_keys, run_sweep, worker_pool
+
+    workers = _workers(jobs)
+    spec = SweepSpec(
+        inputs=_inputs(
+            inputs if inputs else ["samples", "normal"],
+            head_sizes=integers(head_sizes, "head size", least=1, most=LARGEST_SIZE),
+            tokens=integers(tokens, "tokens", least=1, most=LARGEST_SIZE),
+            logit_stds=numbers(logit_std, "logit standard deviation"),
+            seeds=integers(seeds, "seed", least=0, most=2**31 - 1),
+            keys=words(keys),
+            scale=None if scale is None else number(scale, "scale"),
+            causal=causal,
+            alignment=alignment,
+        ),
+        forms=_forms(words(mechanisms)),
+        orders=integers(orders, "order", least=0, most=ORDER_LIMIT),
+        arithmetics=words(arithmetics),
+    )
+    with progress_bar("cells") as update:
+        summary = run_sweep(
+            spec,
+            lambda: RunFile(out, write=True),
+            (lambda: worker_pool(workers)) if workers else InProcessExecutor,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=shlex.join(["attnproof", *sys.argv[1:]]),
+            progress=update,
+        )
+    counts = {
+        "cells": summary.cells,
+        "measured": summary.measured,
+        "reused": summary.reused,
+        "status": summary.by_status,
+    }
+    if json_:
+        with RunFile(out) as run:
+            print_json_stream(
+                {"run": str(out), **counts}, "records", (run.record(key) for key in cell_keys(spec, summary.digests))
+            )
+    else:
+        ended = ", ".join(f"{count} {status}" for status, count in summary.by_status.items() if count)
+        print(f"{summary.cells} cells: {summary.measured} measured now, {summary.reused} found in the file; {ended}")
+        print(f"run file: {out}")
+    if summary.by_status["failed"] or summary.by_status["crashed"]:
+        print("attnproof: some cells failed or crashed; the report says which and why", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _workers(jobs: str | None) -> int:
+    if jobs is not None:
+        return integer(jobs, "jobs", least=0, most=256)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _inputs(
+    names: list[str],
+    *,
+    head_sizes: tuple[int, ...],
+    tokens: tuple[int, ...],
+    logit_stds: tuple[float, ...],
+    seeds: tuple[int, ...],
+    keys: tuple[str, ...],
+    scale: float | None,
+    causal: bool | None,
+    alignment: str | None,
+) -> tuple[InputSource, ...]:
+    from verify.inputs import DISTRIBUTIONS, SAMPLES, FileInput, SampleInput, SyntheticInput
+
+    if len(keys) != 3:
+        raise InvalidRequestError(f"keys {','.join(keys)!r}", "three different names, of q, k and v", "name all three")
+    sources: dict[str, InputSource] = {}
+    for name in names:
+        found: list[InputSource]
+        if name == "samples":
+            found = [SampleInput(sample) for sample in SAMPLES]
+        elif name.startswith("sample:"):
+            found = [SampleInput(name.removeprefix("sample:"))]
+        elif name in DISTRIBUTIONS:
+            found = [
+                SyntheticInput(name, d, n, std, seed, causal=causal is not False)
+                for d in head_sizes
+                for n in tokens
+                for std in logit_stds
+                for seed in seeds
+            ]
+        elif Path(name).suffix:
+            q, k, v = keys
+            found = [FileInput(tuple(name.split(",")), (q, k, v), scale, causal, alignment)]
+        else:
+            known = ["samples", "sample:NAME", *DISTRIBUTIONS, "FILE.npz", "FILE.safetensors", "Q.npy,K.npy,V.npy"]
+            raise InvalidRequestError(f"input {name!r}", "one of " + ", ".join(known), "see attnproof list")
+        sources.update({source.name: source for source in found})
+    if (scale is not None or alignment is not None) and not any(source.kind == "file" for source in sources.values()):
+        raise InvalidRequestError(
+            "a scale or an alignment without an input file", "an input file", "add one or leave it out"
+        )
+    return tuple(sources.values())
+
+
+def _forms(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    from verify.attention import FORMS
+    from verify.truth import MECHANISMS
+
+    chosen: dict[tuple[str, str], None] = {}
+    for name in names:
+        mechanism, slash, form = name.partition("/")
+        if not slash:
+            if mechanism not in MECHANISMS:
+                raise InvalidRequestError(
+                    f"unknown mechanism {mechanism!r}", "one of " + ", ".join(MECHANISMS), "see attnproof list"
+                )
+            chosen.update({pair: None for pair in FORMS if pair[0] == mechanism})
+        else:
+            chosen[mechanism, form] = None
+    return tuple(chosen)

@@ -1,0 +1,92 @@
+"""Text as the command line reads and writes it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from verify.errors import InvalidRequestError
+
+# More values than anybody sweeps over; a typing error such as 0:10000000 stops here and not in memory.
+MOST_VALUES = 1000
+
+# A head size, or a number of tokens, beyond this means nothing.
+LARGEST_SIZE = 1 << 16
+
+_INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
+
+
+def one_line(message: str) -> str:
+    """Return the message on one line, control characters written as escapes: it may quote what somebody sent us."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(message.split()))
+
+
+def integers(text: str, label: str, *, least: int, most: int) -> tuple[int, ...]:
+    """Return the integers of a list such as 8,16 or 0:7 (both ends included), each once, in the order given."""
+    values: dict[int, None] = {}
+    for part in text.split(","):
+        ends = part.split(":")
+        if len(ends) > 2 or not all(_INTEGER.fullmatch(end) for end in ends):
+            raise InvalidRequestError(
+                f"{label} {part.strip()!r}", "integers such as 8,16 or a range such as 0:7", "correct the list"
+            )
+        first, last = int(ends[0]), int(ends[-1])
+        for value in (first, last):
+            if not least <= value <= most:
+                raise InvalidRequestError(f"{label} {value}", f"integers from {least} to {most}", "correct the list")
+        if first > last:
+            raise InvalidRequestError(
+                f"{label} {part.strip()!r}, which runs backwards", "the smaller number first", f"write {last}:{first}"
+            )
+        if last - first >= MOST_VALUES or len(values) > MOST_VALUES:
+            raise InvalidRequestError(
+                f"{label} {text.strip()!r}", f"at most {MOST_VALUES} values", "split it into several runs"
+            )
+        values.update(dict.fromkeys(range(first, last + 1)))
+    return tuple(values)
+
+
+def integer(text: str, label: str, *, least: int, most: int) -> int:
+    """Return one integer."""
+    if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
+        raise InvalidRequestError(f"{label} {text.strip()!r}", f"an integer from {least} to {most}", "correct it")
+    return int(text)
+
+
+def number(text: str, label: str) -> float:
+    """Return one number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequestError(f"{label} {text.strip()!r}", "a number such as 0.5", "correct it") from None
+
+
+def numbers(text: str, label: str) -> tuple[float, ...]:
+    """Return the numbers of a list such as 0.5,1,4, each once, in the order given."""
+    return tuple(dict.fromkeys(number(part, label) for part in text.split(",")))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a comma-separated list, each once, in the order given."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    json.dump(document, sys.stdout, indent=2, allow_nan=False)
+    print()
+
+
+def print_json_stream(head: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
+    """Print one JSON document: the members of head, then `name`, a list written row by row as it is read."""
+    for key, value in head.items():
+        print(
+            "{" if key == next(iter(head)) else ",", json.dumps(key), ": ", json.dumps(value, allow_nan=False), sep=""
+        )
+    print(f",{json.dumps(name)}: [", end="")
+    for position, row in enumerate(rows):
+        print("," if position else "", "\n", json.dumps(row, allow_nan=False), sep="", end="")
+    print("\n]}")

@@ -1,0 +1,90 @@
+"""Tables of finished text, and the pure functions that turn numbers into text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells, ready to be placed; escaping is left to whoever knows where it is placed."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def plain(self) -> str:
+        """Return the table for a terminal: aligned columns, control characters written as escapes."""
+        return tabulate(
+            [[printable(cell) for cell in row] for row in self.rows],
+            [printable(column) for column in self.columns],
+            tablefmt="simple",
+            disable_numparse=True,
+            colalign=self._alignment(),
+        )
+
+    def markdown(self) -> str:
+        """Return the table in Markdown, with everything that Markdown or HTML would interpret escaped."""
+        return tabulate(
+            [[escape_markdown(cell) for cell in row] for row in self.rows],
+            [escape_markdown(column) for column in self.columns],
+            tablefmt="pipe",
+            disable_numparse=True,
+            colalign=self._alignment(),
+        )
+
+    def numeric(self, column: int) -> bool:
+        """Say whether every filled cell of the column starts like a number: such columns are right-aligned."""
+        cells = [row[column] for row in self.rows if row[column]]
+        return bool(cells) and all(cell[0].isdigit() or cell[0] in "-<" or cell in WORDS_FOR_NUMBERS for cell in cells)
+
+    def _alignment(self) -> list[str] | None:
+        if not self.rows:
+            return None  # tabulate takes no alignment for a table without rows
+        return ["right" if self.numeric(column) else "left" for column in range(len(self.columns))]
+
+
+WORDS_FOR_NUMBERS = ("inf", "nan", "none", "exact", "undefined", "refused", "failed", "crashed")
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that shows as itself in a Markdown table cell."""
+    escaped = "".join(f"\\{c}" if c in "\\`*_[]|~$#" else c for c in printable(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def error_text(value: float | None) -> str:
+    """Return an error with two digits, 1.2e-07; empty for None, inf for anything not finite."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return "inf"
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def count_text(value: int | None) -> str:
+    """Return an integer with separators; empty for None."""
+    return "" if value is None else f"{value:,}"
+
+
+def number_text(value: float | None, digits: int = 3) -> str:
+    """Return a number with a few significant digits; empty for None."""
+    return "" if value is None else f"{value:.{digits}g}"
+
+
+def skill_text(value: float | None) -> str:
+    """Return a skill with three decimals, as a word where it says nothing more."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return str(value)
+    # adding zero turns a rounded -0.0 into 0.0
+    return f"{round(value, 3) + 0.0:.3f}" if value > -1000 else f"{value:.1e}"

@@ -1,0 +1,98 @@
+"""Write a report: everything is made in memory first, then put in place file by file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from reports.costs import cost_table
+from reports.figures import figures
+from reports.frame import load_runs
+from reports.page import Contents, html_page, markdown_page
+from reports.tables import glance_table, input_sections, quantised, unmeasured_table
+from verify.cost import TaylorCost, taylor_cost
+from verify.errors import InvalidRequestError
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report consists of."""
+
+    page: Path
+    files: Sequence[Path]
+
+
+def write_report(runs: Sequence[Path], out: Path) -> Written:
+    """Write report.html, report.md, cells.csv, costs.csv and figures/ into a folder.
+
+    Raises InvalidRequestError for run files that cannot be read or a folder that cannot be written.
+    """
+    _require_writable(out)
+    loaded = load_runs(runs)
+    costs = _costs(loaded.frame)
+    contents = Contents(
+        glance=glance_table(loaded.frame),
+        sections=input_sections(loaded.frame),
+        costs=cost_table(costs),
+        unmeasured=unmeasured_table(loaded.frame),
+        figures=figures(loaded.frame),
+        sessions=loaded.sessions,
+        superseded=loaded.superseded,
+        quantised=len(quantised(loaded.frame)),
+        cells=len(loaded.frame),
+    )
+    files = {
+        "report.html": html_page(contents).encode(),
+        "report.md": markdown_page(contents).encode(),
+        "cells.csv": loaded.frame.to_csv(index=False, lineterminator="\n").encode(),
+        "costs.csv": pd.DataFrame(costs).to_csv(index=False, lineterminator="\n").encode(),
+    }
+    for figure in contents.figures:
+        files[f"figures/{figure.name}.svg"] = figure.svg
+        files[f"figures/{figure.name}.png"] = figure.png
+    for name, content in files.items():
+        _put(out / name, content)
+    return Written(out / "report.html", [out / name for name in files])
+
+
+def _costs(frame: pd.DataFrame) -> list[TaylorCost]:
+    taylor = frame[frame["mechanism"] == "taylor"]
+    cases = (
+        taylor[["head_size", "order", "value_size"]].drop_duplicates().sort_values(["head_size", "value_size", "order"])
+    )
+    return [taylor_cost(int(d), int(order), int(d_v)) for d, order, d_v in cases.itertuples(index=False)]
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidRequestError(
+            f"folder {folder} cannot be written ({error.strerror})", "a folder that can be", "choose another one"
+        ) from error
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Replace a file in one step, so that nobody ever sees half of it."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{path} cannot be written ({error.strerror})", "a path that can be", "choose another folder"
+        ) from error

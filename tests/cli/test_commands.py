@@ -1,0 +1,289 @@
+"""Every command as a user meets it: what it prints where, its exit code, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import app, main
+from cli.text import integers, numbers, one_line
+from verify.errors import InvalidRequestError
+
+FAST = ["--jobs", "0", "--input", "normal", "--head-sizes", "4", "--tokens", "8", "--orders", "0:2", "--logit-std", "1"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder of input files, good and bad."""
+    good = np.random.default_rng(16).standard_normal((3, 4, 3))
+    bad = good.copy()
+    bad[1, 2, 0] = np.nan
+    infinite = good.copy()
+    infinite[2, 0, 0] = np.inf
+    np.savez(tmp_path / "good.npz", **dict(zip("qkv", good, strict=True)))
+    np.savez(tmp_path / "names.npz", **dict(zip("abc", good, strict=True)))
+    np.savez(tmp_path / "nan.npz", **dict(zip("qkv", bad, strict=True)))
+    np.savez(tmp_path / "infinite.npz", **dict(zip("qkv", infinite, strict=True)))
+    np.savez(tmp_path / "sizes.npz", q=good[0, :, :2], k=good[1], v=good[2])
+    np.savez(tmp_path / "zero.npz", q=good[0, :, :0], k=good[1, :, :0], v=good[2])
+    (tmp_path / "file").write_text("a file where a folder is wanted")
+    return tmp_path
+
+
+BAD_SWEEPS = {
+    "missing file": (["--input", "{}/absent.npz"], "no file"),
+    "wrong key": (["--input", "{}/names.npz"], "it holds a, b, c"),
+    "two keys": (["--input", "{}/names.npz", "--keys", "a,b"], "three different names"),
+    "q and k disagree": (["--input", "{}/sizes.npz"], "q of head size 2 and k of head size 3"),
+    "NaN": (["--input", "{}/nan.npz"], "the first nan at index [2, 0]"),
+    "infinity": (["--input", "{}/infinite.npz"], "the first inf at index [0, 0]"),
+    "d = 0 in a file": (["--input", "{}/zero.npz"], "a size of zero"),
+    "d = 0": (["--head-sizes", "0"], "head size 0"),
+    "order -1": (["--orders", "-1"], "order -1"),
+    "order backwards": (["--orders", "3:1"], "runs backwards"),
+    "order of words": (["--orders", "three"], "order 'three'"),
+    "order beyond": (["--orders", "65"], "from 0 to 64"),
+    "no order": (["--orders", ""], "order ''"),
+    "many tokens": (["--tokens", "1:5000"], "at most 1000 values"),
+    "unknown sample": (["--input", "sample:gpt"], "unknown sample 'gpt'"),
+    "unknown input": (["--input", "uniform"], "input 'uniform'"),
+    "unknown ending": (["--input", "{}/file.txt"], "one .npz file"),
+    "unknown mechanism": (["--mechanisms", "relu"], "unknown mechanism 'relu'"),
+    "unknown form": (["--mechanisms", "taylor/fast"], "form 'fast'"),
+    "unknown arithmetic": (["--arithmetic", "float7"], "unknown arithmetic 'float7'"),
+    "logit spread": (["--logit-std", "wide"], "logit standard deviation 'wide'"),
+    "logit spread nan": (["--logit-std", "nan"], "logit standard deviation nan"),
+    "jobs": (["--jobs", "-5"], "jobs '-5'"),
+    "jobs of words": (["--jobs", "many"], "jobs 'many'"),
+    "scale of words": (["--input", "{}/good.npz", "--scale", "small"], "scale 'small'"),
+    "scale nan": (["--input", "{}/good.npz", "--scale", "nan"], "scale nan"),
+    "scale of nothing": (["--scale", "1"], "without an input file"),
+    "alignment": (["--input", "{}/good.npz", "--alignment", "left"], "alignment 'left'"),
+    "unknown option": (["--colour"], "--colour"),
+    "folder is a file": (["--out", "{}/file/run.sqlite"], "cannot be written"),
+    "run file is none": (["--out", "{}/file"], "cannot be written"),
+    "run file is a folder": (["--out", "{}"], "cannot be written"),
+    "newline in a name": (["--input", "{}/a\n\x1b[31mb.npz"], "a \\x1b[31mb.npz"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_SWEEPS.values(), ids=BAD_SWEEPS.keys())
+def test_bad_sweeps(arguments: list[str], message: str, inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(inputs.rglob("*"))
+    out = [] if "--out" in arguments else ["--out", inputs / "run.sqlite"]
+    code, printed, said = run(capsys, "sweep", *FAST, *out, *(a.replace("{}", str(inputs)) for a in arguments))
+    assert (code, printed) == (2, "")
+    assert message in said
+    assert said.startswith("attnproof: ")
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+    assert sorted(inputs.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "see attnproof --help"),
+        (["prove"], "prove"),
+        (["report"], "see attnproof --help"),
+        (["report", "{}/absent.sqlite"], "no run file"),
+        (["report", "{}/file"], "cannot be read"),
+        (["report", "{}/run.sqlite", "--out", "{}/file/report"], "cannot be written"),
+        (["features", "--orders", "-1"], "order -1"),
+        (["features", "--orders", "3:1"], "runs backwards"),
+        (["features", "--head-sizes", "0"], "head size 0"),
+        (["features", "--head-sizes", "8:4"], "write 4:8"),
+        (["features", "--value-size", "0"], "value size '0'"),
+        (["features", "--value-size", "1.5"], "value size '1.5'"),
+        (["list", "everything"], "everything"),
+    ],
+)
+def test_bad_requests(
+    arguments: list[str], message: str, inputs: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inputs / "run.sqlite").write_bytes(small_run.read_bytes())
+    before = sorted(inputs.rglob("*"))
+    code, printed, said = run(capsys, *(a.replace("{}", str(inputs)) for a in arguments))
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert message in said
+    assert sorted(inputs.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_a_folder_without_permission(inputs: Path, small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # /proc takes no new files from anybody, not even from root, whom permissions do not stop
+    place = Path("/proc/attnproof") if os.geteuid() == 0 else inputs / "closed"
+    if os.geteuid() != 0:
+        place.mkdir(mode=0o500)
+    for arguments in (
+        ["sweep", *FAST, "--out", place / "run.sqlite"],
+        ["report", small_run, "--out", place / "report"],
+    ):
+        code, _, said = run(capsys, *arguments)
+        assert (code, said.count("\n")) == (2, 1)
+        assert "cannot be written" in said
+
+
+def test_sweep_and_report(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = inputs / "new folder" / "run.sqlite"
+    code, printed, said = run(capsys, "sweep", *FAST, "--input", inputs / "good.npz", "--out", out)
+    assert (code, said) == (0, "")  # no terminal, no progress
+    assert printed == f"32 cells: 32 measured now, 0 found in the file; 32 ok\nrun file: {out}\n"
+    code, printed, said = run(capsys, "sweep", *FAST, "--input", inputs / "good.npz", "--out", out, "--json")
+    document = json.loads(printed)
+    assert (code, document["measured"], document["reused"], len(document["records"])) == (0, 0, 32, 32)
+    assert {record["input"] for record in document["records"]} == {
+        "normal:d=4,n=8,std=1,seed=0",
+        str(inputs / "good.npz"),
+    }
+    code, printed, said = run(capsys, "report", out, "--out", inputs / "report", "--json")
+    document = json.loads(printed)
+    assert (code, said) == (0, "")
+    assert Path(document["page"]).is_file()
+    assert all(Path(path).is_file() for path in document["files"])
+    code, printed, _ = run(capsys, "report", out, "--out", inputs / "report")
+    assert printed.endswith(f"page: {inputs / 'report' / 'report.html'}\n")
+
+
+def test_options_reach_the_inputs(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--jobs", "0", "--input", inputs / "names.npz", "--keys", "a,b,c", "--scale", "0.5", "--causal"]
+    chosen = ["--mechanisms", "softmax,taylor/scores", "--arithmetic", "float32", "--orders", "1,3"]
+    code, printed, _ = run(capsys, "sweep", *arguments, *chosen, "--out", inputs / "run.sqlite", "--json")
+    found = json.loads(printed)["records"]
+    assert code == 0
+    assert {(r["mechanism"], r["form"], r["order"]) for r in found} == {
+        ("softmax", "softmax", None),
+        ("taylor", "scores", 1),
+        ("taylor", "scores", 3),
+    }
+    assert {(r["scale"], r["causal"], r["arithmetic"]) for r in found} == {(0.5, True, "float32")}
+
+
+def test_failed_cells_make_exit_code_one(
+    inputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verify.truth.enclosure.MAX_BITS", 64)
+    code, printed, said = run(capsys, "sweep", *FAST, "--out", inputs / "run.sqlite")
+    assert code == 1
+    assert "16 failed" in printed
+    assert said.count("\n") == 1
+
+
+def test_features_gives_the_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, said = run(capsys, "features", "--head-sizes", "8,16,32,64,128", "--orders", "3", "--json")
+    rows = json.loads(printed)["rows"]
+    assert (code, said) == (0, "")
+    keys = ("head_size", "features", "state_elements", "flops_per_token", "kv_break_even", "flop_break_even")
+    assert [tuple(row[key] for key in keys) for row in rows] == [
+        (8, 165, 1_485, 6_820, 93, 195),
+        (16, 969, 16_473, 71_364, 515, 1_065),
+        (32, 6_545, 215_985, 902_020, 3_375, 6_886),
+        (64, 47_905, 3_113_825, 12_738_308, 24_327, 49_183),
+        (128, 366_145, 47_232_705, 191_110_660, 184_503, 371_089),
+    ]
+    assert {(row["order"], row["terms"]) for row in rows} == {(3, 4)}
+    code, printed, _ = run(capsys, "features", "--head-sizes", "64", "--orders", "3", "--value-size", "32")
+    assert "47,905" in printed
+    assert "d_v" in printed
+    code, printed, _ = run(capsys, "features", "--head-sizes", "65536", "--orders", "512", "--json")
+    assert code == 0
+    assert json.loads(printed)["rows"][0]["features"] == comb(65536 + 512, 512)
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = run(capsys, "list", "--json")
+    lists = json.loads(printed)
+    assert (code, set(lists)) == (0, {"forms", "arithmetics", "samples", "distributions"})
+    code, table, _ = run(capsys, "list")
+    assert all(name in table for names in lists.values() for name in names)
+
+
+def test_help_needs_none_of_the_heavy_packages() -> None:
+    script = (
+        "import sys; from cli.main import main; code = main(['--help'])\n"
+        "heavy = {'numpy', 'scipy', 'sympy', 'pandas', 'matplotlib', 'mpmath', 'flint', 'jinja2'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy or code else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: attnproof ")
+
+
+@pytest.mark.parametrize("command", sorted(c.name for c in app.registered_commands if c.name))
+def test_every_command_has_help_and_stands_in_the_readme(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert f"Usage: attnproof {command}" in printed
+    readme = Path(__file__).parents[2] / "README.md"
+    assert f"attnproof {command}" in readme.read_text()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_interrupting_keeps_what_is_finished(tmp_path: Path) -> None:
+    arguments = ["sweep", "--input", "normal", "--head-sizes", "4,64", "--tokens", "8,2048", "--out", "run.sqlite"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run.sqlite").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (printed, said) == ("", "attnproof: interrupted; what was finished is kept\n")
+
+
+def test_output_that_nobody_reads_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "features", "--orders", "0:300"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("3", (3,)), ("8,16", (8, 16)), ("0:3", (0, 1, 2, 3)), ("5,1:2,5", (5, 1, 2)), (" 4 , +2", (4, 2))],
+)
+def test_integers(text: str, expected: tuple[int, ...]) -> None:
+    assert integers(text, "order", least=0, most=99) == expected
+
+
+@pytest.mark.parametrize("text", ["", ",", "1,", "1:", ":3", "1:2:3", "1.5", "1e3", "0x10", "٣", "9" * 30, "nan"])
+def test_integers_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="expected integers"):
+        integers(text, "order", least=0, most=99)
+
+
+def test_small_text_functions() -> None:
+    assert numbers("0.5,1e0,4", "x") == (0.5, 1.0, 4.0)
+    with pytest.raises(InvalidRequestError, match="x 'a'"):
+        numbers("1,a", "x")
+    assert one_line("a\n b\t\x07\u202ec") == "a b \\x07\\u202ec"

@@ -1,0 +1,65 @@
+"""The outputs shown in README.md: run its examples, and compare or write them anew (`make readme`).
+
+A block ```console holds commands behind `$ ` and what they print; a block ```python holds code whose printed lines are
+repeated in comments `# -> ...` at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli.main import main
+
+README = Path(__file__).parents[1] / "README.md"
+
+_BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
+
+
+def renewed(text: str) -> str:
+    """Return the text with every example run and its output written anew; files are made in a folder that goes away."""
+    with _temporary_folder():
+        return _BLOCK.sub(lambda block: f"```{block[1]}\n{_RUNNERS[block[1]](block[2])}```", text)
+
+
+def _console(block: str) -> str:
+    lines = []
+    for command in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
+        program, *arguments = shlex.split(command)
+        assert program == "attnproof", command
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            code = main(arguments)
+        assert code == 0, f"{command} ended with exit code {code}"
+        lines += [f"$ {command}", *(line.rstrip() for line in printed.getvalue().splitlines())]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _python(block: str) -> str:
+    code = "".join(line for line in block.splitlines(keepends=True) if not line.startswith("# -> "))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, "README.md", "exec"), {})
+    return code + "".join(f"# -> {line}\n" for line in printed.getvalue().splitlines())
+
+
+_RUNNERS = {"console": _console, "python": _python}
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[None]:
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+if __name__ == "__main__":
+    README.write_text(renewed(README.read_text()))

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports.figures import figures
+from reports.frame import load_runs
+from reports.tables import glance_table, input_sections, unmeasured_table
+from reports.text import Table, error_text, escape_markdown, skill_text
+from reports.write import write_report
+from tests.conftest import SMALL_SPEC
+from verify.errors import InvalidRequestError
+from verify.inputs import FileInput
+from verify.sweep import InProcessExecutor, RunFile, SweepSpec, run_sweep
+
+NASTY = "<img src=x onerror=alert(1)>|`$x$`*_&.npz"
+
+
+@pytest.fixture
+def nasty_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run over an input with a hostile name, in which one order has no value, one is refused and nothing is small."""
+    monkeypatch.chdir(tmp_path)
+    np.savez(NASTY, q=np.ones((1, 1, 1)), k=-np.ones((1, 1, 1)), v=np.ones((1, 1, 1)), mask=np.array([[True]]))
+    spec = SweepSpec((FileInput((NASTY,), scale=1.0),), SMALL_SPEC.forms, (0, 1, 2), ("float32",))
+    path = tmp_path / "<b>run.sqlite"
+    run_sweep(spec, lambda: RunFile(path, write=True), InProcessExecutor, started="now", command=f"attnproof {NASTY}")
+    return path
+
+
+class Page(HTMLParser):
+    """Collects tags, what they load, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [
+            value or "" for name, value in attrs if name in ("src", "href") and not (value or "").startswith("#")
+        ]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_files_are_complete_and_the_same_twice(small_run: Path, tmp_path: Path) -> None:
+    one, other = write_report([small_run], tmp_path / "one"), write_report([small_run], tmp_path / "other")
+    names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in one.files)
+    assert names == sorted(
+        ["report.html", "report.md", "cells.csv", "costs.csv"]
+        + [f"figures/error_by_{x}.{kind}" for x in ("order", "state", "flops") for kind in ("svg", "png")]
+    )
+    assert sorted(p for p in (tmp_path / "one").rglob("*") if p.is_file()) == sorted(one.files)  # no temporaries left
+    for a, b in zip(one.files, other.files, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_the_page_needs_no_network_and_shows_every_number(small_run: Path, tmp_path: Path) -> None:
+    page = Page(write_report([small_run], tmp_path).page.read_text())
+    assert page.loads
+    assert all(load.startswith("data:image/svg+xml;base64,") for load in page.loads)
+    assert "script" not in page.tags
+    assert page.tags.count("img") == 3
+    frame = load_runs([small_run]).frame
+    for value in frame["total_relative"]:
+        assert error_text(value) in page.text
+    assert "attnproof sweep --input <b>&|`x`" in page.text  # the command line, as text
+
+
+def test_hostile_names_are_shown_and_not_obeyed(nasty_run: Path, tmp_path: Path) -> None:
+    written = write_report([nasty_run], tmp_path / "report")
+    page = Page(written.page.read_text())
+    assert page.tags.count("img") == 3
+    assert "b" not in page.tags
+    assert NASTY in page.text
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    assert "<img" not in markdown
+    assert escape_markdown(NASTY) in markdown
+    for line in markdown.splitlines():  # no name breaks a table: unescaped bars are those of the columns
+        if line.startswith("|") and escape_markdown(NASTY) in line and "onerror" in line:
+            assert len(re.findall(r"(?<!\\)\|", line)) in (8, 13)  # seven columns, twelve
+
+
+def test_what_has_no_value_is_infinite_and_refusals_have_reasons(nasty_run: Path) -> None:
+    frame = load_runs([nasty_run]).frame
+    first_order = frame[(frame["order"] == 1) & (frame["form"] == "scores")].iloc[0]
+    assert first_order["total_relative"] == np.inf
+    assert first_order["nonpositive_exact"] == 1
+    section = input_sections(frame)[0]
+    row = dict(zip(section.totals.columns, section.totals.rows[1], strict=True))
+    assert row["total float32 scores"] == row["truncation"] == "inf"
+    assert row["rows with Z <= 0"] == "1 of 1"
+    assert row["skill"] == "-inf"
+    refused = unmeasured_table(frame)
+    assert len(refused.rows) == 3
+    assert all("use the form scores" in reason for *_, reason in refused.rows)
+    assert all("infinite" in figure.caption for figure in figures(frame))
+
+
+def test_tables_show_what_the_records_hold(small_run: Path) -> None:
+    frame = load_runs([small_run]).frame
+    for section in input_sections(frame):
+        own = frame[(frame["input"] == section.name) & (frame["mechanism"] == "taylor")]
+        assert [row[0] for row in section.totals.rows] == ["0", "1", "3"]
+        assert [row[1] for row in section.totals.rows] == ["1", "2", "4"]
+        for row in section.totals.rows:
+            shown = dict(zip(section.totals.columns, row, strict=True))
+            for form in ("scores", "packed"):
+                for arithmetic in ("float64", "float32"):
+                    cell = own[
+                        (own["order"] == int(row[0])) & (own["form"] == form) & (own["arithmetic"] == arithmetic)
+                    ]
+                    assert shown[f"total {arithmetic} {form}"] == error_text(cell["total_relative"].item())
+    glance = glance_table(frame)
+    shown = dict(zip(glance.columns, glance.rows[0], strict=True))
+    narrow = frame[
+        (frame["input"] == shown["input"]) & (frame["form"] == "scores") & (frame["arithmetic"] == "float32")
+    ]
+    best = narrow.iloc[int(np.argmin(narrow["total_relative"]))]
+    assert (shown["best order"], shown["its total error"]) == (str(best["order"]), error_text(best["total_relative"]))
+    enough = narrow[narrow["total_relative"] <= 1e-2]
+    assert shown["order for 0.01"] == (str(enough["order"].min()) if len(enough) else "none up to 3")
+
+
+def test_csv_has_every_cell_unrounded(small_run: Path, tmp_path: Path) -> None:
+    write_report([small_run], tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "cells.csv").read_text())))
+    frame = load_runs([small_run]).frame
+    assert len(rows) == len(frame) == 32
+    assert [float(row["total_rms"]) for row in rows] == frame["total_rms"].tolist()
+
+
+def test_a_later_session_supersedes_and_two_files_are_joined(small_run: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.sqlite"
+    spec = SweepSpec(SMALL_SPEC.inputs[:1], (("softmax", "softmax"),), (), ("float64",))
+    run_sweep(spec, lambda: RunFile(more, write=True), InProcessExecutor, started="later", command="x")
+    loaded = load_runs([small_run, more])
+    assert (len(loaded.frame), loaded.superseded, len(loaded.sessions)) == (32, 1, 2)
+    assert loaded.frame[loaded.frame["run"] == "more.sqlite"].shape[0] == 1
+
+
+def test_a_run_without_taylor_or_without_cells(tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    with RunFile(path, write=True):
+        pass
+    with pytest.raises(InvalidRequestError, match="no cells in"):
+        write_report([path], tmp_path / "report")
+    spec = SweepSpec(SMALL_SPEC.inputs[:1], (("softmax", "softmax"),), (), ("float64",))
+    run_sweep(spec, lambda: RunFile(path, write=True), InProcessExecutor, started="now", command="x")
+    written = write_report([path], tmp_path / "report")
+    assert [file.name for file in written.files] == ["report.html", "report.md", "cells.csv", "costs.csv"]
+
+
+def test_text() -> None:
+    assert [error_text(x) for x in (None, 0.0, 1.26e-7, float("nan"), float("inf"))] == [
+        "",
+        "0",
+        "1.3e-07",
+        "inf",
+        "inf",
+    ]
+    assert [skill_text(x) for x in (None, -1e-9, 0.5, float("-inf"), -12345.0)] == [
+        "",
+        "0.000",
+        "0.500",
+        "-inf",
+        "-1.2e+04",
+    ]
+    assert Table(["a|b"], [["x\n|y"]]).markdown().splitlines()[2] == "| x\\\\n\\|y |"
+    assert Table(["a"], []).plain() == "a\n---"

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import verify
+from tests.cases import ORDERS, PROBLEMS
+from verify.arithmetic import ARITHMETICS, Arithmetic
+from verify.attention import FORMS, Form, named_form, taylor
+from verify.basis import exponent_factorials
+from verify.errors import InvalidRequestError, TooLargeError
+from verify.metrics import computed_error
+from verify.problem import Problem
+from verify.truth import defined_attention, reference
+
+every_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS.keys())
+every_form = pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: f"{form.mechanism}-{form.name}")
+
+SUPPORTS_NO_MASK = ("packed",)
+
+
+def orders_of(form: Form) -> tuple[int | None, ...]:
+    return ORDERS if form.mechanism == "taylor" else (None,)
+
+
+def allowed_error(problem: Problem, form: Form, arithmetic: Arithmetic, order: int | None) -> Any:
+    """Return a bound on the error of one output, to first order in the unit roundoff u, times two for the rest.
+
+    A logit is a sum of d products, scaled: |ds| <= (d + 3) u L with L = |scale| sum_i |q_i k_i|; log-exp's is a sum of
+    d exponentials, |ds| <= (d + 4) u + u max |q_i + k_i|.  exp turns ds into a relative error of the weight; Horner's
+    rule of order N adds 3 N u P(|s|) and moves by P(L) ds; features are N + 2 factors, added up m at a time:
+    (N + 2 + m) u P(L).  Sums over n tokens and the division add (n + 2) u.  With dw_t the error of weight t,
+    |dy| <= sum_t (dw_t + (n + 2) u |w_t|) (|v_t| + |y|) / |Z|.
+    """
+    u = float(np.finfo(arithmetic.dtype).eps) / 2
+    scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
+    d, n = problem.head_size, problem.keys
+    bound = np.zeros(problem.output_shape)
+    for head in problem.each_head():
+        size = abs(scale) * (np.abs(head.q) @ np.abs(head.k).T)
+        logits = scale * (head.q @ head.k.T)
+        if form.mechanism == "taylor":
+            assert order is not None
+            exact = sum(logits**p / _factorial(p) for p in range(order + 1))
+            heavy = sum(size**p / _factorial(p) for p in range(order + 1))
+            features = verify.feature_count(d, order) if form.name == "packed" else 0
+            moved = (d + 3 + 3 * order + 2 + features) * u * heavy * (1 + size)
+            weights = np.abs(exact)
+        elif form.mechanism == "logexp":
+            sums = head.q[:, None, :] + head.k[None, :, :]
+            logits = np.log(np.exp(sums - sums.max()).sum(axis=-1)) + sums.max()
+            weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+            moved = weights * ((d + 4) + 2 * np.abs(sums).max(axis=-1) + 2 * np.abs(logits).max() + 3) * u
+            exact = weights
+        else:
+            top = np.where(head.attended, logits, -np.inf).max(axis=-1, keepdims=True)
+            weights = np.exp(logits - np.where(np.isfinite(top), top, np.inf))
+            moved = weights * ((d + 3) * size.max() + 2 * np.abs(logits).max() + 3) * u
+            exact = weights
+        weights, moved, exact = (np.where(head.attended, x, 0.0) for x in (weights, moved, exact))
+        z = np.abs(exact.sum(axis=-1, keepdims=True))
+        y = np.abs(np.divide(exact @ head.v, z, out=np.zeros_like(head.v[:1] + z), where=z > 0))
+        spread = moved + (n + 2) * u * weights
+        numerator = spread @ np.abs(head.v) + spread.sum(axis=-1, keepdims=True) * y
+        bound[head.index] = np.divide(numerator, z, out=np.zeros_like(numerator), where=z > 0)
+    return 2 * bound + float(np.finfo(arithmetic.dtype).smallest_subnormal)
+
+
+def _factorial(p: int) -> float:
+    return float(np.prod(np.arange(1, p + 1, dtype=np.float64)))
+
+
+def cells() -> Iterator[Any]:
+    for form in FORMS.values():
+        for problem in PROBLEMS:
+            for order in orders_of(form):
+                yield pytest.param(form, problem, order, id=f"{form.mechanism}-{form.name}-{order}-{problem.name}")
+
+
+@every_arithmetic
+@pytest.mark.parametrize(("form", "problem", "order"), list(cells()))
+def test_every_form_is_as_accurate_as_its_arithmetic(
+    form: Form, problem: Problem, order: int | None, arithmetic: Arithmetic
+) -> None:
+    problem = problem.rounded(arithmetic.format)
+    if form.name in SUPPORTS_NO_MASK and (problem.mask is not None or problem.alignment is not None):
+        with pytest.raises(InvalidRequestError, match="use the form scores"):
+            form.run(problem, arithmetic, order)
+        return
+    output = form.run(problem, arithmetic, order)
+    truth = reference(problem, 30, form.mechanism, order)
+    assert output.value.dtype == arithmetic.dtype
+    assert output.value.shape == problem.output_shape
+    assert output.normaliser.shape == problem.output_shape[:-1]
+    error = np.abs(computed_error(output.value, truth))
+    bound = allowed_error(problem, form, arithmetic, order)
+    worst = float((error / bound).max())
+    assert (error <= bound).all(), f"error is {worst:.3g} times its bound, largest {error.max():.3g}"
+
+
+def agreement(form: str, head_size: int, order: int, causal: bool, tokens: int) -> float:
+    """Return max |computed - defined| / max |defined| in float64 on N(0, 1) inputs."""
+    q, k, v = np.random.default_rng(head_size).standard_normal((3, tokens, head_size))
+    problem = Problem(q, k, v, causal=causal)
+    computed = named_form("taylor", form).run(problem, ARITHMETICS["float64"], order).value
+    defined = defined_attention(problem, mechanism="taylor", order=order, digits=30)
+    error = np.array(
+        [[abs(float(a - b)) for a, b in zip(*rows, strict=True)] for rows in zip(defined, computed, strict=True)]
+    )
+    return float(error.max() / max(abs(float(x)) for x in defined.flat))
+
+
+# Forty tokens and a chunk of 32: a causal problem takes both the logits and the state.
+TOKENS = 40
+# Of the largest output. Sums over 6,435 features and 40 tokens round like the square root of their length (Higham and
+# Mary, SIAM J. Sci. Comput. 41(5), 2019, probabilistic bound): 80 * 2**-53 = 9e-15, times weights whose sizes exceed
+# their sum by less than a factor of 100 on these inputs.
+AGREEMENT = 1e-12
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("order", range(8))
+@pytest.mark.parametrize("head_size", [4, 8])
+def test_packed_taylor_is_the_definition(head_size: int, order: int, causal: bool) -> None:
+    assert agreement("packed", head_size, order, causal, TOKENS) <= AGREEMENT
+
+
+@pytest.mark.parametrize("order", range(8))
+def test_polynomial_of_the_logits_is_the_definition_at_64(order: int) -> None:
+    assert agreement("scores", 64, order, True, 16) <= AGREEMENT
+
+
+@pytest.mark.parametrize("degree", range(1, 8))
+def test_a_wrong_multiplicity_is_noticed(degree: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = exponent_factorials
+
+    def wrong(head_size: int, order: int) -> Iterator[Any]:
+        for p, products in enumerate(right(head_size, order)):
+            changed = products.copy()
+            if p == degree:
+                changed[len(changed) // 2] += 1
+            yield changed
+
+    monkeypatch.setattr(taylor, "exponent_factorials", wrong)
+    assert agreement("packed", 4, 7, False, TOKENS) > 1000 * AGREEMENT
+
+
+def test_an_answer_of_nan_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taylor, "truncated_exponential", lambda logits, order: np.full_like(logits, np.nan))
+    assert not agreement("scores", 4, 3, False, TOKENS) <= AGREEMENT
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 40, 100])
+@pytest.mark.parametrize("causal", [False, True])
+def test_chunks_change_nothing(chunk: int, causal: bool) -> None:
+    q, k, v = np.random.default_rng(10).standard_normal((3, 2, TOKENS, 4))
+    problem = Problem(q, k, v, causal=causal)
+    expected = reference(problem, 30, "taylor", 4).value
+    found = taylor.packed(problem, ARITHMETICS["float64"], 4, chunk=chunk).value
+    assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
+
+
+@every_form
+def test_grouped_heads_are_repeated_heads(form: Form) -> None:
+    rng = np.random.default_rng(11)
+    q, k, v = rng.standard_normal((2, 6, 9, 4)), rng.standard_normal((2, 2, 9, 4)), rng.standard_normal((2, 2, 9, 3))
+    order = orders_of(form)[-1]
+    grouped = form.run(Problem(q, k, v, causal=True), ARITHMETICS["float64"], order)
+    repeated = Problem(q, np.repeat(k, 3, axis=1), np.repeat(v, 3, axis=1), causal=True)
+    np.testing.assert_allclose(grouped.value, form.run(repeated, ARITHMETICS["float64"], order).value, rtol=1e-12)
+
+
+@every_form
+def test_no_keys_give_zero_and_no_queries_give_nothing(form: Form) -> None:
+    order = orders_of(form)[-1]
+    no_keys = Problem(np.ones((2, 3)), np.ones((0, 3)), np.ones((0, 4)))
+    assert form.run(no_keys, ARITHMETICS["float32"], order).value.tolist() == [[0.0] * 4] * 2
+    no_queries = Problem(np.ones((0, 3)), np.ones((2, 3)), np.ones((2, 4)))
+    assert form.run(no_queries, ARITHMETICS["float32"], order).value.shape == (0, 4)
+
+
+@pytest.mark.parametrize("form", ["scores", "packed"])
+def test_a_zero_denominator_is_shown(form: str) -> None:
+    problem = Problem([[1.0]], [[-1.0]], [[3.0]], scale=1.0)  # 1 + s = 0
+    output = named_form("taylor", form).run(problem, ARITHMETICS["float64"], 1)
+    assert output.normaliser.tolist() == [0.0]
+    assert not np.isfinite(output.value).any()
+
+
+def test_packed_refuses_what_does_not_fit_before_allocating() -> None:
+    tokens = np.zeros((1, 64))
+    with pytest.raises(TooLargeError, match=re.escape("1,329,890,705 features of order 7 at head size 64 need")):
+        verify.taylor_attention(tokens, tokens, tokens, order=7)
+
+
+def test_functions_of_arrays() -> None:
+    q, k, v = np.random.default_rng(12).standard_normal((3, 5, 4))
+    softmax = verify.softmax_attention(q, k, v, causal=True)
+    np.testing.assert_allclose(softmax, reference(Problem(q, k, v, causal=True)).value, rtol=1e-12)
+    assert verify.taylor_attention(q, k, v, order=3, arithmetic="float32").dtype == np.float32
+    np.testing.assert_allclose(
+        verify.taylor_attention(q, k, v, order=9, form="scores"), verify.softmax_attention(q, k, v), rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        verify.logexp_attention(q, k, v), reference(Problem(q, k, v), mechanism="logexp").value, rtol=1e-11
+    )
+    for call in (
+        lambda: verify.taylor_attention(q, k, v, order=3, form="fast"),
+        lambda: verify.logexp_attention(q, k, v, form="fast"),
+        lambda: verify.taylor_attention(q, k, v, order=-1),
+        lambda: verify.softmax_attention(q, k, v, arithmetic="float7"),
+        lambda: named_form("relu", "scores"),
+    ):
+        with pytest.raises(InvalidRequestError, match="expected"):
+            call()
+
+
+def test_logexp_does_not_underflow_over_a_wide_range_of_keys() -> None:
+    # exp(-700) underflows float32 and exp(k_1 - k_2) float64: the logarithm has to be taken before the exponential
+    k = np.array([[-700.0, -690.0], [-701.0, -705.0], [600.0, 650.0]])
+    q = np.array([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
+    problem = Problem(q, k, [[1.0], [-2.0], [4.0]], causal=True)
+    truth = reference(problem, mechanism="logexp")
+    for arithmetic in ARITHMETICS.values():
+        output = named_form("logexp", "quadratic").run(problem, arithmetic)
+        u = float(np.finfo(arithmetic.dtype).eps)
+        # logits near 700 are rounded to 350 u and twice subtracted; weights move by as much
+        assert np.abs(computed_error(output.value, truth)).max() <= 4 * 700 * u * 4

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from verify.errors import InvalidRequestError
+from verify.formats import FORMATS
+from verify.problem import Problem
+
+OK = np.zeros((2, 3))
+
+BAD = {
+    "head sizes": ({"q": np.zeros((2, 4)), "k": OK, "v": OK}, "q of head size 4 and k of head size 3"),
+    "d = 0": ({"q": np.zeros((2, 0)), "k": np.zeros((2, 0)), "v": OK}, "a size of zero"),
+    "d_v = 0": ({"q": OK, "k": OK, "v": np.zeros((2, 0))}, "a size of zero"),
+    "k and v": ({"q": OK, "k": OK, "v": np.zeros((3, 3))}, "k and v that disagree"),
+    "heads": ({"q": np.zeros((3, 2, 3)), "k": np.zeros((2, 2, 3)), "v": np.zeros((2, 2, 3))}, "leading dimensions"),
+    "no heads": ({"q": np.zeros((2, 2, 3)), "k": np.zeros((0, 2, 3)), "v": np.zeros((0, 2, 3))}, "leading dimensions"),
+    "dimensions": ({"q": np.zeros((1, 2, 3)), "k": OK, "v": OK}, "leading dimensions"),
+    "one-dimensional": ({"q": np.zeros(3), "k": OK, "v": OK}, "at least two dimensions"),
+    "nan": ({"q": np.array([[0, np.nan, 0]]), "k": OK, "v": OK}, "the first nan at index [0, 1]"),
+    "infinity": ({"q": OK, "k": OK, "v": np.full((2, 3), -np.inf)}, "6 values that are NaN or infinite"),
+    "bfloat16 nan": ({"q": OK.astype(ml_dtypes.bfloat16) * np.nan, "k": OK, "v": OK}, "q holds 6 values"),
+    "complex": ({"q": OK + 0j, "k": OK, "v": OK}, "q of type complex128"),
+    "objects": ({"q": OK.astype(object), "k": OK, "v": OK}, "q of type object"),
+    "huge integers": ({"q": np.full((2, 3), 2**60), "k": OK, "v": OK}, "integers beyond 2**53"),
+    "scale": ({"q": OK, "k": OK, "v": OK, "scale": np.nan}, "scale nan"),
+    "mask type": ({"q": OK, "k": OK, "v": OK, "mask": np.ones((2, 2))}, "a mask of type float64"),
+    "mask shape": ({"q": OK, "k": OK, "v": OK, "mask": np.ones((3, 2), bool)}, "broadcasts to [2, 2]"),
+    "alignment": ({"q": OK, "k": OK, "v": OK, "alignment": "left"}, "top-left, bottom-right"),
+    "no alignment": ({"q": OK[:1], "k": OK, "v": OK, "causal": True}, "without an alignment"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_says_what_is_wrong(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(message)) as caught:
+        Problem(**arguments)
+    assert "expected" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("alignment", "expected"),
+    [("top-left", [[1, 0, 0], [1, 1, 0]]), ("bottom-right", [[1, 1, 0], [1, 1, 1]])],
+)
+def test_causal_alignment(alignment: str, expected: list[list[int]]) -> None:
+    problem = Problem(OK, np.zeros((3, 3)), np.zeros((3, 3)), causal=True, alignment=alignment)
+    assert problem.attended is not None
+    np.testing.assert_array_equal(problem.attended, np.array(expected, bool))
+
+
+def test_grouped_heads_share_keys_in_order() -> None:
+    rng = np.random.default_rng(1)
+    q, k, v = rng.standard_normal((6, 2, 3)), rng.standard_normal((2, 2, 3)), rng.standard_normal((2, 2, 3))
+    for number, head in enumerate(Problem(q, k, v).each_head()):
+        np.testing.assert_array_equal(head.q, q[number])
+        np.testing.assert_array_equal(head.k, np.repeat(k, 3, axis=0)[number])
+        np.testing.assert_array_equal(head.v, np.repeat(v, 3, axis=0)[number])
+
+
+def test_narrow_formats_and_integers_are_exact() -> None:
+    values = np.array([[0.1, -2.5]]).astype(ml_dtypes.bfloat16)
+    assert Problem(values, values, values).q.tolist() == [[0.10009765625, -2.5]]
+    assert Problem([[1, 2]], [[1, 2]], [[3]]).v.tolist() == [[3.0]]
+
+
+def test_inputs_cannot_be_changed_afterwards() -> None:
+    mine = np.ones((2, 3))
+    problem = Problem(mine, mine, mine)
+    mine[0, 0] = 5.0
+    assert problem.q[0, 0] == 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        problem.q[0, 0] = 5.0
+
+
+def test_rounding_to_a_format() -> None:
+    exact = Problem([[1.0, 0.5]], [[1.0, 0.5]], [[2.0]])
+    assert exact.rounded(FORMATS["float32"]) is exact
+    tie = 1 + 2**-24  # between 1 and the next float32, and 1 is even
+    assert Problem([[tie]], [[1.0]], [[1.0]]).rounded(FORMATS["float32"]).q.tolist() == [[1.0]]
+    with pytest.raises(InvalidRequestError, match="overflows float32"):
+        Problem([[1e39]], [[1.0]], [[1.0]]).rounded(FORMATS["float32"])
+
+
+def test_digest_tells_everything_that_matters_apart() -> None:
+    one = np.ones((2, 3))
+    problems = [
+        Problem(one, one, one),
+        Problem(2 * one, one, one),
+        Problem(one, 2 * one, one),
+        Problem(one, one, 2 * one),
+        Problem(one, one, one, scale=1.0),
+        Problem(one, one, one, causal=True),
+        Problem(one, one, one, mask=np.ones((2, 2), bool)),
+        Problem(one, one, one, mask=np.eye(2, dtype=bool)),
+        Problem(one[None], one[None], one[None]),
+        Problem(one[:1], one, one, causal=True, alignment="top-left"),
+        Problem(one[:1], one, one, causal=True, alignment="bottom-right"),
+    ]
+    assert len({problem.digest for problem in problems}) == len(problems)
+    assert Problem(one, one, one, name="another").digest == problems[0].digest
+    assert Problem(one, one, one * np.float32(1), alignment="top-left").digest == problems[0].digest

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import SMALL_SPEC
+from verify.errors import InvalidRequestError
+from verify.inputs import FileInput, SyntheticInput
+from verify.problem import Problem
+from verify.sweep import InProcessExecutor, RunFile, SweepSpec, SweepSummary, cell_keys, run_sweep, worker_pool
+from verify.sweep import provenance as provenance_module
+from verify.truth import enclosure
+
+
+def run(spec: SweepSpec, path: Path, executor: Callable[[], Executor] = InProcessExecutor, **more: Any) -> SweepSummary:
+    return run_sweep(spec, lambda: RunFile(path, write=True), executor, started="now", command="test", **more)
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    with RunFile(path) as file:
+        return [{key: value for key, value in record.items() if key != "session"} for record in file.records()]
+
+
+def test_every_cell_is_there_and_adds_up(small_run: Path) -> None:
+    found = records(small_run)
+    assert len(found) == 2 * 2 * (1 + 1 + 2 * 3)
+    assert {record["status"] for record in found} == {"ok"}
+    for record in found:
+        assert record["digits"] >= 33
+        assert record["errors"]["quantisation"]["max"] == 0  # float32 inputs
+        if record["order"] is not None:
+            assert record["terms"] == record["order"] + 1
+            if record["order"] == 0:
+                # its truncation is the null prediction's error; rounding moves the skill by parts in 10^7 at most
+                assert abs(record["skill"]) < 1e-6
+        total, rounding = (record["errors"][name]["rms"] for name in ("total", "rounding"))
+        inherent = record["errors"].get("truncation", record["errors"].get("deviation", {"rms": 0}))["rms"]
+        assert inherent - rounding <= total * (1 + 1e-12)
+        assert total <= (inherent + rounding) * (1 + 1e-12)
+
+
+def test_running_again_computes_nothing_and_running_elsewhere_gives_the_same(small_run: Path, tmp_path: Path) -> None:
+    before = small_run.read_bytes()
+    again = run(SMALL_SPEC, small_run)
+    assert (again.measured, again.reused, again.cells) == (0, 32, 32)
+    assert small_run.read_bytes() == before
+    fresh = run(SMALL_SPEC, tmp_path / "elsewhere.sqlite")
+    assert (fresh.measured, fresh.reused) == (32, 0)
+    assert records(tmp_path / "elsewhere.sqlite") == records(small_run)
+
+
+def test_processes_give_the_same_and_only_the_missing_is_measured(small_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    run(dataclasses.replace(SMALL_SPEC, orders=(1,)), path)
+    told: list[tuple[int, int, str]] = []
+    rest = run(SMALL_SPEC, path, lambda: worker_pool(2), progress=lambda *news: told.append(news))
+    assert (rest.measured, rest.reused) == (16, 16)
+    assert sorted(records(path), key=json.dumps) == sorted(records(small_run), key=json.dumps)
+    assert [news[:2] for news in told] == [(8, 16), (16, 16)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run.sqlite"]  # one file, no journal left
+
+
+def test_other_code_or_input_makes_other_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = run(dataclasses.replace(SMALL_SPEC, inputs=SMALL_SPEC.inputs[:1], orders=(0,)), tmp_path / "a.sqlite")
+    spec = dataclasses.replace(SMALL_SPEC, orders=(0,))
+    keys = set(cell_keys(spec, [*summary.digests, "other input"]))
+    assert len(keys) == 2 * 8
+    monkeypatch.setattr("verify.sweep.runner.code_digest", lambda: "other code")
+    assert not keys & set(cell_keys(spec, summary.digests))
+    assert len(provenance_module.code_digest()) == 64
+
+
+def test_quantisation_is_told_from_rounding(tmp_path: Path) -> None:
+    rng = np.random.default_rng(15)
+    q, k, v = rng.standard_normal((3, 8, 4))
+    np.savez(tmp_path / "wide.npz", q=q, k=k, v=v)
+    spec = dataclasses.replace(SMALL_SPEC, inputs=(FileInput((str(tmp_path / "wide.npz"),)),), orders=(2,))
+    run(spec, tmp_path / "run.sqlite")
+    narrow = [record for record in records(tmp_path / "run.sqlite") if record["arithmetic"] == "float32"]
+    wide = [record for record in records(tmp_path / "run.sqlite") if record["arithmetic"] == "float64"]
+    assert all(record["errors"]["quantisation"]["max"] == 0 for record in wide)
+    # inputs of size about 1 move by up to 2**-25 each, and outputs by a few times that
+    assert all(2.0**-30 < record["errors"]["quantisation"]["max"] < 2.0**-18 for record in narrow)
+    for record in narrow:
+        errors = {name: record["errors"][name]["rms"] for name in record["errors"]}
+        assert errors["total"] <= sum(errors.values()) - errors["total"] + 1e-15
+
+
+def test_refusals_are_records_with_a_reason(tmp_path: Path) -> None:
+    np.savez(tmp_path / "huge.npz", q=np.full((2, 3), 1e39), k=np.zeros((2, 3)), v=np.ones((2, 3)))
+    np.savez(tmp_path / "mask.npz", q=np.ones((2, 3)), k=np.ones((2, 3)), v=np.ones((2, 3)), mask=np.eye(2, dtype=bool))
+    inputs = tuple(FileInput((str(tmp_path / name),)) for name in ("huge.npz", "mask.npz"))
+    summary = run(dataclasses.replace(SMALL_SPEC, inputs=inputs, orders=(1,)), tmp_path / "run.sqlite")
+    assert summary.by_status == {"ok": 10, "refused": 6, "failed": 0, "crashed": 0}
+    reasons = {record["reason"] for record in records(tmp_path / "run.sqlite") if record["status"] == "refused"}
+    assert any("overflows float32" in reason for reason in reasons)
+    assert any("use the form scores" in reason for reason in reasons)
+
+
+def test_weights_that_cancel_are_an_infinite_error_and_counted(tmp_path: Path) -> None:
+    np.savez(tmp_path / "zero.npz", q=np.ones((1, 1)), k=-np.ones((1, 1)), v=np.ones((1, 1)))
+    spec = dataclasses.replace(SMALL_SPEC, inputs=(FileInput((str(tmp_path / "zero.npz"),), scale=1.0),), orders=(1,))
+    run(spec, tmp_path / "run.sqlite")
+    taylor = [record for record in records(tmp_path / "run.sqlite") if record["mechanism"] == "taylor"]
+    assert taylor
+    for record in taylor:
+        assert record["errors"]["truncation"]["max"] == record["errors"]["total"]["relative"] == "inf"
+        assert (record["nonpositive_exact"], record["nonpositive_computed"], record["rows"]) == (1, 1, 1)
+        assert record["nonfinite"] == 1
+
+
+def test_a_value_that_cannot_be_certified_fails_its_cells_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Z of order 3 is about 1e-17 here: it costs 56 of the 140 bits, and 33 digits need 111; nothing else loses any
+    monkeypatch.setattr(enclosure, "MAX_BITS", 140)
+    root = -1.596071637983321523112855  # of 1 + s + s^2/2 + s^3/6
+    np.savez(tmp_path / "near.npz", q=np.full((1, 1), root), k=np.ones((1, 1)), v=np.ones((1, 1)) / 3)
+    source = FileInput((str(tmp_path / "near.npz"),), scale=1.0)
+    summary = run(dataclasses.replace(SMALL_SPEC, inputs=(source,), orders=(2, 3)), tmp_path / "run.sqlite")
+    assert summary.by_status == {"ok": 8, "refused": 0, "failed": 4, "crashed": 0}
+    for record in records(tmp_path / "run.sqlite"):
+        assert (record["status"] == "failed") == (record["order"] == 3)
+        assert "certified digits of 33" in record["reason"] or record["order"] != 3
+
+
+@dataclass(frozen=True)
+class DeadlyInput:
+    """Kills the worker that loads it, as an abort inside a library does; harmless in the parent."""
+
+    parent: int
+    name: str = "deadly"
+    kind: str = "synthetic"
+    logit_std: float | None = None
+
+    def load(self) -> Problem:
+        if os.getpid() != self.parent:
+            os.abort()
+        return Problem([[1.0]], [[1.0]], [[1.0]])
+
+
+@dataclass(frozen=True)
+class BrokenInput(DeadlyInput):
+    """Raises in the worker what nobody expected."""
+
+    name: str = "broken"
+
+    def load(self) -> Problem:
+        if os.getpid() != self.parent:
+            raise RuntimeError("planted")
+        return Problem([[2.0]], [[1.0]], [[1.0]])
+
+
+def test_a_dead_worker_is_a_crashed_cell_and_not_a_lost_run(tmp_path: Path) -> None:
+    inputs = (DeadlyInput(os.getpid()), BrokenInput(os.getpid()), *SMALL_SPEC.inputs)
+    spec = SweepSpec(inputs, (("softmax", "softmax"),), (), ("float64",))
+    summary = run(spec, tmp_path / "run.sqlite", lambda: worker_pool(2))
+    assert summary.by_status == {"ok": 2, "refused": 0, "failed": 0, "crashed": 2}
+    crashed = {r["input"]: r["reason"] for r in records(tmp_path / "run.sqlite") if r["status"] == "crashed"}
+    assert "died" in crashed["deadly"]
+    assert crashed["broken"] == "RuntimeError: planted"
+    again = run(spec, tmp_path / "run.sqlite")  # in this process they are harmless
+    assert (again.measured, again.by_status["ok"]) == (2, 4)
+
+
+class InterruptedExecutor(InProcessExecutor):
+    """Is interrupted on the second task."""
+
+    calls = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        InterruptedExecutor.calls += 1
+        if InterruptedExecutor.calls == 2:
+            raise KeyboardInterrupt
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL_SPEC, tmp_path / "run.sqlite", InterruptedExecutor)
+    assert len(records(tmp_path / "run.sqlite")) == 16
+    rest = run(SMALL_SPEC, tmp_path / "run.sqlite")
+    assert (rest.reused, rest.measured) == (16, 16)
+
+
+def test_run_files_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "text.sqlite").write_text("this is not a database, but it is long enough to look at")
+    sqlite3.connect(tmp_path / "other.sqlite").execute("CREATE TABLE t (x)").connection.commit()
+    run(dataclasses.replace(SMALL_SPEC, inputs=SMALL_SPEC.inputs[:1], orders=(0,)), tmp_path / "old.sqlite")
+    old = sqlite3.connect(tmp_path / "old.sqlite")
+    old.execute("PRAGMA user_version = 99")
+    old.close()
+    cases = {"absent": "no run file", "text": "cannot be", "other": "not a run file", "old": "of version 99"}
+    for name, message in cases.items():
+        path = tmp_path / f"{name}.sqlite"
+        before = path.read_bytes() if path.exists() else None
+        for write in (False, True):
+            if write and name == "absent":
+                continue
+            with pytest.raises(InvalidRequestError, match=message):
+                RunFile(path, write=write)
+        assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_wrong_request_writes_nothing(tmp_path: Path) -> None:
+    np.savez(tmp_path / "nan.npz", q=np.full((2, 3), np.nan), k=np.ones((2, 3)), v=np.ones((2, 3)))
+    np.savez(
+        tmp_path / "none.npz", q=np.ones((2, 3)), k=np.ones((2, 3)), v=np.ones((2, 3)), mask=np.zeros((2, 2), bool)
+    )
+    for name, message in (("nan.npz", "NaN or infinite"), ("none.npz", "no query attends")):
+        bad = dataclasses.replace(SMALL_SPEC, inputs=(FileInput((str(tmp_path / name),)),))
+        with pytest.raises(InvalidRequestError, match=message):
+            run(bad, tmp_path / "run.sqlite")
+    too_many = dataclasses.replace(SMALL_SPEC, inputs=(SyntheticInput("normal", 1, 2**14),))
+    with pytest.raises(InvalidRequestError, match="268,435,456 query-key pairs"):
+        run(too_many, tmp_path / "run.sqlite")
+    assert not (tmp_path / "run.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": ()}, "sweep of nothing"),
+        ({"forms": ()}, "sweep of nothing"),
+        ({"orders": (), "forms": (("taylor", "scores"),)}, "sweep of nothing"),
+        ({"orders": (-1,)}, "order -1"),
+        ({"forms": (("taylor", "fast"),)}, "form 'fast'"),
+        ({"forms": (("relu", "scores"),)}, "unknown mechanism"),
+        ({"arithmetics": ("float7",)}, "unknown arithmetic"),
+    ],
+)
+def test_specs_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        dataclasses.replace(SMALL_SPEC, **change)
+
+
+def test_pools_are_spawned() -> None:
+    pool = worker_pool(1)
+    assert isinstance(pool, ProcessPoolExecutor)
+    assert pool.submit(os.getpid).result() != os.getpid()
+    pool.shutdown()

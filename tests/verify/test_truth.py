@@ -1,0 +1,192 @@
+"""Three accounts of the same exact values: Arb balls, mpmath's definition, and rational arithmetic."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import factorial
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+from flint import arb
+from mpmath import mp
+
+from tests.cases import ORDERS, PROBLEMS, every_mechanism, every_problem
+from verify.errors import CertificationError, InvalidRequestError
+from verify.problem import Problem
+from verify.truth import Reference, defined_attention, enclosure, reference, taylor_references
+from verify.truth.precision import flint_precision, mpmath_precision
+
+DIGITS = 40
+
+
+def outside(truth: Reference, defined: Any) -> int:
+    """Count the elements of another account that do not lie within radius of the centre, NaN included."""
+    with mpmath_precision(400):
+        gaps = np.array([abs(a - b) for a, b in zip(truth.to_mpf().flat, defined.flat, strict=True)], dtype=object)
+        return int(sum(not gap <= radius for gap, radius in zip(gaps, truth.radius.flat, strict=True)))
+
+
+@every_mechanism
+@every_problem
+def test_the_definition_lies_in_every_ball(problem: Problem, mechanism: str, order: int | None) -> None:
+    truth = reference(problem, DIGITS, mechanism, order)
+    # 60 digits more than the ball promises, so that the definition's own error is far below any radius
+    defined = defined_attention(problem, mechanism=mechanism, order=order, digits=DIGITS + 60)
+    assert truth.value.shape == problem.output_shape == defined.shape
+    assert outside(truth, defined) == 0
+    assert truth.digits >= DIGITS
+    relative = ~truth.absolute & (truth.value != 0)
+    assert (truth.radius[relative] <= 10.0**-DIGITS * np.abs(truth.value[relative]) * (1 + 1e-15) + 5e-324).all()
+
+
+@pytest.mark.parametrize("planted", [1e-30, float("nan")])
+@every_mechanism
+def test_a_planted_error_is_outside(mechanism: str, order: int | None, planted: float) -> None:
+    problem = PROBLEMS[0]
+    truth = reference(problem, DIGITS, mechanism, order)
+    defined = defined_attention(problem, mechanism=mechanism, order=order, digits=DIGITS + 60)
+    with mpmath_precision(400):
+        defined[2, 1] *= 1 + mp.mpf(planted)
+    assert outside(truth, defined) == 1
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_taylor_against_rationals(order: int) -> None:
+    # halves and quarters as inputs, scale 1/2: every step of the formula is rational
+    rng = np.random.default_rng(6)
+    q, k, v = (rng.integers(-8, 9, (5, 3)) / 4 for _ in range(3))
+    problem = Problem(q, k, v, scale=0.5, causal=True)
+    truth = reference(problem, DIGITS, "taylor", order).to_mpf()
+    for i in range(5):
+        logits = [sum(Fraction(a) * Fraction(b) for a, b in zip(q[i], k[t], strict=True)) / 2 for t in range(i + 1)]
+        weights: list[Any] = [
+            sum((s**p / Fraction(factorial(p)) for p in range(order + 1)), Fraction(0)) for s in logits
+        ]
+        for j in range(3):
+            numerator = sum((w * Fraction(v[t, j]) for t, w in enumerate(weights)), Fraction(0))
+            exact = Fraction(numerator, sum(weights, Fraction(0)))
+            with mpmath_precision(400):
+                gap = abs(truth[i, j] - mp.mpf(exact.numerator) / exact.denominator)
+                assert gap <= mp.mpf(10) ** -DIGITS * abs(truth[i, j])
+
+
+def test_softmax_against_scipy() -> None:
+    rng = np.random.default_rng(7)
+    q, k, v = rng.standard_normal((3, 20, 8))
+    expected = scipy.special.softmax(q @ k.T / np.sqrt(8), axis=-1) @ v
+    truth = reference(Problem(q, k, v)).value
+    # sums of 20 products and exponentials of logits below 6 in double precision lose far less than 100 units
+    assert np.abs(truth - expected).max() < 100 * 2.0**-53 * np.abs(v).max()
+
+
+@every_problem
+def test_value_and_residual_hold_the_centre(problem: Problem) -> None:
+    truth = reference(problem, DIGITS)
+    with flint_precision(enclosure.MAX_BITS):
+        for value, residual, centre in zip(truth.value.flat, truth.residual.flat, truth.to_mpf().flat, strict=True):
+            with mpmath_precision(enclosure.MAX_BITS):
+                left = abs(centre - mp.mpf(float(value)) - mp.mpf(float(residual)))
+                # two nearest roundings: 2**-53 each; the second may also hit the smallest subnormal
+                assert left <= abs(centre) * mp.mpf(2) ** -106 + mp.mpf(2) ** -1075
+
+
+def test_orders_in_one_pass_are_the_orders_one_by_one() -> None:
+    problem = PROBLEMS[3]
+    together = taylor_references(problem, [7, 0, 3], DIGITS)
+    assert list(together) == [0, 3, 7]
+    for order, truth in together.items():
+        alone = reference(problem, DIGITS, "taylor", order)
+        gap = np.abs((truth.value - alone.value) + (truth.residual - alone.residual))
+        assert (gap <= truth.radius + alone.radius + 2.0**-105 * np.abs(truth.value)).all()
+
+
+def test_order_zero_is_the_mean_of_what_is_attended() -> None:
+    v = np.random.default_rng(8).standard_normal((6, 3))
+    truth = reference(Problem(v, v, v, causal=True), mechanism="taylor", order=0)
+    means = [[float(sum(map(Fraction, v[: i + 1, j])) / (i + 1)) for j in range(3)] for i in range(6)]
+    np.testing.assert_array_equal(truth.value, means)
+
+
+def test_logexp_ignores_the_scale() -> None:
+    rng = np.random.default_rng(9)
+    q, k, v = rng.standard_normal((3, 4, 3))
+    one, other = (reference(Problem(q, k, v, scale=s), mechanism="logexp") for s in (0.25, None))
+    np.testing.assert_array_equal(one.value, other.value)
+
+
+def test_weights_that_cancel_exactly_have_no_value() -> None:
+    # P_3(-1) = 1/3 and P_3(-2) = -1/3: neither is a binary fraction, and their sum is still proven to be zero
+    problem = Problem([[1.0], [0.0]], [[-1.0], [-2.0]], [[1.0], [2.0]], scale=1.0)
+    truths = taylor_references(problem, range(5))
+    assert truths[3].undefined_rows.tolist() == [True, False]
+    assert np.isnan(truths[3].value[0]).all()
+    assert np.isnan(truths[3].radius[0]).all()
+    assert truths[3].value[1].tolist() == [1.5]
+    assert truths[1].nonpositive_rows.tolist() == [True, False]  # P_1(-1) + P_1(-2) = -1
+    assert not any(truths[order].nonpositive_rows.any() for order in (0, 2, 4))
+
+
+def test_outputs_that_cancel_are_certified_absolutely() -> None:
+    problem = Problem(np.ones((1, 3)), np.ones((2, 3)), [[1.0], [-1.0]])
+    truth = reference(problem, DIGITS)
+    assert truth.absolute.all() or truth.radius.max() == 0
+    assert abs(truth.value[0, 0]) <= 10.0**-DIGITS
+    assert truth.digits >= DIGITS
+
+
+def test_nothing_attended_is_zero() -> None:
+    problem = Problem(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3)), mask=np.array([[False] * 2, [True] * 2]))
+    for mechanism, order in (("softmax", None), ("logexp", None), ("taylor", 3)):
+        truth = reference(problem, mechanism=mechanism, order=order)
+        assert truth.value.tolist() == [[0.0] * 3, [1.0] * 3]
+        assert not truth.nonpositive_rows.any()
+    no_keys = Problem(np.ones((2, 3)), np.ones((0, 3)), np.ones((0, 4)))
+    assert reference(no_keys).value.tolist() == [[0.0] * 4] * 2
+
+
+def test_blocks_of_rows_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = PROBLEMS[3]
+    whole = reference(problem, DIGITS)
+    monkeypatch.setattr(enclosure, "PAIRS_PER_BLOCK", 11)
+    np.testing.assert_array_equal(reference(problem, DIGITS).value, whole.value)
+
+
+def test_a_shortfall_is_said_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enclosure, "MAX_BITS", 64)
+    with pytest.raises(
+        CertificationError, match=r"element \[0, 0\] reached \d+ certified digits of 40 at the cap of 64"
+    ):
+        reference(PROBLEMS[0], DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mechanism": "relu"}, "expected one of softmax, logexp, taylor"),
+        ({"mechanism": "softmax", "order": 2}, "order 2 with softmax"),
+        ({"mechanism": "taylor"}, "order None for taylor"),
+        ({"mechanism": "taylor", "order": -1}, "order -1 for taylor"),
+        ({"mechanism": "taylor", "order": 2.0}, "order 2.0 for taylor"),
+        ({"digits": 0}, "0 digits"),
+        ({"digits": 10**6}, "expected 1 to 1000"),
+    ],
+)
+def test_wrong_requests(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        reference(PROBLEMS[0], **arguments)
+    arguments = {"digits": 30} | {"mechanism": "softmax"} | arguments
+    if arguments["digits"] != 10**6:  # the definition takes any number of digits
+        with pytest.raises(InvalidRequestError, match=message.split("; ")[0].split("expected 1")[0]):
+            defined_attention(PROBLEMS[0], **arguments)
+
+
+def test_correct_rounding_of_centres() -> None:
+    # the conversion the arrays rest on, at a tie, a subnormal tie and the overflow threshold
+    with flint_precision(300):
+        assert float(arb(1) + arb(2) ** -53) == 1.0
+        assert float(arb(1) + arb(2) ** -53 + arb(2) ** -200) == 1.0 + 2.0**-52
+        assert float(3 * arb(2) ** -1075) == 2 * 5e-324
+        assert float(arb(2) ** 1024 - arb(2) ** 970) == float("inf")
+        assert float(arb(2) ** 1024 - arb(2) ** 970 - 1) == np.finfo(np.float64).max

@@ -1,0 +1,15 @@
+"""The mechanisms under test, and the registry that lists their forms."""
+
+from verify.attention.functions import logexp_attention, softmax_attention, taylor_attention
+from verify.attention.output import AttentionOutput
+from verify.attention.registry import FORMS, Form, named_form
+
+__all__ = [
+    "FORMS",
+    "AttentionOutput",
+    "Form",
+    "logexp_attention",
+    "named_form",
+    "softmax_attention",
+    "taylor_attention",
+]

@@ -1,0 +1,67 @@
+"""The mechanisms as plain functions of arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from verify.arithmetic import named_arithmetic
+from verify.attention.registry import named_form
+from verify.problem import Problem
+
+
+def softmax_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    scale: float | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    arithmetic: str = "float64",
+) -> NDArray[Any]:
+    """Return conventional attention, sum_t exp(s_t) v_t / sum_t exp(s_t) with s_t = scale q.k_t.
+
+    q [..., H, n_q, d_k], k [..., G, n_k, d_k], v [..., G, n_k, d_v] -> [..., H, n_q, d_v] in the arithmetic's format;
+    shapes, scale, causal and mask as in `verify.Problem`.  Raises InvalidRequestError for a wrong request.
+    """
+    problem = Problem(q, k, v, scale=scale, causal=causal, mask=mask)
+    return named_form("softmax", "softmax").run(problem, named_arithmetic(arithmetic)).value
+
+
+def logexp_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    causal: bool = False,
+    form: str = "quadratic",
+    arithmetic: str = "float64",
+) -> NDArray[Any]:
+    """Return log-exp attention, softmax(log(exp(Q) exp(K)^T)) V, LE (1); v may have any sign.
+
+    Shapes as in `softmax_attention`; the mechanism has no scale.  Raises InvalidRequestError for a wrong request.
+    """
+    problem = Problem(q, k, v, causal=causal)
+    return named_form("logexp", form).run(problem, named_arithmetic(arithmetic)).value
+
+
+def taylor_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    order: int,
+    scale: float | None = None,
+    causal: bool = False,
+    form: str = "packed",
+    arithmetic: str = "float64",
+) -> NDArray[Any]:
+    """Return Taylor attention, softmax attention with exp cut after the power `order`, SA (9).
+
+    Shapes as in `softmax_attention`.  Raises InvalidRequestError for a wrong request, TooLargeError where the packed
+    features would not fit into memory.
+    """
+    problem = Problem(q, k, v, scale=scale, causal=causal)
+    return named_form("taylor", form).run(problem, named_arithmetic(arithmetic), order).value

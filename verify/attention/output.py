@@ -1,0 +1,79 @@
+"""What every mechanism returns: the output and the sum of weights it was divided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.problem import BoolArray, Problem
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionOutput:
+    """A computed attention output.
+
+    value: [..., H, n_q, d_v] in the arithmetic's format; zero in rows that attend to nothing, and whatever the division
+    gave (NaN and infinity included) everywhere else.  normaliser: [..., H, n_q], the computed sum of weights.
+    """
+
+    value: NDArray[Any]
+    normaliser: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Operands:
+    """A problem's arrays in one numpy type, folded so that grouped heads broadcast in matrix products.
+
+    q: [..., G, H/G, n_q, d_k].  k, v: [..., G, 1, n_k, size].  attended: [..., G, H/G, n_q, n_k], or None.
+    Without leading dimensions, everything stays two-dimensional.
+    """
+
+    q: NDArray[Any]
+    k: NDArray[Any]
+    v: NDArray[Any]
+    attended: BoolArray | None
+    scale: Any
+    output_shape: tuple[int, ...]
+
+    def unfold(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return an array [..., G, H/G, n_q, x] as [..., H, n_q, x]."""
+        return rows.reshape((*self.output_shape[:-1], rows.shape[-1]))
+
+
+def operands(problem: Problem, dtype: np.dtype[np.floating]) -> Operands:
+    """Round the problem's arrays to dtype (an overflow becomes infinity) and fold its heads."""
+    with np.errstate(over="ignore", under="ignore"):
+        q, k, v = (values.astype(dtype) for values in (problem.q, problem.k, problem.v))
+        # 1/sqrt(d_k) in the arithmetic itself: two roundings, as any implementation has them
+        scale = dtype.type(1) / np.sqrt(dtype.type(problem.head_size)) if problem.scale is None else problem.scale
+        scale = dtype.type(scale)
+    attended = problem.attended
+    if problem.q.ndim > 2:
+        lead, groups = problem.q.shape[:-3], problem.k.shape[-3]
+
+        def fold(array: NDArray[Any]) -> NDArray[Any]:
+            return array.reshape((*lead, groups, problem.q.shape[-3] // groups, *array.shape[-2:]))
+
+        q = fold(q)
+        attended = None if attended is None else fold(attended)
+        k, v = k[..., None, :, :], v[..., None, :, :]
+    return Operands(q, k, v, attended, scale, problem.output_shape)
+
+
+def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
+    """Return sum_t w_t v_t / sum_t w_t for weights [..., G, H/G, n_q, n_k], masked ones being zero already."""
+    return divided(parts, weights @ parts.v, weights.sum(axis=-1, keepdims=True))
+
+
+def divided(parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any]) -> AttentionOutput:
+    """Divide numerators [..., n_q, d_v] by sums of weights [..., n_q, 1]; rows that attend to nothing become zero."""
+    with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
+        value = numerator / normaliser
+    if parts.attended is not None:
+        value = np.where(parts.attended.any(axis=-1, keepdims=True), value, value.dtype.type(0))
+    elif parts.k.shape[-2] == 0:
+        value = np.zeros_like(value)
+    return AttentionOutput(parts.unfold(value), parts.unfold(normaliser)[..., 0])

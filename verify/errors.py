@@ -1,0 +1,30 @@
+"""Every error this project raises on purpose, under one base class."""
+
+from __future__ import annotations
+
+
+class AttnproofError(Exception):
+    """Base of every error raised on purpose; the command line catches it once."""
+
+
+class InvalidRequestError(AttnproofError):
+    """The request was wrong: says what was given, what was expected and what to do, in one line."""
+
+    def __init__(self, given: str, expected: str, remedy: str) -> None:
+        """Compose the line; the three parts stay readable as attributes."""
+        super().__init__(f"{given}; expected {expected}; {remedy}")
+        self.given = given
+        self.expected = expected
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[InvalidRequestError], tuple[str, str, str]]:
+        """Pickle the three parts, so that the error crosses process boundaries."""
+        return (type(self), (self.given, self.expected, self.remedy))
+
+
+class TooLargeError(InvalidRequestError):
+    """The request is well formed but would need more memory than allowed: a sweep records it as refused."""
+
+
+class CertificationError(AttnproofError):
+    """The exact value could not be enclosed as tightly as asked within the precision cap."""

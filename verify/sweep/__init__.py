@@ -1,0 +1,20 @@
+"""Sweeps: what to measure, the measuring, and the run file that keeps every finished cell."""
+
+from verify.sweep.record import Record, Status
+from verify.sweep.runner import InProcessExecutor, SweepSummary, cell_keys, run_sweep, worker_pool
+from verify.sweep.spec import Cell, SweepSpec
+from verify.sweep.store import RunFile, Session
+
+__all__ = [
+    "Cell",
+    "InProcessExecutor",
+    "Record",
+    "RunFile",
+    "Session",
+    "Status",
+    "SweepSpec",
+    "SweepSummary",
+    "cell_keys",
+    "run_sweep",
+    "worker_pool",
+]

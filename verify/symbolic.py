@@ -1,0 +1,23 @@
+"""The symmetric basis derived a second time, by sympy, from the expansion of (q.k)^p itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+
+def expanded_power(head_size: int, degree: int) -> dict[tuple[int, ...], int]:
+    """Return the monomials of (q_0 k_0 + ... + q_{d-1} k_{d-1})^p, exponents -> coefficient, as sympy expands it.
+
+    SA (5) and (8): the keys are the symmetric basis of degree p and the coefficients its multiplicities.
+    """
+    products = sympy.symbols(f"x0:{head_size}")  # x_i stands for q_i k_i
+    polynomial = sympy.Poly(sympy.Add(*products) ** degree, *products)
+    return {exponents: int(coefficient) for exponents, coefficient in polynomial.terms()}
+
+
+def feature_count_formula() -> tuple[Any, Any, Any]:
+    """Return (d, p, C(d + p - 1, p)), the number of monomials of degree p, SA (7), in sympy symbols."""
+    d, p = sympy.symbols("d p", integer=True, nonnegative=True)
+    return d, p, sympy.binomial(d + p - 1, p)

@@ -1,0 +1,17 @@
+"""The truth: certified enclosures, and the textbook definition they are checked against."""
+
+from verify.truth.definition import defined_attention
+from verify.truth.enclosure import MAX_BITS
+from verify.truth.mechanisms import MECHANISMS, check_mechanism, check_order
+from verify.truth.reference import Reference, reference, taylor_references
+
+__all__ = [
+    "MAX_BITS",
+    "MECHANISMS",
+    "Reference",
+    "check_mechanism",
+    "check_order",
+    "defined_attention",
+    "reference",
+    "taylor_references",
+]

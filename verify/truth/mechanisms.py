@@ -1,0 +1,27 @@
+"""Which exact functions there are, and which of them take an order."""
+
+from __future__ import annotations
+
+from verify.errors import InvalidRequestError
+
+MECHANISMS = ("softmax", "logexp", "taylor")
+
+
+def check_mechanism(mechanism: str, order: int | None) -> None:
+    """Raise InvalidRequestError unless the mechanism exists and order is given exactly where it belongs."""
+    if mechanism not in MECHANISMS:
+        raise InvalidRequestError(
+            f"unknown mechanism {mechanism!r}", "one of " + ", ".join(MECHANISMS), "choose one of these"
+        )
+    if mechanism != "taylor" and order is not None:
+        raise InvalidRequestError(f"order {order} with {mechanism}", "an order with taylor only", "leave the order out")
+    if mechanism == "taylor":
+        check_order(order)
+
+
+def check_order(order: int | None) -> None:
+    """Raise InvalidRequestError unless order, the highest power kept, is an integer of at least 0."""
+    if not isinstance(order, int) or isinstance(order, bool) or order < 0:
+        raise InvalidRequestError(
+            f"order {order} for taylor", "an integer of at least 0", "give the highest power kept (terms - 1)"
+        )

@@ -1,0 +1,33 @@
+"""The one place that touches the global precision of mpmath and of flint, and restores it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import flint
+from mpmath import mp
+
+
+def bits_for(digits: int) -> int:
+    """Return the smallest number of bits that holds this many decimal digits, ceil(digits log2 10)."""
+    return math.ceil(digits * math.log2(10))
+
+
+@contextmanager
+def flint_precision(bits: int) -> Iterator[None]:
+    """Work at this many bits in Arb inside the block."""
+    before = flint.ctx.prec
+    flint.ctx.prec = bits
+    try:
+        yield
+    finally:
+        flint.ctx.prec = before
+
+
+@contextmanager
+def mpmath_precision(bits: int) -> Iterator[None]:
+    """Work at this many bits in mpmath inside the block."""
+    with mp.workprec(bits):
+        yield

@@ -1,0 +1,169 @@
+"""Certified attention outputs as arrays a program can use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flint import arb
+from mpmath import mp
+from numpy.typing import NDArray
+
+from verify.errors import InvalidRequestError
+from verify.problem import BoolArray, Float64Array, Problem
+from verify.truth.enclosure import MAX_BITS, BlockEnclosure, enclose
+from verify.truth.mechanisms import check_mechanism, check_order
+from verify.truth.precision import bits_for, flint_precision, mpmath_precision
+
+# A truth is never asked for with fewer digits than float64 arrays can show the error of: value + residual hold 32.
+MAX_DIGITS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """An attention output with proven digits.
+
+    value: [..., H, n_q, d_v], the float64 nearest to the centre of the ball.
+    residual: same shape, the float64 nearest to (centre - value); value + residual hold the centre to 106 bits.
+    radius: same shape, upper bounds: |exact - centre| <= radius.  NaN where the formula has no value.
+    digits: certified digits, the least over all elements.
+    absolute: True where the digits count against the head's largest |v|, the value itself being essentially zero
+    (below 10**-digits of that).
+    normaliser_sign: [..., H, n_q], sign of the exact sum of weights: -1, 0 or 1.
+    """
+
+    problem: Problem
+    mechanism: str
+    order: int | None
+    value: Float64Array
+    residual: Float64Array
+    radius: Float64Array
+    digits: int
+    absolute: BoolArray
+    normaliser_sign: NDArray[np.int8]
+    centres: NDArray[Any]
+
+    def to_mpf(self) -> NDArray[Any]:
+        """Return the centres of the balls as an object array of mpf, exact."""
+        mantissas_exponents = [None if not y.is_finite() else y.man_exp() for y in self.centres.ravel()]
+        with mpmath_precision(MAX_BITS):
+            exact = [
+                mp.nan if pair is None else mp.ldexp(mp.mpf(int(pair[0])), int(pair[1])) for pair in mantissas_exponents
+            ]
+        output = np.empty(len(exact), dtype=object)
+        output[:] = exact
+        return output.reshape(self.centres.shape)
+
+    @property
+    def undefined_rows(self) -> BoolArray:
+        """Rows whose weights sum to exactly zero although something is attended, [..., H, n_q]."""
+        rows: BoolArray = (self.normaliser_sign == 0) & self.problem.attended_rows
+        return rows
+
+    @property
+    def nonpositive_rows(self) -> BoolArray:
+        """Rows that attend to something and whose exact sum of weights is zero or negative, [..., H, n_q]."""
+        rows: BoolArray = (self.normaliser_sign <= 0) & self.problem.attended_rows
+        return rows
+
+
+def reference(problem: Problem, digits: int = 30, mechanism: str = "softmax", order: int | None = None) -> Reference:
+    """Return the exact attention output of one mechanism, enclosed to `digits` digits.
+
+    softmax: sum_t exp(s_t) v_t / sum_t exp(s_t) with s_t = scale q.k_t.  taylor: the same with exp cut after the power
+    `order`, SA (9).  logexp: LE (1), to which the scale does not apply.
+
+    Every element has a relative radius of at most 10**-digits, except where the value is essentially zero (see
+    Reference.absolute).  Raises InvalidRequestError for an unknown mechanism, a missing or needless order, or digits
+    outside 1..1000; CertificationError if the precision cap does not suffice.
+    """
+    check_mechanism(mechanism, order)
+    if mechanism == "taylor":
+        assert order is not None
+        return taylor_references(problem, [order], digits)[order]
+    _check_digits(digits)
+    truth = _Accumulator(problem, mechanism, None, digits)
+    for _, block in enclose(problem, mechanism, None, digits):
+        truth.add(block)
+    return truth.finish()
+
+
+def taylor_references(problem: Problem, orders: Sequence[int], digits: int = 30) -> dict[int, Reference]:
+    """Return the exact Taylor outputs of several orders in one pass over the powers of the logits.
+
+    Raises as `reference` does.
+    """
+    for wish in orders:
+        check_order(wish)
+    _check_digits(digits)
+    wanted = sorted(set(orders))
+    if not wanted:
+        return {}
+    truths = {wish: _Accumulator(problem, "taylor", wish, digits) for wish in wanted}
+    for order, block in enclose(problem, "taylor", range(wanted[0], wanted[-1] + 1), digits):
+        if order is not None and order in truths:
+            truths[order].add(block)
+    return {wish: truth.finish() for wish, truth in truths.items()}
+
+
+def _check_digits(digits: int) -> None:
+    if not 1 <= digits <= MAX_DIGITS:
+        raise InvalidRequestError(f"{digits} digits", f"1 to {MAX_DIGITS}", "ask for fewer or more digits")
+
+
+class _Accumulator:
+    """Collects the blocks of one mechanism and order into arrays."""
+
+    def __init__(self, problem: Problem, mechanism: str, order: int | None, digits: int) -> None:
+        self.identity = (problem, mechanism, order)
+        self.bits = bits_for(digits) + 1
+        self.fewest = 1 << 62
+        shape = problem.output_shape
+        self.value, self.residual, self.radius = (np.zeros(shape) for _ in range(3))
+        self.absolute = np.zeros(shape, dtype=np.bool_)
+        self.sign = np.zeros(shape[:-1], dtype=np.int8)
+        self.centres = np.empty(shape, dtype=object)
+
+    def add(self, block: BlockEnclosure) -> None:
+        place: Any = (*block.head.index, block.rows)
+        with flint_precision(MAX_BITS):  # every difference below is exact
+            flat = block.output.ravel()
+            centres = [y.mid() for y in flat]
+            values = [float(c) for c in centres]
+            finite = [y.is_finite() for y in flat]
+            residuals = [float(c - v) if ok else math.nan for c, v, ok in zip(centres, values, finite, strict=True)]
+            radii = [_upper(y.rad()) if ok else math.nan for y, ok in zip(flat, finite, strict=True)]
+        shape = block.output.shape
+        self.value[place] = np.reshape(values, shape)
+        self.residual[place] = np.reshape(residuals, shape)
+        self.radius[place] = np.reshape(radii, shape)
+        self.absolute[place] = block.absolute
+        self.sign[place] = [int(z > 0) - int(z < 0) for z in block.normaliser]
+        column = np.empty(len(centres), dtype=object)
+        column[:] = centres
+        self.centres[place] = column.reshape(shape)
+        self.fewest = min(self.fewest, block.bits)
+
+    def finish(self) -> Reference:
+        problem, mechanism, order = self.identity
+        bits = min(self.fewest - 1, bits_for(MAX_DIGITS))
+        return Reference(
+            problem=problem,
+            mechanism=mechanism,
+            order=order,
+            value=self.value,
+            residual=self.residual,
+            radius=self.radius,
+            digits=math.floor(bits * math.log10(2)),
+            absolute=self.absolute,
+            normaliser_sign=self.sign,
+            centres=self.centres,
+        )
+
+
+def _upper(radius: arb) -> float:
+    """Return a float64 that is not below the radius, which may be smaller than any float64."""
+    return 0.0 if radius.is_zero() else math.nextafter(float(radius), math.inf)
