@@ -108,8 +108,14 @@ def _section(name: str, cells: pd.DataFrame) -> InputSection:
         ("largest attended |logit|", number_text(first["largest_logit"])),
         ("standard deviation of the logits", number_text(first["measured_logit_std"])),
         ("rows", count_text(first["rows"])),
+        ("certified digits of exact values", _fewest_digits(cells)),
     ]
     return InputSection(name, facts, _totals(cells), _roundings(cells), _others(cells))
+
+
+def _fewest_digits(cells: pd.DataFrame) -> str:
+    measured = _ok(cells)["digits"]
+    return f"at least {measured.min()}" if len(measured) else "none"
 
 
 def _totals(cells: pd.DataFrame) -> Table:

@@ -66,7 +66,7 @@ def test_processes_give_the_same_and_only_the_missing_is_measured(small_run: Pat
     rest = run(SMALL_SPEC, path, lambda: worker_pool(2), progress=lambda *news: told.append(news))
     assert (rest.measured, rest.reused) == (16, 16)
     assert sorted(records(path), key=json.dumps) == sorted(records(small_run), key=json.dumps)
-    assert [news[:2] for news in told] == [(8, 16), (16, 16)]
+    assert [news[:2] for news in told] == [(0, 16), (8, 16), (16, 16)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.sqlite"]  # one file, no journal left
 
 

@@ -106,6 +106,7 @@ def run_sweep(
         if not tasks:
             return summary
         run.begin(started, {"command": command, "spec": spec.describe(), "machine": machine()})
+        progress(0, summary.cells - summary.reused, "")
         tasks.sort(key=lambda item: -item[0])  # the longest first, so that no core idles at the end
         for task, records in _executed([task for _, task in tasks], executor):
             for cell, record in records:
