@@ -7,6 +7,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The build tools stand in the environment themselves, so that the constraints hold for them too.
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
+# One stamp per interpreter: another PYTHON makes the environment anew.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+INSTALLED := $(VENV)/installed-$(VERSION)
+DEVELOPING := $(VENV)/developing-$(VERSION)
+
 .DEFAULT_GOAL := help
 .PHONY: help report test lint readme wheel clean
 
@@ -18,36 +23,36 @@ help:
 	@echo "make wheel    build the wheel into dist"
 	@echo "make clean    remove the environment and everything built"
 
-report: $(VENV)/installed
+report: $(INSTALLED)
 	$(BIN)/attnproof sweep --out build/run.sqlite
 	$(BIN)/attnproof report build/run.sqlite --out build/report
 
-test: $(VENV)/developing
+test: $(DEVELOPING)
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/developing
+lint: $(DEVELOPING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-readme: $(VENV)/developing
+readme: $(DEVELOPING)
 	$(BIN)/python -m tests.readme
 
-wheel: $(VENV)/installed
+wheel: $(INSTALLED)
 	rm -rf dist
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
 	rm -rf $(VENV) build dist
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python {v[0]}.{v[1]} given; expected 3.11 or newer; run make PYTHON=...") if v < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(INSTALL) hatchling editables
 	$(INSTALL) --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/developing: $(VENV)/installed
+$(DEVELOPING): $(INSTALLED)
 	$(INSTALL) --no-build-isolation --editable '.[dev]'
 	touch $@

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from verify.errors import AttnproofError
 app = typer.Typer(
     name="attnproof",
     help="The referee of attention formulations: exact answers, measured errors, counted costs.",
-    epilog="Exit codes: 0 fine, 1 a check failed, 2 the request was wrong, 130 interrupted.",
+    epilog="Exit codes: 0 fine, 1 a check failed, 2 the request was wrong, 130 interrupted, 141 output not read.",
     add_completion=False,
     rich_markup_mode=None,
 )
@@ -27,24 +29,34 @@ app.command("list")(listing.listing)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name="attnproof", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except typer.TyperException as error:
-        return _refuse(f"{error.format_message().rstrip('.')}; see attnproof --help")
+        return _end(2, f"{error.format_message().rstrip('.')}; see attnproof --help")
     except AttnproofError as error:
-        return _refuse(str(error))
-    except BrokenPipeError:  # whoever read the output has gone; nothing more can be said to them
+        return _end(2, str(error))
+    except (BrokenPipeError, SystemExit):
+        # whoever read the output has gone (typer exits by itself then): end as the signal would have, and let nothing
+        # be flushed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 141
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _end(2, f"the output cannot be written ({error.strerror}); expected room for it; redirect it elsewhere")
     if code == 130:
-        print("attnproof: interrupted; what was finished is kept", file=sys.stderr)
+        return _end(130, "interrupted; what was finished is kept")
     return int(code or 0)
 
 
-def _refuse(message: str) -> int:
-    print(f"attnproof: {one_line(message)}", file=sys.stderr)
-    return 2
+def _end(code: int, message: str) -> int:
+    with contextlib.suppress(OSError, AttributeError):  # stderr may be closed: the exit code still says it
+        print(f"attnproof: {one_line(message)}", file=sys.stderr, flush=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cli.text import one_line
+
 Update = Callable[[int, int, str], None]
 
 
@@ -36,10 +38,14 @@ def progress_bar(label: str) -> Iterator[Update]:
         TextColumn("{task.description}"),
     )
     # the speed is estimated over the whole run: inputs finish in lumps of cells
-    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=3600) as bar:
-        task = bar.add_task("", total=None)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=3600)
+    task = bar.add_task("", total=None)
 
-        def update(done: int, total: int, last: str) -> None:
-            bar.update(task, completed=done, total=total, description=escape(last))
+    def update(done: int, total: int, last: str) -> None:
+        bar.start()  # not before there is something to wait for; starting twice changes nothing
+        bar.update(task, completed=done, total=total, description=escape(one_line(last)))
 
+    try:
         yield update
+    finally:
+        bar.stop()

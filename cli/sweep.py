@@ -22,6 +22,7 @@ ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would 
 
 
 def sweep(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,10 +70,12 @@ def sweep(
     """
     from verify.sweep import InProcessExecutor, RunFile, SweepSpec, cell_keys, run_sweep, worker_pool
 
+    given = {name for name in context.params if _was_given(context, name)}
     workers = _workers(jobs)
     spec = SweepSpec(
         inputs=_inputs(
             inputs if inputs else ["samples", "normal"],
+            given,
             head_sizes=integers(head_sizes, "head size", least=1, most=LARGEST_SIZE),
             tokens=integers(tokens, "tokens", least=1, most=LARGEST_SIZE),
             logit_stds=numbers(logit_std, "logit standard deviation"),
@@ -84,7 +87,7 @@ def sweep(
         ),
         forms=_forms(words(mechanisms)),
         orders=integers(orders, "order", least=0, most=ORDER_LIMIT),
-        arithmetics=words(arithmetics),
+        arithmetics=tuple(dict.fromkeys(words(arithmetics))),
     )
     with progress_bar("cells") as update:
         summary = run_sweep(
@@ -103,9 +106,11 @@ def sweep(
     }
     if json_:
         with RunFile(out) as run:
-            print_json_stream(
-                {"run": str(out), **counts}, "records", (run.record(key) for key in cell_keys(spec, summary.digests))
-            )
+            for key in cell_keys(spec, summary.digests):
+                run.record(key)  # a damaged file is found out before anything is printed: half a document is none
+            records = (run.record(key) for key in cell_keys(spec, summary.digests))
+            rows = (record.to_json() for record in records if record is not None)
+            print_json_stream({"run": str(out), **counts}, "records", rows)
     else:
         ended = ", ".join(f"{count} {status}" for status, count in summary.by_status.items() if count)
         print(f"{summary.cells} cells: {summary.measured} measured now, {summary.reused} found in the file; {ended}")
@@ -121,8 +126,27 @@ def _workers(jobs: str | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# Options that say something about inputs of one kind only
+_APPLIES = {
+    "head_sizes": {"synthetic"},
+    "tokens": {"synthetic"},
+    "logit_std": {"synthetic"},
+    "seeds": {"synthetic"},
+    "causal": {"synthetic", "file"},
+    "keys": {"file"},
+    "scale": {"file"},
+    "alignment": {"file"},
+}
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _inputs(
     names: list[str],
+    given: set[str],
     *,
     head_sizes: tuple[int, ...],
     tokens: tuple[int, ...],
@@ -135,9 +159,9 @@ def _inputs(
 ) -> tuple[InputSource, ...]:
     from verify.inputs import DISTRIBUTIONS, SAMPLES, FileInput, SampleInput, SyntheticInput
 
-    if len(keys) != 3:
+    if len(set(keys)) != 3 or len(keys) != 3:
         raise InvalidRequestError(f"keys {','.join(keys)!r}", "three different names, of q, k and v", "name all three")
-    sources: dict[str, InputSource] = {}
+    sources: dict[InputSource, None] = {}
     for name in names:
         found: list[InputSource]
         if name == "samples":
@@ -154,16 +178,22 @@ def _inputs(
             ]
         elif Path(name).suffix:
             q, k, v = keys
-            found = [FileInput(tuple(name.split(",")), (q, k, v), scale, causal, alignment)]
+            parts = name.split(",")
+            triple = len(parts) > 1 and all(part.lower().endswith(".npy") for part in parts)
+            found = [FileInput(tuple(parts) if triple else (name,), (q, k, v), scale, causal, alignment)]
         else:
             known = ["samples", "sample:NAME", *DISTRIBUTIONS, "FILE.npz", "FILE.safetensors", "Q.npy,K.npy,V.npy"]
             raise InvalidRequestError(f"input {name!r}", "one of " + ", ".join(known), "see attnproof list")
-        sources.update({source.name: source for source in found})
-    if (scale is not None or alignment is not None) and not any(source.kind == "file" for source in sources.values()):
-        raise InvalidRequestError(
-            "a scale or an alignment without an input file", "an input file", "add one or leave it out"
-        )
-    return tuple(sources.values())
+        sources.update(dict.fromkeys(found))
+    kinds = {source.kind for source in sources}
+    for option in sorted(given & set(_APPLIES)):
+        if not kinds & _APPLIES[option]:
+            raise InvalidRequestError(
+                f"--{option.replace('_', '-')} with inputs it does not apply to",
+                f"a {' or '.join(sorted(_APPLIES[option]))} input",
+                "leave it out or add such an input",
+            )
+    return tuple(sources)
 
 
 def _forms(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

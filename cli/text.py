@@ -59,6 +59,8 @@ def integer(text: str, label: str, *, least: int, most: int) -> int:
 def number(text: str, label: str) -> float:
     """Return one number."""
     try:
+        if "_" in text:  # Python would read 1_0 as 10
+            raise ValueError
         return float(text)
     except ValueError:
         raise InvalidRequestError(f"{label} {text.strip()!r}", "a number such as 0.5", "correct it") from None
@@ -70,8 +72,8 @@ def numbers(text: str, label: str) -> tuple[float, ...]:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Return the words of a comma-separated list, each once, in the order given."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    """Return the words of a comma-separated list, in the order given."""
+    return tuple(part.strip() for part in text.split(","))
 
 
 def print_json(document: Any) -> None:
@@ -80,13 +82,10 @@ def print_json(document: Any) -> None:
     print()
 
 
-def print_json_stream(head: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
-    """Print one JSON document: the members of head, then `name`, a list written row by row as it is read."""
-    for key, value in head.items():
-        print(
-            "{" if key == next(iter(head)) else ",", json.dumps(key), ": ", json.dumps(value, allow_nan=False), sep=""
-        )
-    print(f",{json.dumps(name)}: [", end="")
+def print_json_stream(head: dict[str, Any], name: str, rows: Iterable[str]) -> None:
+    """Print one JSON document: the members of head, then `name`, a list of rows that are JSON already, as they come."""
+    opened = json.dumps(head, indent=2, allow_nan=False).removesuffix("\n}")
+    print(f"{opened},\n  {json.dumps(name)}: [", end="")
     for position, row in enumerate(rows):
-        print("," if position else "", "\n", json.dumps(row, allow_nan=False), sep="", end="")
-    print("\n]}")
+        print("," if position else "", "\n    ", row, sep="", end="")
+    print("\n  ]\n}")

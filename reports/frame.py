@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from verify.errors import InvalidRequestError
+from verify.metrics import ErrorSummary
+from verify.sweep.record import ERRORS, Record
 from verify.sweep.store import RunFile, Session
 
 # What a cell is about; of two cells about the same (measured by different versions of the code) the later one is shown.
 IDENTITY = ["input", "digest", "mechanism", "form", "order", "arithmetic"]
-ERRORS = ("truncation", "deviation", "rounding", "quantisation", "total")
-STATISTICS = ("max", "p95", "median", "rms", "relative", "bits_mean", "bits_max")
+STATISTICS = tuple(f.name for f in fields(ErrorSummary))
 COLUMNS = [
     *["run", "session", "input", "kind", "digest", "head_size", "value_size", "queries", "keys", "heads", "causal"],
     *["scale", "logit_std", "measured_logit_std", "largest_logit", "mechanism", "form", "order", "terms", "arithmetic"],
-    *["status", "reason", "rows", "nonpositive_exact", "nonpositive_computed", "nonfinite", "skill", "softmax_ratio"],
-    *["features", "state_elements", "flops_per_token", "digits"],
+    *["status", "reason", "rows", "nonpositive_exact", "nonpositive_computed", "undefined", "nonfinite"],
+    *["skill", "softmax_ratio", "features", "state_elements", "flops_per_token", "digits", "without_digits"],
     *[f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS],
 ]
 _PLACES = {"file": 0, "sample": 1, "synthetic": 2}  # one's own inputs first, then real ones
@@ -41,10 +42,16 @@ def load_runs(paths: Sequence[Path]) -> Runs:
     """Read run files; InvalidRequestError if one cannot be read or none holds a cell."""
     rows: list[dict[str, Any]] = []
     sessions: list[tuple[str, Session]] = []
-    for path in paths:
+    for path in dict.fromkeys(path.resolve() for path in paths):
         with RunFile(path) as run:
+            started = {session.number: session.started for session in run.sessions()}
             sessions.extend((path.name, session) for session in run.sessions())
-            rows.extend({"run": path.name, **_flat(record)} for record in run.records())
+            rows.extend(
+                {"run": path.name, "session": number, "started": started[number], **_flat(record)}
+                for number, record in run.records()
+            )
+    rows.sort(key=lambda row: row["started"])  # files may come in any order; the sort keeps that of sessions
+    sessions.sort(key=lambda item: item[1].started)
     if not rows:
         raise InvalidRequestError(
             f"no cells in {', '.join(map(str, paths))}", "at least one finished cell", "run the sweep first"
@@ -58,11 +65,11 @@ def load_runs(paths: Sequence[Path]) -> Runs:
     return Runs(ranked[COLUMNS], sessions, len(frame) - len(latest))
 
 
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    errors = record.pop("errors")
-    return record | {
-        f"{error}_{statistic}": value for error, summary in errors.items() for statistic, value in summary.items()
-    }
+def _flat(record: Record) -> dict[str, Any]:
+    flat = asdict(record)
+    for error, summary in flat.pop("errors").items():
+        flat |= {f"{error}_{statistic}": value for statistic, value in summary.items()}
+    return flat
 
 
 def in_order(values: Iterable[Any]) -> list[Any]:

@@ -10,6 +10,8 @@ import pandas as pd
 
 from reports.frame import in_order
 from reports.text import Table, count_text, error_text, number_text, skill_text
+from verify.arithmetic import ARITHMETICS
+from verify.cost import feature_count, logexp_state_size
 
 THRESHOLDS = (1e-2, 1e-3)
 
@@ -34,14 +36,18 @@ def _ok(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def variants(cells: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the (form, arithmetic) pairs of Taylor cells that were measured, widest arithmetic first, scores first."""
+    """Return the (form, arithmetic) pairs of measured Taylor cells, arithmetics in the order they are listed in."""
     taylor = _ok(cells[cells["mechanism"] == "taylor"])
     pairs = in_order(zip(taylor["form"], taylor["arithmetic"], strict=True))
-    return sorted(pairs, key=lambda pair: (pair[1], pair[0]), reverse=True)
+    known = list(ARITHMETICS)
+    return sorted(pairs, key=lambda pair: (known.index(pair[1]), pair[0] != "scores", pair[0]))
 
 
 def leading_variant(cells: pd.DataFrame) -> tuple[str, str] | None:
-    """Return the variant that summaries quote: the narrowest arithmetic measured, by scores if there is a choice."""
+    """Return the variant that summaries quote: the last arithmetic listed, on the logits (scores) if that was measured.
+
+    The form scores evaluates the polynomial as it stands and is measured at every order.
+    """
     found = variants(cells)
     narrowest = [pair for pair in found if pair[1] == found[-1][1]]
     return narrowest[0] if narrowest else None
@@ -109,8 +115,15 @@ def _section(name: str, cells: pd.DataFrame) -> InputSection:
         ("standard deviation of the logits", number_text(first["measured_logit_std"])),
         ("rows", count_text(first["rows"])),
         ("certified digits of exact values", _fewest_digits(cells)),
+        ("measured in", _sessions(cells)),
+        ("constant state of log-exp", count_text(logexp_state_size(first["head_size"], first["value_size"]))),
     ]
     return InputSection(name, facts, _totals(cells), _roundings(cells), _others(cells))
+
+
+def _sessions(cells: pd.DataFrame) -> str:
+    found = in_order(zip(cells["run"], cells["session"], strict=True))
+    return ", ".join(f"{run} session {session}" for run, session in found)
 
 
 def _fewest_digits(cells: pd.DataFrame) -> str:
@@ -127,20 +140,17 @@ def _totals(cells: pd.DataFrame) -> Table:
     rows = []
     for order, group in cells[cells["mechanism"] == "taylor"].groupby("order", sort=True):
         measured = _ok(group)
+        features = count_text(feature_count(int(group["head_size"].iloc[0]), int(str(order))))
+        rows.append([str(order), str(group["terms"].iloc[0]), features])
         if measured.empty:
-            rows.append([str(order), str(group["terms"].iloc[0]), count_text(group["features"].iloc[0])] + [""] * 3)
+            rows[-1] += ["", "", ""]
         else:
             exact = measured.iloc[0]
-            rows.append(
-                [
-                    str(order),
-                    str(exact["terms"]),
-                    count_text(exact["features"]),
-                    _share(exact, "nonpositive_exact"),
-                    error_text(exact["truncation_relative"]),
-                    error_text(exact["truncation_max"]),
-                ]
-            )
+            rows[-1] += [
+                _share(exact, "nonpositive_exact"),
+                error_text(exact["truncation_relative"]),
+                error_text(exact["truncation_max"]),
+            ]
         rows[-1] += [_cell(group, variant, "total_relative") for variant in shown]
         quoted = [] if leading is None else [_optional(v) for v in taylor_curve(group, leading)["skill"]]
         rows[-1].append(skill_text(quoted[0]) if quoted else "")

@@ -15,6 +15,7 @@ from reports.figures import figures
 from reports.frame import load_runs
 from reports.page import Contents, html_page, markdown_page
 from reports.tables import glance_table, input_sections, quantised, unmeasured_table
+from reports.text import printable
 from verify.cost import TaylorCost, taylor_cost
 from verify.errors import InvalidRequestError
 
@@ -32,8 +33,8 @@ def write_report(runs: Sequence[Path], out: Path) -> Written:
 
     Raises InvalidRequestError for run files that cannot be read or a folder that cannot be written.
     """
-    _require_writable(out)
     loaded = load_runs(runs)
+    _require_writable(out)
     costs = _costs(loaded.frame)
     contents = Contents(
         glance=glance_table(loaded.frame),
@@ -49,15 +50,26 @@ def write_report(runs: Sequence[Path], out: Path) -> Written:
     files = {
         "report.html": html_page(contents).encode(),
         "report.md": markdown_page(contents).encode(),
-        "cells.csv": loaded.frame.to_csv(index=False, lineterminator="\n").encode(),
+        "cells.csv": _printable(loaded.frame).to_csv(index=False, lineterminator="\n").encode(),
         "costs.csv": pd.DataFrame(costs).to_csv(index=False, lineterminator="\n").encode(),
     }
     for figure in contents.figures:
         files[f"figures/{figure.name}.svg"] = figure.svg
         files[f"figures/{figure.name}.png"] = figure.png
+    sources = {run.resolve() for run in runs}
+    for name in files:
+        if (out / name).resolve() in sources:
+            raise InvalidRequestError(
+                f"the run file {out / name} where the report would write", "another folder", "choose another folder"
+            )
     for name, content in files.items():
         _put(out / name, content)
     return Written(out / "report.html", [out / name for name in files])
+
+
+def _printable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with control characters in names and reasons written as escapes: no row ends early."""
+    return frame.assign(**{column: frame[column].map(printable) for column in ("run", "input", "reason")})
 
 
 def _costs(frame: pd.DataFrame) -> list[TaylorCost]:

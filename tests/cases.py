@@ -33,12 +33,28 @@ def _problems() -> Iterator[Problem]:
     yield Problem(np.ones((4, 3)), np.ones((4, 3)), normal(4, 3), name="equal logits")
     yield Problem(300.0 * np.eye(4), np.eye(4), normal(4, 4), scale=1.0, name="needle: one logit of 300")
     yield Problem(1e-300 * normal(4, 3), normal(4, 3), 1e-310 * normal(4, 3), name="tiny and subnormal")
+    yield Problem(
+        normal(4, 3, 2),
+        normal(2, 5, 2),
+        normal(2, 5, 3),
+        causal=True,
+        mask=rng.random((4, 3, 5)) < 0.7,
+        alignment="bottom-right",
+        name="mask per head, shifted causal, grouped",
+    )
     yield Problem(normal(5, 3), np.zeros((5, 3)), normal(5, 3), scale=0.0, name="no logits at all")
 
 
 PROBLEMS = tuple(_problems())
 
-every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
+# Exact values exist here too; no floating-point format can be asked for them.
+EXTREME = (
+    Problem([[1e200, 1.0, -1e200]], [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]], [[1.0], [0.0]], name="huge and cancelling"),
+    Problem([[1e4], [-1e4]], [[1.0], [-1.0], [0.5]], [[1.0], [-1e-3], [7.0]], scale=1.0, name="logits of ten thousand"),
+    Problem([[2.0, 1.0]], [[1.0, 1.0], [0.5, -0.5]], [[3.0], [-1.0]], scale=-1.5, name="negative scale"),
+)
+
+every_problem = pytest.mark.parametrize("problem", [*PROBLEMS, *EXTREME], ids=lambda problem: problem.name)
 MECHANISM_ORDERS = [("softmax", None), ("logexp", None), *[("taylor", order) for order in ORDERS]]
 every_mechanism = pytest.mark.parametrize(
     ("mechanism", "order"), MECHANISM_ORDERS, ids=lambda x: "" if x is None else str(x)

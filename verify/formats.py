@@ -1,4 +1,4 @@
-"""Number formats as data, and distances counted in their units in the last place."""
+"""Number formats as data, and distances counted in steps from one of their numbers to the next."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from verify.errors import InvalidRequestError
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,21 @@ class Format:
         """The largest finite number, (2 - 2**(1 - precision)) 2**(1 - min_exponent)."""
         return (2.0 - 2.0 ** (1 - self.precision)) * 2.0 ** (1 - self.min_exponent)
 
-    def ulp(self, exact: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the spacing of the format in the binade of each exact value.
+    def steps(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how many numbers of the format lie from one value to the other, both rounded to the format first.
 
-        ulp(x) = 2**(max(floor(log2|x|), min_exponent) - precision + 1); zero counts as the smallest normal binade.
+        The finite numbers of a format are ordered as their bit patterns are, sign and magnitude; 0.0 and -0.0 are one.
+        Infinite or NaN where a rounded value is not finite.
         """
-        _, exponent = np.frexp(exact)  # |x| in [2**(exponent-1), 2**exponent)
-        floor_log2 = np.where(exact == 0.0, self.min_exponent, exponent - 1)
-        spacing: NDArray[np.float64] = np.ldexp(1.0, np.maximum(floor_log2, self.min_exponent) - self.precision + 1)
-        return spacing
+        integer = np.dtype(f"int{self.width}")
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = [values.astype(self.dtype) for values in (one, other)]
+        magnitudes = [np.abs(values).view(integer).astype(np.int64) for values in rounded]
+        same_side = np.signbit(rounded[0]) == np.signbit(rounded[1])
+        apart = np.abs(magnitudes[0] - magnitudes[1]).astype(np.float64)
+        across = magnitudes[0].astype(np.float64) + magnitudes[1].astype(np.float64)
+        finite = np.isfinite(rounded[0]) & np.isfinite(rounded[1])
+        return np.where(finite, np.where(same_side, apart, across), np.inf)
 
 
 FORMATS = {
@@ -47,13 +51,3 @@ FORMATS = {
         Format("float32", precision=24, min_exponent=-126, width=32, dtype=np.dtype(np.float32)),
     )
 }
-
-
-def number_format(name: str) -> Format:
-    """Return the format called name; InvalidRequestError names the known ones."""
-    try:
-        return FORMATS[name]
-    except KeyError:
-        raise InvalidRequestError(
-            f"unknown number format {name!r}", "one of " + ", ".join(FORMATS), "choose one of these"
-        ) from None

@@ -18,12 +18,12 @@ from verify.truth import Reference
 
 @dataclass(frozen=True)
 class ErrorSummary:
-    """Statistics of one error over all elements of an output.
+    """Statistics of one error over all elements of the rows that attend to something.
 
     max, p95, median, rms: of |e|, in units of v.  p95 and median are sample quantiles (inverted distribution function).
     relative: ||e||_2 / ||y||_2 with y the exact softmax output.
-    bits_mean, bits_max: bits of error, log2(1 + |e| / ulp), ulp that of the arithmetic's format at the exact value the
-    error is measured from; at most the width of the format.
+    bits_mean, bits_max: bits of error, log2(1 + steps in the arithmetic's format between the two values the error lies
+    between); the width of the format where one is not finite.
     """
 
     max: float
@@ -36,16 +36,13 @@ class ErrorSummary:
 
 
 def computed_error(computed: NDArray[Any], exact: Reference) -> Float64Array:
-    """Return computed - exact, relative accuracy about 2**-53; NaN and infinite where an answer is not finite."""
+    """Return computed - exact, relative accuracy about 2**-53; NaN and infinite where an answer is not finite.
+
+    An error within the radius of the exact value is returned as 0: nobody can tell it from that.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         error: Float64Array = (computed.astype(np.float64) - exact.value) - exact.residual
-    return error
-
-
-def exact_difference(one: Reference, other: Reference) -> Float64Array:
-    """Return one - other, both exact, from their 106-bit values."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return (one.value - other.value) + (one.residual - other.residual)
+    return np.where(np.abs(error) <= exact.radius, 0.0, error)
 
 
 def magnitudes(error: Float64Array) -> Float64Array:
@@ -62,53 +59,67 @@ def root_mean_square(size: Float64Array) -> float:
     return largest * float(np.sqrt(np.mean(np.square(size / largest))))
 
 
-def ratio(part: float, whole: float) -> float:
-    """Return part / whole; 0 / 0 is 0 and anything else over 0, or anything infinite, is infinite."""
-    if part == 0.0:
-        return 0.0
+def ratio(part: float, whole: float) -> float | None:
+    """Return part / whole; infinite where only the whole is 0 or the part is infinite, None for 0 / 0."""
+    if whole == 0.0 and part == 0.0:
+        return None
     if whole == 0.0 or part == np.inf:
         return float(np.inf)
     return part / whole
 
 
-def summarise(error: Float64Array, origin: Reference, softmax: Reference, format_: Format) -> ErrorSummary:
-    """Summarise an error measured from origin, relative to the size of the exact softmax output."""
-    size = magnitudes(error)
-    median, p95 = np.quantile(size, [0.5, 0.95], method="inverted_cdf")
-    bits = bits_of_error(size, origin, format_)
-    rms = root_mean_square(size)
+def summarise(
+    error: Float64Array, found: Float64Array, origin: Float64Array, size: float, format_: Format
+) -> ErrorSummary:
+    """Summarise the error of found against origin; size is the root mean square of the exact softmax output."""
+    magnitude = magnitudes(error)
+    median, p95 = np.quantile(magnitude, [0.5, 0.95], method="inverted_cdf")
+    bits = bits_of_error(found, origin, format_)
+    rms = root_mean_square(magnitude)
     return ErrorSummary(
-        max=float(size.max()),
+        max=float(magnitude.max()),
         p95=float(p95),
         median=float(median),
         rms=rms,
-        relative=ratio(rms, root_mean_square(np.abs(softmax.value))),
+        relative=ratio(rms, size) or 0.0,  # no error at all is none of anything
         bits_mean=float(bits.mean()),
         bits_max=float(bits.max()),
     )
 
 
-def bits_of_error(size: Float64Array, origin: Reference, format_: Format) -> Float64Array:
-    """Return log2(1 + |e| / ulp(exact)) per element, as Herbie reports errors; the format's width if infinite."""
-    ulps = size / format_.ulp(np.where(np.isfinite(origin.value), origin.value, 0.0))
-    return np.where(np.isfinite(ulps), np.minimum(np.log2(1.0 + ulps), format_.width), float(format_.width))
+def bits_of_error(found: Float64Array, origin: Float64Array, format_: Format) -> Float64Array:
+    """Return log2(1 + steps) per element, Herbie's bits of error; the format's width where a value is not finite."""
+    steps = format_.steps(found, origin)
+    return np.where(np.isfinite(steps), np.log2(1.0 + steps), float(format_.width))
 
 
-def skill(error: Float64Array, null_error: Float64Array) -> float:
-    """Return 1 - ||e|| / ||e_null||: 1 is exact, 0 is no better than the null prediction, below 0 is worse."""
-    return 1.0 - ratio(root_mean_square(magnitudes(error)), root_mean_square(magnitudes(null_error)))
+def skill(error: Float64Array, null_error: Float64Array) -> float | None:
+    """Return 1 - ||e|| / ||e_null||: 1 is exact, 0 is no better than the null prediction, below 0 is worse.
+
+    None where the null prediction has no error: there is nothing to be better than.
+    """
+    null = root_mean_square(magnitudes(null_error))
+    share = ratio(root_mean_square(magnitudes(error)), null)
+    return None if null == 0.0 or share is None else 1.0 - share
 
 
 def logit_statistics(problem: Problem) -> tuple[float, float]:
-    """Return the largest |logit| and the standard deviation of the logits over attended pairs, in float64."""
+    """Return the largest |logit| and the standard deviation of the logits over attended pairs, in float64.
+
+    NaN or infinite where the logits leave float64.  Means and sums of squared deviations are merged head by head (Chan,
+    Golub and LeVeque, The American Statistician 37(3), 1983).
+    """
     scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
-    largest, count, total, squares = 0.0, 0, 0.0, 0.0
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float64 the statistics are infinite or NaN, and say so
+    largest, count, mean, deviations = 0.0, 0, 0.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
         for head in problem.each_head():
-            logits = (scale * (head.q @ head.k.T))[head.attended]
-            largest = max(largest, float(np.abs(logits).max(initial=0.0)))
-            count += logits.size
-            total += float(logits.sum())
-            squares += float(np.square(logits).sum())
-        mean = total / max(1, count)
-        return largest, float(np.sqrt(np.maximum(0.0, squares / max(1, count) - mean * mean)))
+            logits = ((scale * head.q) @ head.k.T)[head.attended]
+            if logits.size == 0:
+                continue
+            largest = float(np.maximum(largest, np.abs(logits).max()))  # both keep a NaN
+            own = float(logits.mean())
+            gap, total = own - mean, count + logits.size
+            deviations += float(np.square(logits - own).sum()) + gap * gap * count * logits.size / total
+            mean += gap * logits.size / total
+            count = total
+        return largest, float(np.sqrt(deviations / max(1, count)))

@@ -167,20 +167,20 @@ class Problem:
     def rounded(self, format_: Format) -> Problem:
         """Return the problem with q, k and v rounded to nearest even in a format; self if that changes nothing.
 
-        Raises InvalidRequestError if a value overflows the format.
+        Raises InvalidRequestError if a value, or the scale, overflows the format.
         """
         rounded = {}
-        for label in ("q", "k", "v"):
-            exact = getattr(self, label)
+        exact = {"q": self.q, "k": self.k, "v": self.v, "scale": np.array(self.scale or 0.0)}
+        for label, values in exact.items():
             with np.errstate(over="ignore", under="ignore"):
-                values = exact.astype(format_.dtype).astype(np.float64)
-            if not np.isfinite(values).all():
+                rounded[label] = values.astype(format_.dtype).astype(np.float64)
+            if not np.isfinite(rounded[label]).all():
                 raise InvalidRequestError(
-                    f"{label} of {self.name} holds {np.abs(exact).max():.6g}, which overflows {format_.name}",
+                    f"{label} of {self.name} holds {np.abs(values).max():.6g}, which overflows {format_.name}",
                     f"magnitudes up to {format_.largest:.6g}",
                     "choose a wider arithmetic or rescale the inputs",
                 )
-            rounded[label] = values
+        del rounded["scale"]  # it is part of the formula: rounding it belongs to the arithmetic
         if all(np.array_equal(rounded[label], getattr(self, label)) for label in rounded):
             return self
         return Problem(
@@ -221,13 +221,13 @@ def _exact_float64(label: str, values: ArrayLike) -> Float64Array:
             raise InvalidRequestError(
                 f"{label} holds integers beyond 2**53", "numbers that float64 holds exactly", "pass floating-point data"
             )
-    elif array.dtype in _EXACT_IN_FLOAT64:
+    elif array.dtype.newbyteorder("=") in _EXACT_IN_FLOAT64:
         exact = array.astype(np.float64)
     else:
         raise InvalidRequestError(
             f"{label} of type {array.dtype}",
             "real numbers in float64 or a narrower floating-point format",
-            "convert the array",
+            "convert the array (.npy and .npz files lose bfloat16 and float8: use .safetensors or float32)",
         )
     if array.ndim < 2:
         raise InvalidRequestError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sympy
 
 
@@ -15,9 +13,3 @@ def expanded_power(head_size: int, degree: int) -> dict[tuple[int, ...], int]:
     products = sympy.symbols(f"x0:{head_size}")  # x_i stands for q_i k_i
     polynomial = sympy.Poly(sympy.Add(*products) ** degree, *products)
     return {exponents: int(coefficient) for exponents, coefficient in polynomial.terms()}
-
-
-def feature_count_formula() -> tuple[Any, Any, Any]:
-    """Return (d, p, C(d + p - 1, p)), the number of monomials of degree p, SA (7), in sympy symbols."""
-    d, p = sympy.symbols("d p", integer=True, nonnegative=True)
-    return d, p, sympy.binomial(d + p - 1, p)

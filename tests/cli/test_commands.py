@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +21,8 @@ import pytest
 from cli.main import app, main
 from cli.text import integers, numbers, one_line
 from verify.errors import InvalidRequestError
+from verify.problem import Problem
+from verify.sweep import RunFile
 
 FAST = ["--jobs", "0", "--input", "normal", "--head-sizes", "4", "--tokens", "8", "--orders", "0:2", "--logit-std", "1"]
 
@@ -42,6 +48,7 @@ def inputs(tmp_path: Path) -> Path:
     np.savez(tmp_path / "sizes.npz", q=good[0, :, :2], k=good[1], v=good[2])
     np.savez(tmp_path / "zero.npz", q=good[0, :, :0], k=good[1, :, :0], v=good[2])
     (tmp_path / "file").write_text("a file where a folder is wanted")
+    (tmp_path / "folder.safetensors").mkdir()
     return tmp_path
 
 
@@ -72,7 +79,13 @@ BAD_SWEEPS = {
     "jobs of words": (["--jobs", "many"], "jobs 'many'"),
     "scale of words": (["--input", "{}/good.npz", "--scale", "small"], "scale 'small'"),
     "scale nan": (["--input", "{}/good.npz", "--scale", "nan"], "scale nan"),
-    "scale of nothing": (["--scale", "1"], "without an input file"),
+    "scale of nothing": (["--scale", "1"], "--scale with inputs it does not apply to"),
+    "keys of nothing": (["--keys", "a,b,c"], "--keys with inputs it does not apply to"),
+    "same key twice": (["--input", "{}/names.npz", "--keys", "a,a,b"], "keys 'a,a,b'"),
+    "scale with an underscore": (["--input", "{}/good.npz", "--scale", "1_0"], "scale '1_0'"),
+    "comma in a name": (["--input", "{}/a,b.npz"], "no file"),
+    "spread beyond reason": (["--logit-std", "1e300"], "logit standard deviation 1e+300"),
+    "folder as safetensors": (["--input", "{}/folder.safetensors"], "cannot be read"),
     "alignment": (["--input", "{}/good.npz", "--alignment", "left"], "alignment 'left'"),
     "unknown option": (["--colour"], "--colour"),
     "folder is a file": (["--out", "{}/file/run.sqlite"], "cannot be written"),
@@ -233,39 +246,174 @@ def test_every_command_has_help_and_stands_in_the_readme(command: str, capsys: p
     assert f"attnproof {command}" in readme.read_text()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
-def test_interrupting_keeps_what_is_finished(tmp_path: Path) -> None:
-    arguments = ["sweep", "--input", "normal", "--head-sizes", "4,64", "--tokens", "8,2048", "--out", "run.sqlite"]
-    process = subprocess.Popen(
+def test_options_that_do_not_apply_are_refused(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in (["--causal"], ["--head-sizes", "8"], ["--tokens", "8"], ["--logit-std", "1"], ["--seeds", "0"]):
+        sample = ["sweep", "--input", "sample:minilm-layer05", "--out", inputs / "run.sqlite"]
+        code, _, said = run(capsys, *sample, *option)
+        assert (code, said.count("\n")) == (2, 1)
+        assert f"{option[0]} with inputs it does not apply to" in said
+
+
+def test_synthetic_options_reach_the_inputs(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spreads = ["--logit-std", "1,1.0000001", "--seeds", "0,3", "--no-causal", "--mechanisms", "softmax"]
+    code, printed, _ = run(capsys, "sweep", *FAST, *spreads, "--out", inputs / "run.sqlite", "--json")
+    found = json.loads(printed)["records"]
+    assert code == 0
+    assert len(found) == 2 * 2 * 2
+    assert {(r["logit_std"], r["causal"]) for r in found} == {(1.0, False), (1.0000001, False)}
+    assert len({r["digest"] for r in found}) == 4
+
+
+def test_alignment_reaches_the_input(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = np.random.default_rng(26).standard_normal((3, 6, 2))
+    np.savez(inputs / "cross.npz", q=tokens[0, :2], k=tokens[1], v=tokens[2])
+    digests = []
+    for alignment in ("top-left", "bottom-right"):
+        arguments = ["--jobs", "0", "--input", inputs / "cross.npz", "--causal", "--alignment", alignment, "--json"]
+        code, printed, _ = run(capsys, "sweep", *arguments, "--orders", "1", "--out", inputs / "run.sqlite")
+        digests.append(json.loads(printed)["records"][0]["digest"])
+        assert code == 0
+    q, k, v = tokens[0, :2], tokens[1], tokens[2]
+    expected = [Problem(q, k, v, causal=True, alignment=a) for a in ("top-left", "bottom-right")]
+    assert digests == [problem.digest for problem in expected]
+
+
+def test_a_damaged_run_file_is_no_half_document(
+    inputs: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = inputs / "run.sqlite"
+    assert run(capsys, "sweep", *FAST, "--out", out)[0] == 0
+    with closing(sqlite3.connect(out)) as connection:
+        connection.execute("UPDATE cell SET record = substr(record, 1, 100)")
+        connection.commit()
+    for arguments in (["sweep", *FAST, "--out", out, "--json"], ["report", out, "--out", inputs / "report"]):
+        code, printed, said = run(capsys, *arguments)
+        assert (code, printed, said.count("\n")) == (2, "", 1)
+        assert "damaged" in said
+    assert not (inputs / "report").exists()
+
+
+def test_a_report_does_not_overwrite_its_run(inputs: Path, small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (inputs / "cells.csv").write_bytes(small_run.read_bytes())
+    code, _, said = run(capsys, "report", inputs / "cells.csv", "--out", inputs)
+    assert (code, said.count("\n")) == (2, 1)
+    assert (inputs / "cells.csv").read_bytes() == small_run.read_bytes()
+
+
+def start(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "cli.main", *arguments],
-        cwd=tmp_path,
+        cwd=folder,
         stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,
+        **({"stdout": subprocess.PIPE} | more),
     )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run.sqlite").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.0)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
-    printed, said = process.communicate(timeout=60)
+
+
+def cells(path: Path) -> int:
+    try:
+        with RunFile(path) as file:
+            return sum(1 for _ in file.records())
+    except InvalidRequestError:  # not there yet, or just being made
+        return 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+@pytest.mark.parametrize("wait_for_cells", [False, True])
+def test_interrupting_keeps_what_is_finished(wait_for_cells: bool, tmp_path: Path) -> None:
+    # largest first: one worker stays with the 1,500 tokens while the other finishes small ones
+    sizes = ["--head-sizes", "4", "--tokens", "8,9,10,1500", "--logit-std", "1"]
+    process = start(
+        tmp_path,
+        *["sweep", "--input", "normal", *sizes, "--jobs", "2", "--out", "run.sqlite"],
+        start_new_session=True,
+        # whoever runs the tests may have had it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 100
+        # without waiting, the signal meets workers that are still importing
+        while not (cells(tmp_path / "run.sqlite") if wait_for_cells else (tmp_path / "run.sqlite").exists()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+        printed, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert (printed, said) == ("", "attnproof: interrupted; what was finished is kept\n")
+    assert cells(tmp_path / "run.sqlite") > 0 or not wait_for_cells
 
 
-def test_output_that_nobody_reads_is_no_error() -> None:
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_a_killed_sweep_leaves_no_orphans(tmp_path: Path) -> None:
+    arguments = ["--input", "normal", "--head-sizes", "4", "--tokens", "2000", "--jobs", "2", "--out", "run.sqlite"]
+    process = start(tmp_path, "sweep", *arguments, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run.sqlite").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.kill()
+    process.communicate()  # ends when the last process that holds the pipes has gone
+    while alive(process.pid):
+        assert time.monotonic() < deadline, "orphans"
+        time.sleep(0.1)
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_said_to_be(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = start(tmp_path, "list", stdout=full)
+        assert process.communicate()[1].startswith("attnproof: the output cannot be written")
+        assert process.returncode == 2
+    script = "import sys; sys.stdout = sys.stderr = None; from cli.main import main; sys.exit(main(['nothing']))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 2
+
+
+def test_output_that_nobody_reads_is_no_message(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "features", "--orders", "0:300"],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
+    process = start(tmp_path, "features", "--orders", "0:300", stdout=writer)
     os.close(writer)
-    assert done.returncode == 1
-    assert done.stderr == b""
+    assert process.communicate()[1] == ""
+    assert process.returncode == 141
+
+
+def test_names_in_any_script_and_in_none(inputs: Path) -> None:
+    # not UTF-8, a carriage return, a leading underscore, another script, a comma: none is lost, none breaks a line
+    good = (inputs / "good.npz").read_bytes()
+    names = [b"\xff\xfe.npz", b"a\rb.npz", "_\u65e5\u672c\u8a9e$x$.npz".encode(), b"a,b.npz", b"G.NPZ"]
+    for name in names:
+        (Path(os.fsdecode(os.fsencode(inputs) + b"/" + name))).write_bytes(good)
+    chosen = [option for name in names for option in ("--input", os.fsdecode(name))]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)}
+    for arguments in (
+        ["sweep", "--jobs", "0", "--orders", "1", *chosen, "--out", "\u00f6.sqlite"],
+        ["report", "\u00f6.sqlite", "--out", "report"],
+    ):
+        process = start(inputs, *arguments, env=environment)
+        printed, said = process.communicate()
+        assert (process.returncode, said) == (0, "")
+        assert "\\xf6.sqlite" in printed or "report" in printed
+    with (inputs / "report" / "cells.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(names) * 8
+    assert {row["input"] for row in rows} == {
+        "\\udcff\\udcfe.npz",
+        "a\\rb.npz",
+        "_\u65e5\u672c\u8a9e$x$.npz",
+        "a,b.npz",
+        "G.NPZ",
+    }
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,12 @@ def test_seeds_and_names_tell_inputs_apart() -> None:
     inputs = [SyntheticInput("normal", 4, 8, seed=s, causal=c) for s in (0, 1) for c in (False, True)]
     assert len({source.name for source in inputs}) == len({source.load().digest for source in inputs}) == 4
     assert inputs[0].load().digest == inputs[0].load().digest
-    assert all((x == x.astype(np.float32)).all() for x in (inputs[0].load().q, inputs[0].load().v))
+    problem = inputs[0].load()
+    assert all((x == x.astype(np.float32)).all() for x in (problem.q, problem.k, problem.v))
+    assert not (problem.q == problem.k).any()
+    assert not (problem.q == problem.v).any()
+    assert (inputs[0].load().causal, inputs[1].load().causal) == (False, True)
+    assert SyntheticInput("normal", 4, 8, 0.1).name != SyntheticInput("normal", 4, 8, 0.1 + 1e-12).name
 
 
 @pytest.mark.parametrize(
@@ -95,6 +100,46 @@ def test_bfloat16_metadata_mask_and_other_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(problem.mask, mask)
     overridden = FileInput((path,), ("qq", "kk", "vv"), scale=1.0, causal=False).load()
     assert (overridden.scale, overridden.causal) == (1.0, False)
+
+
+def test_scale_and_causal_in_an_archive(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", q=Q, k=K, v=V, scale=0.25, causal=True)
+    problem = FileInput((str(tmp_path / "a.npz"),)).load()
+    assert (problem.scale, problem.causal) == (0.25, True)
+    assert FileInput((str(tmp_path / "a.npz"),), causal=False).load().causal is False
+    np.savez(tmp_path / "bad.npz", q=Q, k=K, v=V, scale=np.ones(2))
+    with pytest.raises(InvalidRequestError, match=r"scale '.1\. 1\..'"):
+        FileInput((str(tmp_path / "bad.npz"),)).load()
+
+
+def test_big_endian_numbers_are_numbers(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", q=Q.astype(">f4"), k=K.astype(">f8"), v=V)
+    np.savez(tmp_path / "b.npz", q=Q, k=K, v=V)
+    one, other = (FileInput((str(tmp_path / name),)).load() for name in ("a.npz", "b.npz"))
+    assert one.digest == other.digest
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_are_a_wrong_request_whatever_they_make_readers_raise(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    np.savez(tmp_path / "a.npz", q=Q, k=K, v=V)
+    np.savez_compressed(tmp_path / "b.npz", q=Q, k=K, v=V)
+    np.save(tmp_path / "c.npy", Q)
+    save_file({"q": Q, "k": K, "v": V}, tmp_path / "d.safetensors")
+    refused = 0
+    for name in ("a.npz", "b.npz", "c.npy", "d.safetensors"):
+        whole = (tmp_path / name).read_bytes()
+        for _ in range(60):
+            damaged = bytearray(whole)
+            for place in rng.integers(0, len(whole), 3):
+                damaged[place] = rng.integers(0, 256)
+            (tmp_path / f"x{Path(name).suffix}").write_bytes(damaged)
+            path = str(tmp_path / f"x{Path(name).suffix}")
+            try:
+                FileInput((path,) * (3 if name == "c.npy" else 1)).load()
+            except InvalidRequestError:
+                refused += 1
+    assert refused > 50
 
 
 class Planted:

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from verify.formats import FORMATS
 from verify.metrics import (
+    ErrorSummary,
     bits_of_error,
     computed_error,
-    exact_difference,
     logit_statistics,
     magnitudes,
     ratio,
@@ -18,13 +19,18 @@ from verify.metrics import (
     summarise,
 )
 from verify.problem import Problem
-from verify.truth import reference
+from verify.truth import difference, reference
 
 RNG = np.random.default_rng(13)
 PROBLEM = Problem(*RNG.standard_normal((3, 6, 4)))
 SOFTMAX = reference(PROBLEM, 33)
 NULL = reference(PROBLEM, 33, "taylor", 0)
-TINY = 2.0**-70  # far below one unit of a float64 near one
+NULL_ERROR = difference(NULL, SOFTMAX)[0]
+SIZE = root_mean_square(np.abs(SOFTMAX.value))
+
+
+def summary_of(error: Any, found: Any, format_: str = "float64") -> ErrorSummary:
+    return summarise(error, found, SOFTMAX.value, SIZE, FORMATS[format_])
 
 
 def test_error_of_an_answer_is_seen_below_its_last_bit() -> None:
@@ -32,15 +38,21 @@ def test_error_of_an_answer_is_seen_below_its_last_bit() -> None:
     error = computed_error(SOFTMAX.value, SOFTMAX)
     np.testing.assert_array_equal(error, -SOFTMAX.residual)
     assert 0 < np.abs(error).max() < 2.0**-53
-    assert (exact_difference(SOFTMAX, SOFTMAX) == 0).all()
+
+
+def test_an_error_within_the_radius_is_none() -> None:
+    one = reference(Problem([[0.3]], [[0.7], [0.2]], [[0.1], [0.1]]))  # exactly v, in a ball that is not a point
+    assert one.radius.max() > 0
+    assert computed_error(np.array([[0.1]]), one).tolist() == [[0.0]]
 
 
 def test_summary_of_a_known_error() -> None:
-    error = np.full(SOFTMAX.value.shape, 0.5)
-    error[0, 0] = -2.0
-    summary = summarise(error, SOFTMAX, SOFTMAX, FORMATS["float32"])
-    assert (summary.max, summary.median, summary.p95) == (2.0, 0.5, 0.5)
-    assert summary.rms == pytest.approx(math.sqrt((23 * 0.25 + 4) / 24), rel=1e-15)
+    error = np.full(SOFTMAX.value.shape, 0.25)
+    error[0] = 0.5
+    error[5, 2:] = [-1.0, -4.0]
+    summary = summary_of(error, SOFTMAX.value + error)
+    assert (summary.max, summary.p95, summary.median) == (4.0, 1.0, 0.25)
+    assert summary.rms == pytest.approx(math.sqrt((18 * 0.0625 + 4 * 0.25 + 1 + 16) / 24), rel=1e-15)
     norm = math.sqrt(math.fsum(SOFTMAX.value.ravel() ** 2) / 24)
     assert summary.relative == pytest.approx(summary.rms / norm, rel=1e-14)
 
@@ -51,42 +63,43 @@ def test_special_values_are_the_largest_error(planted: float, everywhere: bool) 
     answer = SOFTMAX.value.copy()
     answer[(..., slice(None)) if everywhere else (2, 1)] = planted
     error = computed_error(answer, SOFTMAX)
-    summary = summarise(error, SOFTMAX, SOFTMAX, FORMATS["float64"])
+    summary = summary_of(error, answer)
     assert summary.max == summary.rms == summary.relative == np.inf
     assert summary.bits_max == 64
     assert summary.median == (
         np.inf if everywhere else magnitudes(error).ravel()[np.argsort(magnitudes(error).ravel())[11]]
     )
-    assert skill(error, exact_difference(NULL, SOFTMAX)) == -np.inf
+    assert skill(error, NULL_ERROR) == -np.inf
 
 
 def test_a_swapped_row_is_an_error() -> None:
     answer = SOFTMAX.value[[1, 0, 2, 3, 4, 5]]
-    assert summarise(computed_error(answer, SOFTMAX), SOFTMAX, SOFTMAX, FORMATS["float64"]).relative > 0.01
+    assert summary_of(computed_error(answer, SOFTMAX), answer).relative > 0.01
 
 
 def test_an_exact_value_that_does_not_exist_is_an_infinite_error() -> None:
     undefined = reference(Problem([[1.0]], [[-1.0]], [[3.0]], scale=1.0), 33, "taylor", 1)
-    error = computed_error(np.array([[3.0]]), undefined)
-    summary = summarise(error, undefined, reference(undefined.problem), FORMATS["float32"])
+    answer = np.array([[3.0]])
+    error = computed_error(answer, undefined)
+    summary = summarise(error, answer, undefined.value, 3.0, FORMATS["float32"])
     assert (summary.max, summary.bits_mean) == (np.inf, 32.0)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("steps", [0, 1, 3, 1023])
-def test_bits_of_error_count_steps_of_the_format(name: str, steps: int) -> None:
+def test_bits_of_error_count_steps_of_the_format(name: str) -> None:
     format_ = FORMATS[name]
-    one = reference(Problem([[0.0]], [[0.0]], [[1.0]]))
-    error = np.array([[steps * float(np.finfo(format_.dtype).eps)]])
-    assert bits_of_error(error, one, format_).tolist() == [[math.log2(1 + steps)]]
+    eps = float(np.finfo(format_.dtype).eps)
+    found = np.array([1.0, 1.0 + 3 * eps, 1.0 - eps, np.nan, np.inf])
+    expected = [0.0, 2.0, math.log2(3), format_.width, format_.width]  # below one, steps are half as long
+    assert bits_of_error(found, np.ones(5), format_).tolist() == expected
 
 
 def test_skill_and_ratio() -> None:
-    null_error = exact_difference(NULL, SOFTMAX)
-    assert skill(null_error, null_error) == 0.0
-    assert skill(np.zeros_like(null_error), null_error) == 1.0
-    assert skill(3 * null_error, null_error) == pytest.approx(-2.0)
-    assert [ratio(0.0, 0.0), ratio(1.0, 0.0), ratio(np.inf, np.inf), ratio(1.0, 4.0)] == [0.0, np.inf, np.inf, 0.25]
+    assert skill(NULL_ERROR, NULL_ERROR) == 0.0
+    assert skill(np.zeros_like(NULL_ERROR), NULL_ERROR) == 1.0
+    assert skill(3 * NULL_ERROR, NULL_ERROR) == pytest.approx(-2.0)
+    assert skill(NULL_ERROR, np.zeros_like(NULL_ERROR)) is None
+    assert [ratio(0.0, 0.0), ratio(1.0, 0.0), ratio(np.inf, np.inf), ratio(1.0, 4.0)] == [None, np.inf, np.inf, 0.25]
 
 
 def test_root_mean_square_neither_overflows_nor_underflows() -> None:
@@ -100,3 +113,19 @@ def test_logit_statistics_count_attended_pairs_only() -> None:
     largest, spread = logit_statistics(problem)
     assert largest == 3.0  # logits 1.5 and 3
     assert spread == pytest.approx(0.75)
+
+
+def test_logit_statistics_neither_cancel_nor_drop_a_nan() -> None:
+    q = np.full((1, 1), 1e8)
+    k = 1.0 + np.array([[0.0], [1e-9], [2e-9], [3e-9]])
+    largest, spread = logit_statistics(Problem(q, k, k, scale=1.0))
+    assert spread == pytest.approx(0.1 * math.sqrt(1.25), rel=1e-6)  # deviations of 0 .. 0.3; logits carry 1.5e-8
+    signs = np.array([[1.0, -1.0, 1.0, -1.0]] * 2)
+    largest, spread = logit_statistics(Problem(np.full((1, 4), 1e200), 1e200 * signs, signs))
+    assert math.isnan(largest)
+    several = np.random.default_rng(17).standard_normal((3, 5, 4))
+    problem = Problem(several, several + 3, several, scale=2.0)
+    logits = 2.0 * several @ (several + 3).mT
+    largest, spread = logit_statistics(problem)
+    assert largest == pytest.approx(np.abs(logits).max())
+    assert spread == pytest.approx(logits.std())

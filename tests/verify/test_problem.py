@@ -78,7 +78,24 @@ def test_inputs_cannot_be_changed_afterwards() -> None:
         problem.q[0, 0] = 5.0
 
 
+def test_masks_combine_with_causal_and_belong_to_heads() -> None:
+    rng = np.random.default_rng(25)
+    mask = rng.random((2, 3, 5)) < 0.6
+    tokens = rng.standard_normal((2, 5, 4))
+    problem = Problem(tokens[:, :3], tokens, tokens, causal=True, mask=mask, alignment="bottom-right", scale=0.3)
+    for head in problem.each_head():
+        expected = [[bool(mask[head.index][i, t]) and t <= i + 2 for t in range(5)] for i in range(3)]
+        assert head.attended.tolist() == expected
+    narrow = problem.rounded(FORMATS["float32"])
+    assert narrow is not problem
+    assert (narrow.scale, narrow.causal, narrow.alignment, narrow.name) == (0.3, True, "bottom-right", problem.name)
+    np.testing.assert_array_equal(narrow.attended, problem.attended)
+    assert problem.attended_rows.tolist() == [[row.any() for row in head.attended] for head in problem.each_head()]
+
+
 def test_rounding_to_a_format() -> None:
+    with pytest.raises(InvalidRequestError, match="scale of problem holds 1e\\+80, which overflows float32"):
+        Problem([[1.0]], [[1.0]], [[1.0]], scale=1e80).rounded(FORMATS["float32"])
     exact = Problem([[1.0, 0.5]], [[1.0, 0.5]], [[2.0]])
     assert exact.rounded(FORMATS["float32"]) is exact
     tie = 1 + 2**-24  # between 1 and the next float32, and 1 is even

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,11 @@ import pytest
 
 from tests.conftest import SMALL_SPEC
 from verify.errors import InvalidRequestError
-from verify.inputs import FileInput, SyntheticInput
+from verify.inputs import FileInput, InputSource, SyntheticInput
 from verify.problem import Problem
-from verify.sweep import InProcessExecutor, RunFile, SweepSpec, SweepSummary, cell_keys, run_sweep, worker_pool
+from verify.sweep import InProcessExecutor, Record, RunFile, SweepSpec, SweepSummary, run_sweep, worker_pool
 from verify.sweep import provenance as provenance_module
+from verify.sweep.runner import QUEUE
 from verify.truth import enclosure
 
 
@@ -28,7 +32,7 @@ def run(spec: SweepSpec, path: Path, executor: Callable[[], Executor] = InProces
 
 def records(path: Path) -> list[dict[str, Any]]:
     with RunFile(path) as file:
-        return [{key: value for key, value in record.items() if key != "session"} for record in file.records()]
+        return [json.loads(record.to_json()) for _, record in file.records()]
 
 
 def test_every_cell_is_there_and_adds_up(small_run: Path) -> None:
@@ -70,14 +74,44 @@ def test_processes_give_the_same_and_only_the_missing_is_measured(small_run: Pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.sqlite"]  # one file, no journal left
 
 
-def test_other_code_or_input_makes_other_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    summary = run(dataclasses.replace(SMALL_SPEC, inputs=SMALL_SPEC.inputs[:1], orders=(0,)), tmp_path / "a.sqlite")
-    spec = dataclasses.replace(SMALL_SPEC, orders=(0,))
-    keys = set(cell_keys(spec, [*summary.digests, "other input"]))
-    assert len(keys) == 2 * 8
-    monkeypatch.setattr("verify.sweep.runner.code_digest", lambda: "other code")
-    assert not keys & set(cell_keys(spec, summary.digests))
-    assert len(provenance_module.code_digest()) == 64
+def test_everything_that_determines_a_record_is_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, other = SMALL_SPEC.inputs
+    cell = next(SMALL_SPEC.cells())
+    keys = {
+        cell.key(source, "digest", "code"),
+        cell.key(other, "digest", "code"),
+        cell.key(source, "another digest", "code"),
+        cell.key(source, "digest", "other code"),
+        *(another.key(source, "digest", "code") for another in SMALL_SPEC.cells()),
+    }
+    assert len(keys) == 3 + len(list(SMALL_SPEC.cells()))
+    monkeypatch.setattr("verify.sweep.spec.DIGITS", 34)
+    keys.add(cell.key(source, "digest", "code"))
+    monkeypatch.setattr("verify.sweep.spec.SCHEMA", 99)
+    keys.add(cell.key(source, "digest", "code"))
+    assert len(keys) == 5 + len(list(SMALL_SPEC.cells()))
+
+
+def test_the_code_is_known_by_its_contents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = provenance_module.code_digest()
+    assert provenance_module.code_digest.__wrapped__() == before
+    (tmp_path / "__init__.py").write_text("x = 1\n")
+    monkeypatch.setattr("verify.__file__", str(tmp_path / "__init__.py"))
+    one = provenance_module.code_digest.__wrapped__()
+    (tmp_path / "__init__.py").write_text("x = 2\n")
+    other = provenance_module.code_digest.__wrapped__()
+    monkeypatch.setattr(provenance_module, "version", lambda name: "0")
+    assert len({before, one, other, provenance_module.code_digest.__wrapped__()}) == 4
+
+
+def test_equal_contents_under_two_names_are_two_inputs(tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, q=np.ones((2, 3)), k=np.ones((2, 3)), v=np.ones((2, 3)))
+    inputs = tuple(FileInput((str(tmp_path / name),)) for name in ("a.npz", "b.npz"))
+    summary = run(dataclasses.replace(SMALL_SPEC, inputs=inputs, orders=(1,)), tmp_path / "run.sqlite")
+    found = records(tmp_path / "run.sqlite")
+    assert summary.cells == summary.measured == len(found) == 16
+    assert {record["input"] for record in found} == {source.name for source in inputs}
 
 
 def test_quantisation_is_told_from_rounding(tmp_path: Path) -> None:
@@ -123,8 +157,8 @@ def test_a_value_that_cannot_be_certified_fails_its_cells_only(tmp_path: Path, m
     # Z of order 3 is about 1e-17 here: it costs 56 of the 140 bits, and 33 digits need 111; nothing else loses any
     monkeypatch.setattr(enclosure, "MAX_BITS", 140)
     root = -1.596071637983321523112855  # of 1 + s + s^2/2 + s^3/6
-    np.savez(tmp_path / "near.npz", q=np.full((1, 1), root), k=np.ones((1, 1)), v=np.ones((1, 1)) / 3)
-    source = FileInput((str(tmp_path / "near.npz"),), scale=1.0)
+    np.savez(tmp_path / "near.npz", q=[[root], [2.0]], k=[[1.0], [0.5]], v=[[1 / 3], [1.0]])
+    source = FileInput((str(tmp_path / "near.npz"),), scale=1.0, causal=True)
     summary = run(dataclasses.replace(SMALL_SPEC, inputs=(source,), orders=(2, 3)), tmp_path / "run.sqlite")
     assert summary.by_status == {"ok": 8, "refused": 0, "failed": 4, "crashed": 0}
     for record in records(tmp_path / "run.sqlite"):
@@ -159,16 +193,62 @@ class BrokenInput(DeadlyInput):
         return Problem([[2.0]], [[1.0]], [[1.0]])
 
 
+@dataclass(frozen=True)
+class VanishingInput(DeadlyInput):
+    """Can be loaded once."""
+
+    name: str = "vanishing"
+
+    def load(self) -> Problem:
+        if os.getpid() != self.parent:
+            raise InvalidRequestError("no file x", "an existing file", "check the path")
+        return Problem([[3.0]], [[1.0]], [[1.0]])
+
+
 def test_a_dead_worker_is_a_crashed_cell_and_not_a_lost_run(tmp_path: Path) -> None:
-    inputs = (DeadlyInput(os.getpid()), BrokenInput(os.getpid()), *SMALL_SPEC.inputs)
+    here = os.getpid()
+    pools = 0
+
+    def counted() -> Executor:
+        nonlocal pools
+        pools += 1
+        return worker_pool(2)
+
+    small = tuple(SyntheticInput("normal", 2, 3, seed=seed) for seed in range(12))
+    inputs: tuple[InputSource, ...] = (DeadlyInput(here), BrokenInput(here), VanishingInput(here), *small)
     spec = SweepSpec(inputs, (("softmax", "softmax"),), (), ("float64",))
-    summary = run(spec, tmp_path / "run.sqlite", lambda: worker_pool(2))
-    assert summary.by_status == {"ok": 2, "refused": 0, "failed": 0, "crashed": 2}
+    summary = run(spec, tmp_path / "run.sqlite", counted)
+    assert summary.by_status == {"ok": 12, "refused": 0, "failed": 0, "crashed": 3}
     crashed = {r["input"]: r["reason"] for r in records(tmp_path / "run.sqlite") if r["status"] == "crashed"}
     assert "died" in crashed["deadly"]
     assert crashed["broken"] == "RuntimeError: planted"
+    assert crashed["vanishing"].startswith("InvalidRequestError: no file x")
+    assert pools <= 2 + QUEUE  # one, one for each suspect, and one for the rest
     again = run(spec, tmp_path / "run.sqlite")  # in this process they are harmless
-    assert (again.measured, again.by_status["ok"]) == (2, 4)
+    assert (again.measured, again.by_status["ok"]) == (3, 15)
+
+
+def test_giving_up_ends_the_workers_of_the_sweep_and_nobody_else(tmp_path: Path) -> None:
+    bystander = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    bystander.start()
+
+    def failing(done: int, total: int, last: str) -> None:
+        if done:
+            raise RuntimeError("planted")
+
+    inputs = tuple(SyntheticInput("normal", 2, 3, seed=seed) for seed in range(4))
+    spec = SweepSpec((*inputs, SyntheticInput("normal", 4, 600)), SMALL_SPEC.forms, (7,), ("float64",))
+    try:
+        with pytest.raises(RuntimeError, match="planted"):
+            run(spec, tmp_path / "run.sqlite", lambda: worker_pool(2), progress=failing)
+        assert bystander.is_alive()
+        deadline = time.monotonic() + 20
+        while multiprocessing.active_children() != [bystander] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert multiprocessing.active_children() == [bystander]
+    finally:
+        bystander.terminate()
+        bystander.join()
 
 
 class InterruptedExecutor(InProcessExecutor):
@@ -193,11 +273,12 @@ def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path) -> None:
 
 def test_run_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite").write_text("this is not a database, but it is long enough to look at")
-    sqlite3.connect(tmp_path / "other.sqlite").execute("CREATE TABLE t (x)").connection.commit()
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.commit()
     run(dataclasses.replace(SMALL_SPEC, inputs=SMALL_SPEC.inputs[:1], orders=(0,)), tmp_path / "old.sqlite")
-    old = sqlite3.connect(tmp_path / "old.sqlite")
-    old.execute("PRAGMA user_version = 99")
-    old.close()
+    with closing(sqlite3.connect(tmp_path / "old.sqlite")) as old:
+        old.execute("PRAGMA user_version = 99")
     cases = {"absent": "no run file", "text": "cannot be", "other": "not a run file", "old": "of version 99"}
     for name, message in cases.items():
         path = tmp_path / f"{name}.sqlite"
@@ -219,8 +300,8 @@ def test_a_wrong_request_writes_nothing(tmp_path: Path) -> None:
         bad = dataclasses.replace(SMALL_SPEC, inputs=(FileInput((str(tmp_path / name),)),))
         with pytest.raises(InvalidRequestError, match=message):
             run(bad, tmp_path / "run.sqlite")
-    too_many = dataclasses.replace(SMALL_SPEC, inputs=(SyntheticInput("normal", 1, 2**14),))
-    with pytest.raises(InvalidRequestError, match="268,435,456 query-key pairs"):
+    too_many = dataclasses.replace(SMALL_SPEC, inputs=(SyntheticInput("normal", 1, 2**13),))
+    with pytest.raises(InvalidRequestError, match="67,108,864 query-key pairs"):
         run(too_many, tmp_path / "run.sqlite")
     assert not (tmp_path / "run.sqlite").exists()
 
@@ -247,3 +328,62 @@ def test_pools_are_spawned() -> None:
     assert isinstance(pool, ProcessPoolExecutor)
     assert pool.submit(os.getpid).result() != os.getpid()
     pool.shutdown()
+
+
+DAMAGES = {
+    "cut": lambda text: text[: len(text) // 2],
+    "list": lambda text: "[1, 2]",
+    "no errors": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "errors"}),
+    "errors null": lambda text: json.dumps(json.loads(text) | {"errors": None}),
+    "errors empty": lambda text: json.dumps(json.loads(text) | {"errors": {}}),
+    "text for a number": lambda text: json.dumps(json.loads(text) | {"skill": "<script>"}),
+    "text for a size": lambda text: json.dumps(json.loads(text) | {"head_size": "eight"}),
+    "status": lambda text: json.dumps(json.loads(text) | {"status": "wonderful"}),
+    "more": lambda text: json.dumps(json.loads(text) | {"more": 1}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_records_are_said_to_be(damage: Callable[[str], str], small_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    path.write_bytes(small_run.read_bytes())
+    with closing(sqlite3.connect(path)) as connection:
+        key, text = connection.execute("SELECT key, record FROM cell WHERE status = 'ok' LIMIT 1").fetchone()
+        connection.execute("UPDATE cell SET record = ? WHERE key = ?", (damage(text), key))
+        connection.commit()
+    with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match="damaged"):
+        list(run_file.records())
+    with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match="damaged"):
+        run_file.record(key)
+
+
+def everything(run_file: RunFile) -> tuple[list[Any], list[Any]]:
+    return run_file.sessions(), list(run_file.records())
+
+
+def test_damaged_tables_are_said_to_be(small_run: Path, tmp_path: Path) -> None:
+    for statement in ("DROP TABLE cell", "DROP TABLE session", "UPDATE session SET provenance = '{}'"):
+        path = tmp_path / "run.sqlite"
+        path.write_bytes(small_run.read_bytes())
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+            connection.commit()
+        with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match=r"run file|damaged"):
+            everything(run_file)
+
+
+def test_a_file_somebody_else_holds_is_said_to_be(small_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    path.write_bytes(small_run.read_bytes())
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InvalidRequestError, match=r"cannot be written \(database is locked"):
+            RunFile(path, write=True, patience=0.1)
+
+
+def test_records_survive_json(small_run: Path) -> None:
+    with RunFile(small_run) as run_file:
+        for _, record in run_file.records():
+            assert Record.from_json(record.to_json()) == record
+            special = dataclasses.replace(record, skill=float("-inf"), largest_logit=float("inf"))
+            assert Record.from_json(special.to_json()) == special

@@ -37,8 +37,11 @@ def test_the_definition_lies_in_every_ball(problem: Problem, mechanism: str, ord
     assert truth.value.shape == problem.output_shape == defined.shape
     assert outside(truth, defined) == 0
     assert truth.digits >= DIGITS
+    # the digits that are claimed are there; a subnormal radius is rounded up by as much as the smallest number
     relative = ~truth.absolute & (truth.value != 0)
-    assert (truth.radius[relative] <= 10.0**-DIGITS * np.abs(truth.value[relative]) * (1 + 1e-15) + 5e-324).all()
+    claimed = 10.0 ** -float(truth.digits) * np.abs(truth.value[relative])
+    assert (truth.radius[relative] <= claimed * (1 + 1e-12) + 5e-324).all()
+    assert (truth.radius[truth.value == 0] == 0).all() or truth.absolute[truth.value == 0].all()
 
 
 @pytest.mark.parametrize("planted", [1e-30, float("nan")])
@@ -92,6 +95,11 @@ def test_value_and_residual_hold_the_centre(problem: Problem) -> None:
                 assert left <= abs(centre) * mp.mpf(2) ** -106 + mp.mpf(2) ** -1075
 
 
+def test_an_order_may_be_a_numpy_integer() -> None:
+    one, other = (reference(PROBLEMS[0], 30, "taylor", order) for order in (3, np.int64(3)))  # type: ignore[arg-type] # that is the point
+    np.testing.assert_array_equal(one.value, other.value)
+
+
 def test_orders_in_one_pass_are_the_orders_one_by_one() -> None:
     problem = PROBLEMS[3]
     together = taylor_references(problem, [7, 0, 3], DIGITS)
@@ -128,12 +136,33 @@ def test_weights_that_cancel_exactly_have_no_value() -> None:
     assert not any(truths[order].nonpositive_rows.any() for order in (0, 2, 4))
 
 
-def test_outputs_that_cancel_are_certified_absolutely() -> None:
-    problem = Problem(np.ones((1, 3)), np.ones((2, 3)), [[1.0], [-1.0]])
+@pytest.mark.parametrize(("mechanism", "order"), [("softmax", None), ("logexp", None), ("taylor", 2)])
+def test_outputs_that_cancel_have_no_digits_and_say_so(mechanism: str, order: int | None) -> None:
+    # equal keys, and values 0.3 and -0.3: zero, though no ball knows it
+    problem = Problem([[0.1, 0.7]], [[0.3, 0.9]] * 3, [[0.3, 1.0], [-0.3, 1.0], [0.0, 1.0]])
+    truth = reference(problem, DIGITS, mechanism, order)
+    assert truth.absolute.tolist() == [[True, False]]
+    assert abs(truth.value[0, 0]) + truth.radius[0, 0] < 10.0 ** (-2 * DIGITS)
+    assert truth.value[0, 1] == 1.0
+
+
+@pytest.mark.parametrize("far", [1.0, 1e40, 1e300])
+def test_large_values_elsewhere_cost_no_digits(far: float) -> None:
+    # the third key is not attended by the first rows, and hardly by the last
+    q = np.full((3, 3), 1e50)
+    problem = Problem(q, [[1, 2, 3], [3, 2, 1], [0, 0, 0]], [[1.0], [1.7], [far]], causal=True)
     truth = reference(problem, DIGITS)
-    assert truth.absolute.all() or truth.radius.max() == 0
-    assert abs(truth.value[0, 0]) <= 10.0**-DIGITS
-    assert truth.digits >= DIGITS
+    assert not truth.absolute.any()
+    assert truth.value.ravel().tolist() == [1.0, 1.35, 1.35]
+    assert (truth.radius <= 10.0**-DIGITS * truth.value).all()
+
+
+def test_small_values_are_not_mistaken_for_nothing() -> None:
+    # 1 - exp(-x) of two tokens: small against its terms, and a number all the same
+    problem = Problem([[1.0]], [[0.0], [2.0**-60]], [[1.0], [-1.0]], scale=1.0)
+    truth = reference(problem, 15)
+    assert not truth.absolute.any()
+    assert truth.value[0, 0] == pytest.approx(-(2.0**-61), rel=1e-15)
 
 
 def test_nothing_attended_is_zero() -> None:

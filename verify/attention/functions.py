@@ -18,15 +18,16 @@ def softmax_attention(
     *,
     scale: float | None = None,
     causal: bool = False,
+    alignment: str | None = None,
     mask: ArrayLike | None = None,
     arithmetic: str = "float64",
 ) -> NDArray[Any]:
     """Return conventional attention, sum_t exp(s_t) v_t / sum_t exp(s_t) with s_t = scale q.k_t.
 
     q [..., H, n_q, d_k], k [..., G, n_k, d_k], v [..., G, n_k, d_v] -> [..., H, n_q, d_v] in the arithmetic's format;
-    shapes, scale, causal and mask as in `verify.Problem`.  Raises InvalidRequestError for a wrong request.
+    shapes, scale, causal, alignment and mask as in `verify.Problem`.  Raises InvalidRequestError for a wrong request.
     """
-    problem = Problem(q, k, v, scale=scale, causal=causal, mask=mask)
+    problem = Problem(q, k, v, scale=scale, causal=causal, mask=mask, alignment=alignment)
     return named_form("softmax", "softmax").run(problem, named_arithmetic(arithmetic)).value
 
 
@@ -36,6 +37,8 @@ def logexp_attention(
     v: ArrayLike,
     *,
     causal: bool = False,
+    alignment: str | None = None,
+    mask: ArrayLike | None = None,
     form: str = "quadratic",
     arithmetic: str = "float64",
 ) -> NDArray[Any]:
@@ -43,7 +46,7 @@ def logexp_attention(
 
     Shapes as in `softmax_attention`; the mechanism has no scale.  Raises InvalidRequestError for a wrong request.
     """
-    problem = Problem(q, k, v, causal=causal)
+    problem = Problem(q, k, v, causal=causal, alignment=alignment, mask=mask)
     return named_form("logexp", form).run(problem, named_arithmetic(arithmetic)).value
 
 
@@ -55,13 +58,15 @@ def taylor_attention(
     order: int,
     scale: float | None = None,
     causal: bool = False,
+    alignment: str | None = None,
+    mask: ArrayLike | None = None,
     form: str = "packed",
     arithmetic: str = "float64",
 ) -> NDArray[Any]:
     """Return Taylor attention, softmax attention with exp cut after the power `order`, SA (9).
 
     Shapes as in `softmax_attention`.  Raises InvalidRequestError for a wrong request, TooLargeError where the packed
-    features would not fit into memory.
+    features would not fit into memory; the form packed takes no mask.
     """
-    problem = Problem(q, k, v, scale=scale, causal=causal)
+    problem = Problem(q, k, v, scale=scale, causal=causal, alignment=alignment, mask=mask)
     return named_form("taylor", form).run(problem, named_arithmetic(arithmetic), order).value

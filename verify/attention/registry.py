@@ -8,33 +8,96 @@ from dataclasses import dataclass
 from verify.arithmetic import Arithmetic
 from verify.attention import logexp, softmax, taylor
 from verify.attention.output import AttentionOutput
+from verify.cost import (
+    conventional_flops_per_token,
+    feature_count,
+    flops_per_token,
+    kv_cache_size,
+    state_size,
+)
 from verify.errors import InvalidRequestError
 from verify.problem import Problem
 from verify.truth.mechanisms import check_mechanism
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a form holds and executes for one head, by the published formulas; None where nothing is published.
+
+    features: per key.  state_elements: numbers kept from token to token.  flops_per_token: at the problem's n_k.
+    """
+
+    features: int | None
+    state_elements: int
+    flops_per_token: int | None
+
+
+@dataclass(frozen=True)
 class Form:
-    """One way to compute one mechanism; `compute` takes an order exactly where the mechanism does."""
+    """One way to compute one mechanism; `compute` and `cost` take an order exactly where the mechanism does."""
 
     mechanism: str
     name: str
     description: str
     compute: Callable[..., AttentionOutput]
+    cost: Callable[..., Cost]
 
     def run(self, problem: Problem, arithmetic: Arithmetic, order: int | None = None) -> AttentionOutput:
         """Compute the problem in the arithmetic; InvalidRequestError for an order where none belongs, or none."""
         check_mechanism(self.mechanism, order)
         return self.compute(problem, arithmetic) if order is None else self.compute(problem, arithmetic, order)
 
+    def costs(self, problem: Problem, order: int | None = None) -> Cost:
+        """Return what the form costs on the problem; InvalidRequestError for an order where none belongs, or none."""
+        check_mechanism(self.mechanism, order)
+        return self.cost(problem) if order is None else self.cost(problem, order)
+
+
+def _conventional_cost(problem: Problem) -> Cost:
+    d, d_v = problem.head_size, problem.value_size
+    return Cost(None, kv_cache_size(problem.keys, d, d_v), conventional_flops_per_token(problem.keys, d, d_v))
+
+
+def _cache_cost(problem: Problem, order: int | None = None) -> Cost:
+    return Cost(None, kv_cache_size(problem.keys, problem.head_size, problem.value_size), None)
+
+
+def _packed_cost(problem: Problem, order: int) -> Cost:
+    d, d_v = problem.head_size, problem.value_size
+    return Cost(feature_count(d, order), state_size(d, order, d_v), flops_per_token(d, order, d_v))
+
 
 FORMS = {
     (form.mechanism, form.name): form
     for form in (
-        Form("softmax", "softmax", "conventional attention, shifted by the row maximum, two passes", softmax.softmax),
-        Form("logexp", "quadratic", "softmax over log sum_i exp(q_i + k_i), every pair of tokens", logexp.quadratic),
-        Form("taylor", "scores", "polynomial of the logits by Horner's rule, every pair of tokens", taylor.scores),
-        Form("taylor", "packed", "symmetric monomial features and a running state, in chunks", taylor.packed),
+        Form(
+            "softmax",
+            "softmax",
+            "conventional attention, shifted by the row maximum, two passes",
+            softmax.softmax,
+            _conventional_cost,
+        ),
+        Form(
+            "logexp",
+            "quadratic",
+            "softmax over log sum_i exp(q_i + k_i), every pair of tokens",
+            logexp.quadratic,
+            _cache_cost,
+        ),
+        Form(
+            "taylor",
+            "scores",
+            "polynomial of the logits by Horner's rule, every pair of tokens",
+            taylor.scores,
+            _cache_cost,
+        ),
+        Form(
+            "taylor",
+            "packed",
+            f"symmetric features and a running state; within a causal chunk of {taylor.CHUNK} tokens, scores",
+            taylor.packed,
+            _packed_cost,
+        ),
     )
 }
 

@@ -55,7 +55,7 @@ def packed(
 ) -> AttentionOutput:
     """Return Taylor attention over the symmetric features of SA (8)-(11), every step in the arithmetic.
 
-    S_p = sum_t Phi_p(k_t) [v_t | 1]^T;  [numerator | Z] = sum over p of (alpha_p C_p * Phi_p(q))^T S_p.
+    S_p = sum_t Phi_p(k_t) [v_t | 1]^T;  [numerator | Z] = sum over p of (C_p / p! * Phi_p(scale q))^T S_p.
     Queries and keys go by in chunks.  In a causal problem the chunk's own pairs are taken by their logits (Horner)
     under the mask, and the tokens before it through the state.
 
@@ -72,21 +72,14 @@ def packed(
     parts = operands(problem, arithmetic.dtype)
     shared = np.broadcast_shapes(parts.q.shape[:-2], parts.k.shape[:-2])
     k, v = (np.broadcast_to(array, (*shared, *array.shape[-2:])) for array in (parts.k, parts.v))
+    ones = np.ones((problem.keys, 1), dtype=arithmetic.dtype)
     sums = np.empty((*shared, problem.queries, problem.value_size + 1), dtype=arithmetic.dtype)
-    coefficients = _coefficients(problem, arithmetic, order)
+    coefficients = _coefficients(problem.head_size, order, arithmetic)
     with np.errstate(all="ignore"):
+        q = parts.q * parts.scale
         for head in np.ndindex(*shared):
-            ones = np.ones((problem.keys, 1), dtype=arithmetic.dtype)
-            _packed_head(
-                parts.q[head],
-                k[head],
-                np.hstack([v[head], ones]),
-                parts.scale,
-                coefficients,
-                problem.causal,
-                chunk,
-                sums[head],
-            )
+            values = np.hstack([v[head], ones])
+            _packed_head(q[head], k[head], values, coefficients, problem.causal, chunk, sums[head])
         return divided(parts, sums[..., :-1], sums[..., -1:])
 
 
@@ -94,13 +87,12 @@ def _packed_head(
     q: NDArray[Any],
     k: NDArray[Any],
     values: NDArray[Any],
-    scale: Any,
     coefficients: list[NDArray[Any]],
     causal: bool,
     chunk: int,
     out: NDArray[Any],
 ) -> None:
-    """Write [numerator | Z] of one head to out [n_q, d_v + 1]; values is [v | 1]."""
+    """Write [numerator | Z] of one head to out [n_q, d_v + 1]; q is scaled, values is [v | 1]."""
     order = len(coefficients) - 1
     state = [np.zeros((len(c), values.shape[-1]), dtype=q.dtype) for c in coefficients]
 
@@ -119,7 +111,7 @@ def _packed_head(
     if causal:
         for first in range(0, len(q), chunk):
             rows = slice(first, min(first + chunk, len(q)))
-            inside = np.tril(truncated_exponential((q[rows] @ k[rows].T) * scale, order))
+            inside = np.tril(truncated_exponential(q[rows] @ k[rows].T, order))
             out[rows] = inside @ values[rows]
             if first:
                 out[rows] += read(q[rows])
@@ -132,14 +124,13 @@ def _packed_head(
         out[rows] = read(q[rows])
 
 
-def _coefficients(problem: Problem, arithmetic: Arithmetic, order: int) -> list[NDArray[Any]]:
-    """Return alpha_p C_p = scale^p / (product of the factorials of the exponents) per monomial, SA (3) and (8).
+def _coefficients(head_size: int, order: int, arithmetic: Arithmetic) -> list[NDArray[Any]]:
+    """Return C_p / p! = 1 / (product of the factorials of the exponents) per monomial, SA (3) and (8).
 
-    Computed in float64 from exact integers, then rounded once to the arithmetic.
+    From exact integers, divided in float64 and rounded to the arithmetic.
     """
-    scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
-    factorials = exponent_factorials(problem.head_size, order)
-    return [(scale**p / products.astype(np.float64)).astype(arithmetic.dtype) for p, products in enumerate(factorials)]
+    factorials = exponent_factorials(head_size, order)
+    return [(1.0 / products.astype(np.float64)).astype(arithmetic.dtype) for products in factorials]
 
 
 def _check_memory(problem: Problem, arithmetic: Arithmetic, order: int, chunk: int, limit: int) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ class FileInput:
     """q, k and v from one .npz or .safetensors file, or from three .npy files in that order.
 
     keys: the names of q, k and v inside the file.  An entry "mask", boolean, is used if there is one.
-    scale, causal: override what the metadata of a .safetensors file says; otherwise 1/sqrt(d_k) and False.
+    scale, causal: override what the file says (entries of that name in an .npz file, metadata of a .safetensors file);
+    without either they are 1/sqrt(d_k) and False.
     """
 
     paths: tuple[str, ...]
@@ -41,20 +43,22 @@ class FileInput:
 
     def load(self) -> Problem:
         """Read the arrays; InvalidRequestError says what is wrong with the file or with what it holds."""
-        arrays, metadata = self._read()
-        scale = self.scale if self.scale is not None else _metadata_scale(self.name, metadata)
-        causal = self.causal if self.causal is not None else _metadata_causal(self.name, metadata)
+        arrays, stated = self._read()
+        scale = self.scale if self.scale is not None else _stated_scale(self.name, stated)
+        causal = self.causal if self.causal is not None else _stated_causal(self.name, stated)
         q, k, v = (arrays[key] for key in self.keys)
-        return Problem(
-            q, k, v, scale=scale, causal=causal, mask=arrays.get("mask"), alignment=self.alignment, name=self.name
-        )
+        try:
+            return Problem(q, k, v, scale, causal, arrays.get("mask"), self.alignment, name=self.name)
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"in {self.name}: {error.given}", error.expected, error.remedy) from error
 
     def _read(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        suffixes = {Path(path).suffix for path in self.paths}
+        """Return the arrays, and what the file states about scale and causal, as text."""
+        suffixes = {Path(path).suffix.lower() for path in self.paths}
         if suffixes == {".npy"} and len(self.paths) == 3:
             return dict(zip(self.keys, map(_read_npy, self.paths), strict=True)), {}
         if suffixes == {".npz"} and len(self.paths) == 1:
-            return self._read_npz(self.paths[0]), {}
+            return self._read_npz(self.paths[0])
         if suffixes == {".safetensors"} and len(self.paths) == 1:
             return self._read_safetensors(self.paths[0])
         raise InvalidRequestError(
@@ -63,28 +67,23 @@ class FileInput:
             "convert the file or check its ending",
         )
 
-    def _read_npz(self, path: str) -> dict[str, NDArray[Any]]:
-        try:
-            # numpy leaves the file open when it turns out not to be an archive
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                self._require_keys(path, archive.files)
-                return {key: archive[key] for key in (*self.keys, "mask") if key in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise _unreadable(path, error) from error
+    def _read_npz(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+        with _reading(path) as file, np.load(file, allow_pickle=False) as archive:
+            self._require_keys(path, archive.files)
+            arrays = {key: archive[key] for key in (*self.keys, "mask") if key in archive.files}
+            stated = {key: str(archive[key]) for key in ("scale", "causal") if key in archive.files}
+            return arrays, stated
 
     def _read_safetensors(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
-        try:
-            with safe_open(path, "np") as archive:
-                held = list(archive.keys())
-                self._require_keys(path, held)
-                wanted = [key for key in (*self.keys, "mask") if key in held]
-                for key in wanted:
-                    self._require_numpy_type(path, key, archive.get_slice(key).get_dtype())
-                return {key: archive.get_tensor(key) for key in wanted}, archive.metadata() or {}
-        except (OSError, SafetensorError) as error:
-            raise _unreadable(path, error) from error
+        with _reading(path), safe_open(path, "np") as archive:
+            held = list(archive.keys())
+            self._require_keys(path, held)
+            wanted = [key for key in (*self.keys, "mask") if key in held]
+            for key in wanted:
+                self._require_numpy_type(path, key, archive.get_slice(key).get_dtype())
+            return {key: archive.get_tensor(key) for key in wanted}, archive.metadata() or {}
 
     def _require_keys(self, path: str, held: list[str]) -> None:
         missing = [key for key in self.keys if key not in held]
@@ -103,38 +102,41 @@ class FileInput:
 
 
 def _read_npy(path: str) -> NDArray[Any]:
+    with _reading(path) as file:
+        array: NDArray[Any] = np.load(file, allow_pickle=False)
+        return array
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[BinaryIO]:
+    """Open a file, and say in one way whatever goes wrong while it is read."""
     try:
         with Path(path).open("rb") as file:
-            array: NDArray[Any] = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
-    return array
+            yield file
+    except InvalidRequestError:
+        raise
+    except FileNotFoundError as error:
+        raise InvalidRequestError(f"no file {path}", "an existing file", "check the path") from error
+    except Exception as error:  # damaged bytes make the readers raise nearly anything, from zlib.error to TokenError
+        why = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+        raise InvalidRequestError(
+            f"{path} cannot be read ({why})", "numeric arrays without pickled objects", "check that the file is whole"
+        ) from error
 
 
-def _unreadable(path: str, error: Exception) -> InvalidRequestError:
-    if isinstance(error, FileNotFoundError):
-        return InvalidRequestError(f"no file {path}", "an existing file", "check the path")
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return InvalidRequestError(
-        f"{path} cannot be read ({why})", "numeric arrays without pickled objects", "check that the file is whole"
-    )
-
-
-def _metadata_scale(path: str, metadata: dict[str, str]) -> float | None:
-    if "scale" not in metadata:
+def _stated_scale(path: str, stated: dict[str, str]) -> float | None:
+    if "scale" not in stated:
         return None
     try:
-        return float(metadata["scale"])
+        return float(stated["scale"])
     except ValueError:
         raise InvalidRequestError(
-            f"scale {metadata['scale']!r} in the metadata of {path}", "a number", "correct it or give the scale"
+            f"scale {stated['scale']!r} in {path}", "a number", "correct it or give the scale"
         ) from None
 
 
-def _metadata_causal(path: str, metadata: dict[str, str]) -> bool:
-    word = metadata.get("causal", "false")
+def _stated_causal(path: str, stated: dict[str, str]) -> bool:
+    word = stated.get("causal", "false")
     if word.lower() not in _TRUTH_WORDS:
-        raise InvalidRequestError(
-            f"causal {word!r} in the metadata of {path}", "true or false", "correct it or say causal or not"
-        )
+        raise InvalidRequestError(f"causal {word!r} in {path}", "true or false", "correct it or say causal or not")
     return _TRUTH_WORDS[word.lower()]

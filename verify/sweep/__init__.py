@@ -1,11 +1,12 @@
 """Sweeps: what to measure, the measuring, and the run file that keeps every finished cell."""
 
-from verify.sweep.record import Record, Status
+from verify.sweep.record import ERRORS, Record, Status
 from verify.sweep.runner import InProcessExecutor, SweepSummary, cell_keys, run_sweep, worker_pool
 from verify.sweep.spec import Cell, SweepSpec
 from verify.sweep.store import RunFile, Session
 
 __all__ = [
+    "ERRORS",
     "Cell",
     "InProcessExecutor",
     "Record",

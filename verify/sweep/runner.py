@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
-from verify.sweep.measure import Task, crashed_record, measure
+from verify.sweep.measure import Task, blank_record, ended, measure
 from verify.sweep.provenance import code_digest, machine
 from verify.sweep.record import Record, Status
 from verify.sweep.spec import Cell, SweepSpec
 from verify.sweep.store import RunFile
 
 Progress = Callable[[int, int, str], None]
+Results = list[tuple[Cell, Record]]
 
 # The exact values of one order take about a microsecond a pair, and the quadratic forms hold three numbers a pair.
-MOST_PAIRS = 1 << 27
+MOST_PAIRS = 1 << 25
 
-# Tasks handed to the executor and not finished yet.
-QUEUE = 64
+# Tasks handed to the executor and not finished yet: results do not pile up, and few are suspects when a worker dies.
+QUEUE = 8
 
 
 @dataclass
@@ -41,10 +46,10 @@ class SweepSummary:
 
 
 def cell_keys(spec: SweepSpec, digests: Iterable[str]) -> Iterator[str]:
-    """Yield the key of every cell of a sweep over inputs with these digests."""
-    for digest in digests:
+    """Yield the key of every cell of a sweep whose inputs have these digests."""
+    for source, digest in zip(spec.inputs, digests, strict=True):
         for cell in spec.cells():
-            yield cell.key(digest, code_digest())
+            yield cell.key(source, digest, code_digest())
 
 
 class InProcessExecutor(Executor):
@@ -62,12 +67,22 @@ class InProcessExecutor(Executor):
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
     """Return a pool of spawned processes (forking with linear algebra threads alive can deadlock)."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_quiet_interrupt)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker_starts)
 
 
-def _quiet_interrupt() -> None:
-    # Ctrl-C reaches every process of the terminal's group; a worker just ends, the parent reports
+def _worker_starts() -> None:
+    # Ctrl-C reaches every process of the terminal's group: a worker just ends, the parent reports.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()  # a parent that was killed leaves no orphans
 
 
 def run_sweep(
@@ -81,20 +96,20 @@ def run_sweep(
 ) -> SweepSummary:
     """Measure every cell of the spec that the run file does not hold yet, and commit each as it is finished.
 
-    store opens the run file, after the inputs have been checked; executor makes a pool, once at first and once more for
-    each task that a dying worker took with it.  started and command are kept as provenance.  progress is told cells
-    finished, cells in all and the input last finished.
+    store opens the run file, after the inputs have been checked; executor makes a pool, once at first and again when
+    a dying worker has broken it.  started and command are kept as provenance.  progress is told cells finished, cells
+    in all and the input last finished.
 
     Raises InvalidRequestError for inputs or a run file that cannot be used: then nothing has been written.
     """
     planned = [_plan(source) for source in spec.inputs]
-    summary = SweepSummary(digests=[task.digest for _, task in planned])
+    summary = SweepSummary(digests=[task.blank.digest for _, task in planned])
     with store() as run:
         tasks = []
         for work, task in planned:
             missing = []
             for cell in spec.cells():
-                status = run.status(cell.key(task.digest, code_digest()))
+                status = run.status(_key(task, cell))
                 summary.cells += 1
                 if status is None or status == Status.CRASHED:
                     missing.append(cell)
@@ -108,13 +123,18 @@ def run_sweep(
         run.begin(started, {"command": command, "spec": spec.describe(), "machine": machine()})
         progress(0, summary.cells - summary.reused, "")
         tasks.sort(key=lambda item: -item[0])  # the longest first, so that no core idles at the end
-        for task, records in _executed([task for _, task in tasks], executor):
-            for cell, record in records:
-                run.write(cell.key(task.digest, code_digest()), record)
-                summary.measured += 1
-                summary.by_status[record.status] += 1
-            progress(summary.measured, summary.cells - summary.reused, task.source.name)
+        with closing(_executed([task for _, task in tasks], executor)) as finished:
+            for task, records in finished:
+                for cell, record in records:
+                    run.write(_key(task, cell), record)
+                    summary.measured += 1
+                    summary.by_status[record.status] += 1
+                progress(summary.measured, summary.cells - summary.reused, task.source.name)
     return summary
+
+
+def _key(task: Task, cell: Cell) -> str:
+    return cell.key(task.source, task.blank.digest, code_digest())
 
 
 def _plan(source: InputSource) -> tuple[int, Task]:
@@ -129,51 +149,93 @@ def _plan(source: InputSource) -> tuple[int, Task]:
         raise InvalidRequestError(
             f"{problem.name} with {pairs:,} query-key pairs", f"at most {MOST_PAIRS:,}", "take fewer tokens or heads"
         )
-    return pairs * problem.head_size, Task(source, problem.digest, ())
+    return pairs * problem.head_size, Task(source, blank_record(source, problem), ())
 
 
-def _executed(tasks: list[Task], executor: Callable[[], Executor]) -> Iterator[tuple[Task, list[tuple[Cell, Record]]]]:
-    """Yield finished tasks as they come; those lost with a dead worker are tried once more, each on its own."""
-    lost: list[Task] = []
-    with executor() as pool:
-        pending: dict[Future[list[tuple[Cell, Record]]], Task] = {}
+def _executed(tasks: list[Task], executor: Callable[[], Executor]) -> Generator[tuple[Task, Results], None, None]:
+    """Yield finished tasks as they come.
 
-        def finished(timeout: float | None) -> Iterator[tuple[Task, list[tuple[Cell, Record]]]]:
-            for future in wait(pending, timeout, FIRST_COMPLETED).done:
+    When a worker dies, the tasks that were under way are taken up alone, one after the other, and the rest goes on in a
+    new pool.
+    """
+    waiting = deque(tasks)
+    while waiting:
+        suspects: list[Task] = []
+        yield from _shared(waiting, executor, suspects)
+        for task in suspects:
+            yield from _alone(task, executor)
+
+
+def _shared(
+    waiting: deque[Task], executor: Callable[[], Executor], suspects: list[Task]
+) -> Iterator[tuple[Task, Results]]:
+    """Take tasks from the queue until it is empty or the pool breaks; those under way then become suspects."""
+    with _ended_pool(executor) as pool:
+        pending: dict[Future[Results], Task] = {}
+        while pending or (waiting and not suspects):
+            while waiting and not suspects and len(pending) < QUEUE:
+                task = waiting.popleft()
+                try:
+                    future = _submitted(pool, task)
+                except BrokenExecutor:  # a worker died between two tasks
+                    waiting.appendleft(task)
+                    if not pending:
+                        return
+                    break
+                pending[future] = task
+                if future.done():
+                    break  # a pool that runs calls at once has its results committed one by one
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 task = pending.pop(future)
                 if isinstance(future.exception(), BrokenExecutor):
-                    lost.append(task)
+                    suspects.append(task)
                 else:
                     yield task, _outcome(task, future)
 
+
+def _alone(task: Task, executor: Callable[[], Executor]) -> Iterator[tuple[Task, Results]]:
+    """Measure one task in a pool of its own; if that dies too, its cells one by one, to find the one that kills it."""
+    with _ended_pool(executor) as pool:
+        future = _submitted(pool, task)
+        broken = isinstance(future.exception(), BrokenExecutor)
+        if not broken or len(task.cells) == 1:
+            yield task, _outcome(task, future)
+            return
+    for cell in task.cells:
+        yield from _alone(replace(task, cells=(cell,)), executor)
+
+
+def _submitted(pool: Executor, task: Task) -> Future[Results]:
+    """Submit a task while SIGINT is blocked: a worker spawned here inherits that until it is ready for the signal."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return pool.submit(measure, task)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(measure, task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _ended_pool(executor: Callable[[], Executor]) -> Iterator[Executor]:
+    """Yield a pool; if the work is given up, end the processes it started instead of waiting for them."""
+    others = set(multiprocessing.active_children())
+    with executor() as pool:
         try:
-            for position, task in enumerate(tasks):
-                try:
-                    pending[pool.submit(measure, task)] = task
-                except BrokenExecutor:
-                    lost.extend(tasks[position:])
-                    break
-                # a bounded queue: results do not pile up, and a pool that runs calls at once commits them one by one
-                yield from finished(None if len(pending) >= QUEUE else 0)
-            while pending:
-                yield from finished(None)
+            yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
+            for child in set(multiprocessing.active_children()) - others:
                 child.terminate()
             raise
-    for task in lost:
-        with executor() as pool:
-            yield task, _outcome(task, pool.submit(measure, task))
 
 
-def _outcome(task: Task, future: Future[list[tuple[Cell, Record]]]) -> list[tuple[Cell, Record]]:
+def _outcome(task: Task, future: Future[Results]) -> Results:
     error = future.exception()
     if error is None:
         return future.result()
-    problem = task.source.load()
     if isinstance(error, BrokenExecutor):
         reason = "the process that measured it died (out of memory, or an abort inside a library)"
     else:
         reason = f"{type(error).__name__}: {error}"
-    return [(cell, crashed_record(task.source, problem, cell, reason)) for cell in task.cells]
+    return [(cell, ended(task.blank, cell, Status.CRASHED, reason=reason)) for cell in task.cells]

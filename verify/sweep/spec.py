@@ -29,9 +29,13 @@ class Cell:
     order: int | None
     arithmetic: str
 
-    def key(self, digest: str, code: str) -> str:
-        """Return the SHA-256 over everything that determines the record: input, cell, schema and code."""
-        content = {"input": digest, **asdict(self), "digits": DIGITS, "schema": SCHEMA, "code": code}
+    def key(self, source: InputSource, digest: str, code: str) -> str:
+        """Return the SHA-256 over everything that determines the record.
+
+        source and digest: the input, as it is called and what it holds.  code: see `provenance.code_digest`.
+        """
+        named = {"name": source.name, "kind": source.kind, "logit_std": source.logit_std, "digest": digest}
+        content = {"input": named, **asdict(self), "digits": DIGITS, "schema": SCHEMA, "code": code}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

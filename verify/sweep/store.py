@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from verify.errors import InvalidRequestError
 from verify.sweep.record import Record, Status
@@ -23,6 +23,16 @@ CREATE TABLE cell (
     key TEXT PRIMARY KEY, session INTEGER NOT NULL REFERENCES session, status TEXT NOT NULL, record TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+
+
+Parsed = TypeVar("Parsed")
+
+
+def _provenance(text: str) -> dict[str, Any]:
+    document = json.loads(text)
+    if not isinstance(document, dict) or set(document) != {"command", "spec", "machine"}:
+        raise ValueError("not the members of a session")
+    return document
 
 
 @dataclass(frozen=True)
@@ -40,28 +50,24 @@ class RunFile:
     Raises InvalidRequestError if the file cannot be opened, or is not a run file of this version.
     """
 
-    def __init__(self, path: Path, *, write: bool = False) -> None:
-        """Open the file."""
+    def __init__(self, path: Path, *, write: bool = False, patience: float = 10.0) -> None:
+        """Open the file; wait for others who write to it for so many seconds."""
         self.path = path
         self._session: int | None = None
         if not write and not path.is_file():
             raise InvalidRequestError(
                 f"no run file {path}", "a file written by a sweep", "check the path or run a sweep"
             )
-        try:
+        self._purpose = "written" if write else "read"
+        with self._explained():
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
             mode = "rwc" if write else "ro"
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None
-            )
-        except (OSError, sqlite3.Error) as error:
-            raise self._unusable(error, write) from error
+            uri = f"{path.absolute().as_uri()}?mode={mode}"
+            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
         try:
-            self._prepare(write)
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise self._unusable(error, write) from error
+            with self._explained():
+                self._prepare(write)
         except InvalidRequestError:
             self._connection.close()
             raise
@@ -82,56 +88,76 @@ class RunFile:
                 "run the sweep into a new file",
             )
         if write:
-            # fails now rather than after the work if writing is not allowed
+            # fails now rather than after the work if writing is not allowed: a read-only file minds only a real change
             self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM cell WHERE key IS NULL")
             self._connection.execute("ROLLBACK")
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
 
-    def _unusable(self, error: Exception, write: bool) -> InvalidRequestError:
-        purpose = "written" if write else "read"
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return InvalidRequestError(
-            f"{self.path} cannot be {purpose} ({why})", f"a run file that can be {purpose}", "choose another path"
-        )
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what the operating system or SQLite says into a request that was wrong."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise InvalidRequestError(
+                f"{self.path} cannot be {self._purpose} ({why})",
+                f"a run file that can be {self._purpose}",
+                "choose another path, or wait until nobody else uses it",
+            ) from error
 
     def begin(self, started: str, provenance: dict[str, Any]) -> None:
         """Start a session; the cells written after it belong to it."""
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        cursor = self._connection.execute(
-            "INSERT INTO session (started, provenance) VALUES (?, ?)", (started, json.dumps(provenance, sort_keys=True))
-        )
+        row = (started, json.dumps(provenance, sort_keys=True))
+        with self._explained():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            cursor = self._connection.execute("INSERT INTO session (started, provenance) VALUES (?, ?)", row)
         self._session = cursor.lastrowid
 
     def status(self, key: str) -> Status | None:
         """Return how the cell ended, or None if it is not in the file."""
-        row = self._connection.execute("SELECT status FROM cell WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Status(row[0])
+        with self._explained():
+            row = self._connection.execute("SELECT status FROM cell WHERE key = ?", (key,)).fetchone()
+        return None if row is None else self._intact(Status, row[0])
 
     def write(self, key: str, record: Record) -> None:
         """Commit one finished cell."""
         assert self._session is not None, "begin() comes before write()"
-        self._connection.execute(
-            "INSERT OR REPLACE INTO cell (key, session, status, record) VALUES (?, ?, ?, ?)",
-            (key, self._session, record.status, record.to_json()),
-        )
+        row = (key, self._session, record.status, record.to_json())
+        with self._explained():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO cell (key, session, status, record) VALUES (?, ?, ?, ?)", row
+            )
 
-    def record(self, key: str) -> dict[str, Any] | None:
-        """Return one cell as plain data, or None."""
-        row = self._connection.execute("SELECT record FROM cell WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+    def record(self, key: str) -> Record | None:
+        """Return one cell, or None."""
+        with self._explained():
+            row = self._connection.execute("SELECT record FROM cell WHERE key = ?", (key,)).fetchone()
+        return None if row is None else self._intact(Record.from_json, row[0])
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield every cell as plain data with its session's number, in the order of sessions and keys."""
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Yield every cell with its session's number, in the order of sessions and keys."""
         query = "SELECT session, record FROM cell ORDER BY session, key"
-        for session, text in self._connection.execute(query):
-            yield {"session": session, **json.loads(text)}
+        with self._explained():
+            for session, text in self._connection.execute(query):
+                yield session, self._intact(Record.from_json, text)
 
     def sessions(self) -> list[Session]:
         """Return the sessions that wrote to this file, first to last."""
-        rows = self._connection.execute("SELECT id, started, provenance FROM session ORDER BY id")
-        return [Session(number, started, json.loads(text)) for number, started, text in rows]
+        with self._explained():
+            rows = self._connection.execute("SELECT id, started, provenance FROM session ORDER BY id").fetchall()
+        return [Session(number, started, self._intact(_provenance, text)) for number, started, text in rows]
+
+    def _intact(self, parse: Callable[[str], Parsed], text: str) -> Parsed:
+        try:
+            return parse(text)
+        except (ValueError, TypeError) as error:
+            raise InvalidRequestError(
+                f"{self.path}, which is damaged ({error})", "what a sweep has written", "run the sweep into a new file"
+            ) from error
 
     def close(self) -> None:
         """Close the file; one that was written to is left as a single file without a journal beside it."""

@@ -3,7 +3,7 @@
 from verify.truth.definition import defined_attention
 from verify.truth.enclosure import MAX_BITS
 from verify.truth.mechanisms import MECHANISMS, check_mechanism, check_order
-from verify.truth.reference import Reference, reference, taylor_references
+from verify.truth.reference import Reference, difference, reference, taylor_references
 
 __all__ = [
     "MAX_BITS",
@@ -12,6 +12,7 @@ __all__ = [
     "check_mechanism",
     "check_order",
     "defined_attention",
+    "difference",
     "reference",
     "taylor_references",
 ]

@@ -27,6 +27,19 @@ Weigh = Callable[[Vector, Sequence[Vector]], list[Any]]
 GUARD_DIGITS = 15
 
 
+def exponent_spread(problem: Problem) -> int:
+    """Return a bound on the bits between the largest and the smallest product of a query, a key and a value component.
+
+    mpmath's sums leave out terms below the largest by more than twice the precision, whether or not the large ones
+    cancel; that many bits more, and none is left out.
+    """
+    spread = 3 * 53
+    for array in (problem.q, problem.k, problem.v):
+        _, exponents = np.frexp(array[array != 0.0])
+        spread += int(exponents.max(initial=-1074)) - int(exponents.min(initial=1024)) if exponents.size else 0
+    return spread
+
+
 def softmax_weights(q: Vector, keys: Sequence[Vector], scale: Any) -> list[Any]:
     """Return exp(q.k_t scale) for every key: conventional attention before normalising (SA, section 2)."""
     return [mp.exp(mp.fdot(q, k) * scale) for k in keys]
@@ -71,7 +84,7 @@ def defined_attention(problem: Problem, *, mechanism: str, order: int | None = N
     check_mechanism(mechanism, order)
     if digits < 1:
         raise InvalidRequestError(f"{digits} digits", "at least 1", "ask for more digits")
-    with mpmath_precision(bits_for(digits + GUARD_DIGITS)):
+    with mpmath_precision(bits_for(digits + GUARD_DIGITS) + exponent_spread(problem)):
         weigh = _weights(mechanism, order, exact_scale(problem))
         output = np.empty(problem.output_shape, dtype=object)
         for head in problem.each_head():

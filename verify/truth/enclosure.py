@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from verify.errors import CertificationError
 from verify.problem import Float64Array, Head, Problem
-from verify.truth.precision import bits_for, flint_precision
+from verify.truth.precision import bits_for, digits_of, flint_precision
 
 # Rows are taken in blocks of at most this many query-key pairs, so that memory does not grow with n_q * n_k: a ball of
 # a few hundred bits takes about 150 bytes, and three of them stand for each pair at once.
@@ -34,17 +34,17 @@ _EXACT = 1 << 62  # "bits" of a value known exactly
 class BlockEnclosure:
     """The outputs of a block of rows of one head, for one member of a family (an order, or the only one).
 
-    output: object array [rows, d_v] of arb.  normaliser: list of arb, the sum of weights of each row.
-    absolute: [rows, d_v], True where digits are certified against the largest |v| because the value is essentially
-    zero.  bits: the smallest number of accurate bits over the block.
+    output: object array [rows, d_v] of arb.  normaliser: list of arb, the sum of weights of each row times a positive
+    constant.  bits: [rows, d_v], accurate bits of each output.  absolute: [rows, d_v], True where the value is
+    essentially zero: below 2**-(2 bits asked for) of the sum of the magnitudes of its terms, with no digits of its own.
     """
 
     head: Head
     rows: slice
     output: NDArray[Any]
     normaliser: list[Any]
+    bits: NDArray[np.int64]
     absolute: NDArray[np.bool_]
-    bits: int
 
 
 def enclose(
@@ -70,24 +70,36 @@ def _certified_block(
     while True:
         with flint_precision(working):
             sums = _weighted_sums(problem, head, rows, mechanism, orders)
-            blocks = [(order, _quotients(head, rows, total, wanted)) for order, total in sums]
-        reached = min(block.bits for _, block in blocks)
-        if reached >= wanted:
+            blocks = [(order, _quotients(head, rows, total)) for order, total in sums]
+            if working > 2 * wanted:
+                for order, block in blocks:
+                    _find_zeros(problem, block, mechanism, order, wanted)
+        short = [(order, block) for order, block in blocks if block.output.size and block.bits.min() < wanted]
+        if not short:
             return blocks
         if working >= MAX_BITS:
-            order, block = next((order, block) for order, block in blocks if block.bits < wanted)
-            raise CertificationError(_shortfall(problem, mechanism, order, block, digits, wanted))
-        working = min(MAX_BITS, max(2 * working, working + wanted - max(reached, 0)))
+            raise CertificationError(_shortfall(problem, mechanism, *short[0], digits, wanted))
+        reached = max(0, min(int(block.bits.min()) for _, block in short))
+        working = min(MAX_BITS, max(2 * working, working + wanted - reached))
 
 
 def _weighted_sums(
-    problem: Problem, head: Head, rows: slice, mechanism: str, orders: range | None
+    problem: Problem,
+    head: Head,
+    rows: slice,
+    mechanism: str,
+    orders: range | None,
+    *,
+    magnitudes: bool = False,
 ) -> Iterator[tuple[int | None, arb_mat]]:
-    """Yield W [V | 1] per order: numerators in the first d_v columns, the sum of weights in the last."""
+    """Yield W [V | 1] per order: numerators in the first d_v columns, the sum of weights in the last.
+
+    With magnitudes, every term of the sums is replaced by its absolute value.
+    """
     attended = head.attended[rows].ravel().tolist()
     keys = _exact(head.k)
     queries = _exact(head.q[rows])
-    values = _exact(np.pad(head.v, ((0, 0), (0, 1)), constant_values=1.0))
+    values = _exact(np.pad(np.abs(head.v) if magnitudes else head.v, ((0, 0), (0, 1)), constant_values=1.0))
     shape = (queries.nrows(), keys.nrows())
     zero = arb(0)
 
@@ -104,6 +116,8 @@ def _weighted_sums(
 
     scale = arb(problem.head_size).rsqrt() if problem.scale is None else arb(problem.scale)
     logits = [s * scale for s in (queries * keys.transpose()).entries()]
+    if magnitudes and mechanism == "taylor":
+        logits = [abs(s) for s in logits]  # the other weights are positive
     if mechanism == "softmax":
         yield None, sums([s.exp() for s in _shifted(logits, attended, shape)])
         return
@@ -145,43 +159,43 @@ def _shifted(logits: list[arb], attended: list[bool], shape: tuple[int, int]) ->
     return shifted
 
 
-def _quotients(head: Head, rows: slice, sums: arb_mat, wanted: int) -> BlockEnclosure:
+def _quotients(head: Head, rows: slice, sums: arb_mat) -> BlockEnclosure:
     """Divide numerators by the sums of weights and find out how many bits each quotient has."""
     size = sums.ncols() - 1
     table = sums.tolist()
     normaliser = [row[size] for row in table]
     output = np.empty((len(table), size), dtype=object)
-    absolute = np.zeros((len(table), size), dtype=np.bool_)
-    fewest = wanted if not output.size else _EXACT
-    largest = arb(float(np.abs(head.v).max(initial=0.0)))
-    negligible = largest * arb(2) ** -wanted
+    bits = np.full((len(table), size), _EXACT)
     for i, row in enumerate(table):
         z = normaliser[i]
         if z.is_zero():  # proven: nothing attended (zero by convention), or weights that cancel exactly (undefined)
             output[i] = [arb.nan() if head.attended[rows.start + i].any() else arb(0)] * size
-            continue
-        for j in range(size):
-            y = row[j] / z
-            output[i, j] = y
-            accurate = y.rel_accuracy_bits()
-            if accurate < wanted and y.is_finite() and abs(y) < negligible:
-                absolute[i, j] = True
-                accurate = wanted
-            fewest = min(fewest, accurate)
-    return BlockEnclosure(head, rows, output, normaliser, absolute, fewest)
+        else:
+            output[i] = quotients = [y / z for y in row[:size]]
+            bits[i] = [min(y.rel_accuracy_bits(), _EXACT) for y in quotients]
+    return BlockEnclosure(head, rows, output, normaliser, bits, np.zeros(bits.shape, dtype=np.bool_))
+
+
+def _find_zeros(problem: Problem, block: BlockEnclosure, mechanism: str, order: int | None, wanted: int) -> None:
+    """Mark the outputs that cancel to nothing, and count them as accurate: no precision gives zero a leading digit."""
+    orders = None if order is None else range(order, order + 1)
+    for i in np.flatnonzero((block.bits < wanted).any(axis=1)).tolist():
+        row = slice(block.rows.start + i, block.rows.start + i + 1)
+        ((_, total),) = _weighted_sums(problem, block.head, row, mechanism, orders, magnitudes=True)
+        z = abs(block.normaliser[i])
+        for j in np.flatnonzero(block.bits[i] < wanted).tolist():
+            if abs(block.output[i, j]) < total[0, j] / z * arb(2) ** (-2 * wanted):
+                block.absolute[i, j] = True
+                block.bits[i, j] = wanted
 
 
 def _shortfall(
     problem: Problem, mechanism: str, order: int | None, block: BlockEnclosure, digits: int, wanted: int
 ) -> str:
-    for (i, j), y in np.ndenumerate(block.output):
-        reached = y.rel_accuracy_bits()
-        if not block.absolute[i, j] and reached < wanted and not block.normaliser[i].is_zero():
-            element = [*block.head.index, block.rows.start + i, j]
-            name = mechanism if order is None else f"{mechanism} of order {order}"
-            got = max(0, int(reached * 0.30103))
-            return (
-                f"{name} on {problem.name}: element {element} reached {got} certified digits of {digits} at the cap of "
-                f"{MAX_BITS} bits; its sum of weights is {block.normaliser[i].str(5)}"
-            )
-    raise AssertionError("a block fell short without an element that did")
+    i, j = (int(place) for place in np.argwhere(block.bits < wanted)[0])
+    element = [*block.head.index, block.rows.start + i, j]
+    name = mechanism if order is None else f"{mechanism} of order {order}"
+    return (
+        f"{name} on {problem.name}: element {element} reached {digits_of(int(block.bits[i, j]))} certified digits of "
+        f"{digits} at the cap of {MAX_BITS} bits; its sum of weights is {block.normaliser[i].str(5)}"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from verify.errors import InvalidRequestError
 
 MECHANISMS = ("softmax", "logexp", "taylor")
@@ -21,7 +23,7 @@ def check_mechanism(mechanism: str, order: int | None) -> None:
 
 def check_order(order: int | None) -> None:
     """Raise InvalidRequestError unless order, the highest power kept, is an integer of at least 0."""
-    if not isinstance(order, int) or isinstance(order, bool) or order < 0:
+    if not isinstance(order, int | np.integer) or isinstance(order, bool) or order < 0:
         raise InvalidRequestError(
             f"order {order} for taylor", "an integer of at least 0", "give the highest power kept (terms - 1)"
         )

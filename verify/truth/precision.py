@@ -15,6 +15,11 @@ def bits_for(digits: int) -> int:
     return math.ceil(digits * math.log2(10))
 
 
+def digits_of(bits: int) -> int:
+    """Return how many decimal digits this many accurate bits certify, floor(bits log10 2), at least 0."""
+    return max(0, math.floor(bits * math.log10(2)))
+
+
 @contextmanager
 def flint_precision(bits: int) -> Iterator[None]:
     """Work at this many bits in Arb inside the block."""

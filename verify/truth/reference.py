@@ -16,7 +16,7 @@ from verify.errors import InvalidRequestError
 from verify.problem import BoolArray, Float64Array, Problem
 from verify.truth.enclosure import MAX_BITS, BlockEnclosure, enclose
 from verify.truth.mechanisms import check_mechanism, check_order
-from verify.truth.precision import bits_for, flint_precision, mpmath_precision
+from verify.truth.precision import bits_for, digits_of, flint_precision, mpmath_precision
 
 # A truth is never asked for with fewer digits than float64 arrays can show the error of: value + residual hold 32.
 MAX_DIGITS = 1000
@@ -26,12 +26,13 @@ MAX_DIGITS = 1000
 class Reference:
     """An attention output with proven digits.
 
-    value: [..., H, n_q, d_v], the float64 nearest to the centre of the ball.
-    residual: same shape, the float64 nearest to (centre - value); value + residual hold the centre to 106 bits.
+    value: [..., H, n_q, d_v], the float64 nearest to the centre of the ball; infinite if that lies beyond float64.
+    residual: same shape, the float64 nearest to (centre - value); value + residual hold the centre to 106 bits where
+    neither is subnormal.
     radius: same shape, upper bounds: |exact - centre| <= radius.  NaN where the formula has no value.
     digits: certified digits, the least over all elements.
-    absolute: True where the digits count against the head's largest |v|, the value itself being essentially zero
-    (below 10**-digits of that).
+    absolute: True where a value is essentially zero: certified to lie below 10**-(2 digits asked for) of the sum of the
+    magnitudes of its terms.  Such a value has no digits of its own.
     normaliser_sign: [..., H, n_q], sign of the exact sum of weights: -1, 0 or 1.
     """
 
@@ -70,13 +71,23 @@ class Reference:
         return rows
 
 
+def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64Array]:
+    """Return one - other and its radius: |exact difference - returned| <= radius; NaN where either has no value."""
+    with flint_precision(MAX_BITS):  # every difference below is exact before it is rounded to float64
+        gaps = [float(a - b) for a, b in zip(one.centres.flat, other.centres.flat, strict=True)]
+    value = np.reshape(gaps, one.value.shape)
+    # the factor covers the roundings of the gap itself, of this sum and of the product
+    with np.errstate(under="ignore"):
+        return value, (one.radius + other.radius + 2.0**-53 * np.abs(value)) * (1.0 + 2.0**-50) + 2.0**-1074
+
+
 def reference(problem: Problem, digits: int = 30, mechanism: str = "softmax", order: int | None = None) -> Reference:
     """Return the exact attention output of one mechanism, enclosed to `digits` digits.
 
     softmax: sum_t exp(s_t) v_t / sum_t exp(s_t) with s_t = scale q.k_t.  taylor: the same with exp cut after the power
     `order`, SA (9).  logexp: LE (1), to which the scale does not apply.
 
-    Every element has a relative radius of at most 10**-digits, except where the value is essentially zero (see
+    Every element has a relative radius of at most 10**-digits, except where it is essentially zero (see
     Reference.absolute).  Raises InvalidRequestError for an unknown mechanism, a missing or needless order, or digits
     outside 1..1000; CertificationError if the precision cap does not suffice.
     """
@@ -145,7 +156,7 @@ class _Accumulator:
         column = np.empty(len(centres), dtype=object)
         column[:] = centres
         self.centres[place] = column.reshape(shape)
-        self.fewest = min(self.fewest, block.bits)
+        self.fewest = min(self.fewest, int(block.bits.min(initial=self.fewest)))
 
     def finish(self) -> Reference:
         problem, mechanism, order = self.identity
@@ -157,7 +168,7 @@ class _Accumulator:
             value=self.value,
             residual=self.residual,
             radius=self.radius,
-            digits=math.floor(bits * math.log10(2)),
+            digits=digits_of(bits),
             absolute=self.absolute,
             normaliser_sign=self.sign,
             centres=self.centres,

@@ -1,0 +1,290 @@
+"""Every number of a record, found a second time from the raw arrays: loops and mpmath, none of the measuring code."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mpmath import mp
+
+from verify.arithmetic import ARITHMETICS
+from verify.attention import FORMS, named_form
+from verify.inputs import FileInput
+from verify.sweep import Record, Status
+from verify.sweep.measure import Task, blank_record, measure
+from verify.sweep.spec import Cell
+from verify.truth import reference
+from verify.truth.precision import mpmath_precision
+
+HEADS, QUERIES, KEYS, SIZE, VALUE_SIZE, SCALE = 2, 3, 5, 2, 3, 0.7
+ORDERS = (0, 1, 3)
+BITS = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """The arrays as drawn: two query heads share one key head, and nothing is a float32."""
+
+    q: Any
+    k: Any
+    v: Any
+    mask: Any
+
+    def seen(self, head: int, row: int) -> list[int]:
+        """Return the keys a query sees: causal with the last query at the last key, and its own head's mask."""
+        return [t for t in range(KEYS) if t <= row + KEYS - QUERIES and self.mask[head, row, t]]
+
+
+def draw() -> Raw:
+    rng = np.random.default_rng(18)
+    mask = rng.random((HEADS, QUERIES, KEYS)) < 0.8
+    mask[1, 0] = False  # one row sees nothing
+    q, k = 2 * rng.standard_normal((HEADS, QUERIES, SIZE)), 2 * rng.standard_normal((1, KEYS, SIZE))
+    return Raw(q, k, rng.standard_normal((1, KEYS, VALUE_SIZE)) + 0.5, mask)
+
+
+RAW = draw()
+NARROW = dataclasses.replace(
+    RAW, **{name: getattr(RAW, name).astype(np.float32).astype(np.float64) for name in ("q", "k", "v")}
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> FileInput:
+    path = tmp_path_factory.mktemp("measure") / "raw.npz"
+    np.savez(path, q=RAW.q, k=RAW.k, v=RAW.v, mask=RAW.mask)
+    return FileInput((str(path),), scale=SCALE, causal=True, alignment="bottom-right")
+
+
+@pytest.fixture(scope="module")
+def records(source: FileInput) -> dict[Cell, Record]:
+    cells = tuple(
+        Cell(mechanism, form, order, arithmetic)
+        for arithmetic in ARITHMETICS
+        for mechanism, form in FORMS
+        for order in (ORDERS if mechanism == "taylor" else (None,))
+    )
+    return dict(measure(Task(source, blank_record(source, source.load()), cells)))
+
+
+def weight(mechanism: str, order: int | None, q: Any, k: Any) -> Any:
+    if mechanism == "logexp":
+        return sum(mp.exp(mp.mpf(a)) * mp.exp(mp.mpf(b)) for a, b in zip(q, k, strict=True))
+    logit = mp.mpf(SCALE) * sum(mp.mpf(a) * mp.mpf(b) for a, b in zip(q, k, strict=True))
+    if mechanism == "softmax":
+        return mp.exp(logit)
+    assert order is not None
+    return sum(logit**p / mp.factorial(p) for p in range(order + 1))
+
+
+def exact(raw: Raw, mechanism: str, order: int | None) -> tuple[dict[tuple[int, int, int], Any], int]:
+    """Return the outputs of the rows that see something, and how many of these have Z <= 0."""
+    values, nonpositive = {}, 0
+    for head in range(HEADS):
+        for row in range(QUERIES):
+            seen = raw.seen(head, row)
+            if not seen:
+                continue
+            weights = [weight(mechanism, order, raw.q[head, row], raw.k[0, t]) for t in seen]
+            z = sum(weights)
+            nonpositive += z <= 0
+            for j in range(VALUE_SIZE):
+                values[head, row, j] = sum(w * mp.mpf(raw.v[0, t, j]) for w, t in zip(weights, seen, strict=True)) / z
+    return values, nonpositive
+
+
+def ordinal(value: float, arithmetic: str) -> int:
+    kind = {"float64": "<dq", "float32": "<fi"}[arithmetic]
+    pattern: int = struct.unpack(f"<{kind[2]}", struct.pack(kind[:2], value))[0]
+    return pattern if pattern >= 0 else -(pattern & (2 ** (8 * struct.calcsize(kind[2]) - 1) - 1))
+
+
+def statistics(one: Any, other: Any, softmax: Any, arithmetic: str) -> dict[str, float]:
+    """Return the statistics of one - other over all elements."""
+    gaps = sorted(abs(float(one[place] - other[place])) for place in softmax)
+    count = len(gaps)
+    rms = math.sqrt(math.fsum(gap * gap for gap in gaps) / count)
+    steps = [abs(ordinal(float(one[p]), arithmetic) - ordinal(float(other[p]), arithmetic)) for p in softmax]
+    bits = [math.log2(1 + step) for step in steps]
+    return {
+        "max": gaps[-1],
+        "p95": gaps[math.ceil(0.95 * count) - 1],
+        "median": gaps[math.ceil(0.5 * count) - 1],
+        "rms": rms,
+        "relative": rms / math.sqrt(math.fsum(float(y) ** 2 for y in softmax.values()) / count),
+        "bits_mean": math.fsum(bits) / count,
+        "bits_max": max(bits),
+    }
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize(("mechanism", "form"), [pair for pair in FORMS if pair[1] != "packed"])
+def test_every_number_of_a_record(
+    mechanism: str, form: str, arithmetic: str, records: dict[Cell, Record], source: FileInput
+) -> None:
+    problem = source.load()
+    for order in ORDERS if mechanism == "taylor" else (None,):
+        record = records[Cell(mechanism, form, order, arithmetic)]
+        assert record.status == Status.OK
+        output = named_form(mechanism, form).run(problem, ARITHMETICS[arithmetic], order)
+        plain = named_form("softmax", "softmax").run(problem, ARITHMETICS[arithmetic]).value
+        with mpmath_precision(BITS):
+            softmax, _ = exact(RAW, "softmax", None)
+            null, _ = exact(RAW, "taylor", 0)
+            own, nonpositive = exact(RAW, mechanism, order)
+            rounded, _ = exact(NARROW if arithmetic == "float32" else RAW, mechanism, order)
+            computed = {place: mp.mpf(float(output.value[place])) for place in softmax}
+            baseline = {place: mp.mpf(float(plain[place])) for place in softmax}
+            expected = {
+                "rounding": statistics(computed, rounded, softmax, arithmetic),
+                "quantisation": statistics(rounded, own, softmax, arithmetic),
+                "total": statistics(computed, softmax, softmax, arithmetic),
+            }
+            if mechanism == "taylor":
+                expected["truncation"] = statistics(own, softmax, softmax, arithmetic)
+            if mechanism == "logexp":
+                expected["deviation"] = statistics(own, softmax, softmax, arithmetic)
+            null_rms = statistics(null, softmax, softmax, arithmetic)["rms"]
+            baseline_rms = statistics(baseline, softmax, softmax, arithmetic)["rms"]
+        found = {name: dataclasses.asdict(summary) for name, summary in record.errors.items()}
+        assert set(found) == set(expected)
+        for name, numbers in expected.items():
+            assert found[name] == pytest.approx(numbers, rel=1e-9, abs=0), (order, name)
+        if arithmetic == "float64":
+            assert found["quantisation"]["max"] == 0
+        assert record.skill == pytest.approx(1 - expected["total"]["rms"] / null_rms, rel=1e-9, abs=1e-9)
+        assert record.softmax_ratio == pytest.approx(expected["total"]["rms"] / baseline_rms, rel=1e-9)
+        assert record.nonpositive_exact == nonpositive
+        normaliser = [output.normaliser[head, row] for head, row, j in softmax if j == 0]
+        assert record.nonpositive_computed == sum(not z > 0 for z in normaliser)
+        assert (record.nonfinite, record.undefined, record.without_digits) == (0, 0, 0)
+        parts = [reference(p, 33, mechanism, order) for p in (problem, problem.rounded(ARITHMETICS[arithmetic].format))]
+        assert record.digits == min(part.digits for part in [*parts, reference(problem, 33)])
+
+
+def test_the_case_is_worth_it(records: dict[Cell, Record]) -> None:
+    counts = [record.nonpositive_exact for record in records.values() if record.order in (1, 3) and record.errors]
+    assert any(counts)
+    assert any(record.errors["quantisation"].max > 1e-9 for record in records.values() if record.errors)
+    refused = [cell for cell, record in records.items() if record.status == Status.REFUSED]
+    assert {cell.form for cell in refused} == {"packed"}  # no mask, no shifted alignment
+    assert len(refused) == 2 * len(ORDERS)
+
+
+def test_facts_about_the_input(records: dict[Cell, Record], source: FileInput) -> None:
+    record = next(iter(records.values()))
+    sizes = (record.heads, record.queries, record.keys, record.head_size, record.value_size)
+    assert sizes == (HEADS, QUERIES, KEYS, SIZE, VALUE_SIZE)
+    places = [(h, i, t) for h in range(HEADS) for i in range(QUERIES) for t in RAW.seen(h, i)]
+    logits = np.array([SCALE * float(RAW.q[h, i] @ RAW.k[0, t]) for h, i, t in places])
+    assert record.largest_logit == pytest.approx(np.abs(logits).max())
+    assert record.measured_logit_std == pytest.approx(logits.std())
+    assert record.rows == len({place[:2] for place in places}) == HEADS * QUERIES - 1
+    assert (record.causal, record.scale, record.kind, record.input) == (True, SCALE, "file", source.name)
+    assert record.digest == source.load().digest
+
+
+def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", q=RAW.q, k=RAW.k, v=RAW.v)
+    source = FileInput((str(tmp_path / "a.npz"),))
+    cells = tuple(Cell(*pair, 2 if pair[0] == "taylor" else None, "float64") for pair in FORMS)
+    found = {cell.form: record for cell, record in measure(Task(source, blank_record(source, source.load()), cells))}
+    cache = KEYS * (SIZE + VALUE_SIZE)
+    costs = {form: (r.features, r.state_elements, r.flops_per_token) for form, r in found.items()}
+    features = 1 + SIZE + SIZE * (SIZE + 1) // 2
+    flops = (4 * VALUE_SIZE + 4) * 1 + (4 * VALUE_SIZE + 6) * SIZE + (4 * VALUE_SIZE + 8) * SIZE * (SIZE + 1) // 2
+    assert costs == {
+        "softmax": (None, cache, KEYS * (2 * SIZE + 2 * VALUE_SIZE + 3)),
+        "quadratic": (None, cache, None),
+        "scores": (None, cache, None),
+        "packed": (features, (VALUE_SIZE + 1) * features, flops),
+    }
+
+
+@pytest.mark.parametrize(("spread", "order"), [(0.01, 14), (1.0, 40)])
+def test_truncation_is_resolved_however_small(spread: float, order: int, tmp_path: Path) -> None:
+    # 33 digits cannot tell these apart; the difference has to be found with more
+    q, k, v = np.random.default_rng(19).standard_normal((3, 6, 4))
+    np.savez(tmp_path / "a.npz", q=spread * q, k=k, v=v)
+    source = FileInput((str(tmp_path / "a.npz"),), scale=0.5)
+    cell = Cell("taylor", "scores", order, "float64")
+    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell,)))
+    with mpmath_precision(BITS):
+        squares = mp.mpf(0)
+        for i in range(6):
+            logits = [
+                sum(mp.mpf(a) * mp.mpf(b) for a, b in zip(spread * q[i], k[t], strict=True)) / 2 for t in range(6)
+            ]
+            cut = [sum(s**p / mp.factorial(p) for p in range(order + 1)) for s in logits]
+            whole = [mp.exp(s) for s in logits]
+            for j in range(4):
+                one, other = (sum(w * v[t, j] for t, w in enumerate(ws)) / sum(ws) for ws in (cut, whole))
+                squares += (one - other) ** 2
+        expected = float(mp.sqrt(squares / 24))
+    assert 0 < expected < 1e-30
+    assert record.errors["truncation"].rms == pytest.approx(expected, rel=1e-6)
+
+
+def test_differences_that_do_not_exist_are_zero(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", q=np.ones((2, 1)), k=np.ones((2, 1)), v=np.full((2, 1), 0.3))
+    source = FileInput((str(tmp_path / "a.npz"),))
+    cell = Cell("taylor", "scores", 2, "float64")
+    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell,)))
+    assert record.errors["truncation"].max == record.errors["quantisation"].max == 0.0
+    assert record.skill is None  # the mean of v is exact already
+
+
+def test_an_unexpected_error_is_one_crashed_cell(source: FileInput, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = FORMS["taylor", "scores"]
+
+    def broken(*_: Any) -> Any:
+        raise OverflowError("planted")
+
+    monkeypatch.setitem(FORMS, ("taylor", "scores"), dataclasses.replace(form, compute=broken))
+    cells = (Cell("softmax", "softmax", None, "float64"), Cell("taylor", "scores", 1, "float64"))
+    found = dict(measure(Task(source, blank_record(source, source.load()), cells)))
+    assert [record.status for record in found.values()] == [Status.OK, Status.CRASHED]
+    assert found[cells[1]].reason == "OverflowError: planted"
+
+
+def test_linear_algebra_runs_on_one_thread(source: FileInput, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threadpoolctl import threadpool_info
+
+    form = FORMS["softmax", "softmax"]
+    threads: set[int] = set()
+
+    def watched(*arguments: Any) -> Any:
+        threads.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return form.compute(*arguments)
+
+    monkeypatch.setitem(FORMS, ("softmax", "softmax"), dataclasses.replace(form, compute=watched))
+    measure(Task(source, blank_record(source, source.load()), (Cell("softmax", "softmax", None, "float64"),)))
+    assert threads == {1}
+
+
+def test_an_input_that_changed_is_not_measured_under_its_old_name(tmp_path: Path) -> None:
+    from verify.errors import InvalidRequestError
+
+    np.savez(tmp_path / "a.npz", q=RAW.q, k=RAW.k, v=RAW.v)
+    source = FileInput((str(tmp_path / "a.npz"),))
+    blank = blank_record(source, source.load())
+    np.savez(tmp_path / "a.npz", q=RAW.q, k=RAW.k, v=2 * RAW.v)
+    with pytest.raises(InvalidRequestError, match="changed while the sweep ran"):
+        measure(Task(source, blank, (Cell("softmax", "softmax", None, "float64"),)))
+
+
+@pytest.mark.parametrize("mechanism", ["softmax", "scores"])
+def test_float32_is_computed_in_float32(mechanism: str, records: dict[Cell, Record]) -> None:
+    # a computation in float64, rounded at the end, errs by at most half a step: more shows that steps were rounded
+    cell = (
+        Cell("softmax", "softmax", None, "float32")
+        if mechanism == "softmax"
+        else Cell("taylor", "scores", 3, "float32")
+    )
+    rounding = records[cell].errors["rounding"]
+    assert rounding.bits_max > 1.0
