@@ -47,7 +47,7 @@ clean:
 	rm -rf $(VENV) build dist
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python {v[0]}.{v[1]} given; expected 3.11 or newer; run make PYTHON=...") if v < (3, 11) else None'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python {v[0]}.{v[1]} given; expected 3.11 or newer; run make PYTHON=...") if v < (3, 11) else None'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(INSTALL) hatchling editables
 	$(INSTALL) --no-build-isolation --editable .

@@ -183,6 +183,8 @@ def test_packed_refuses_what_does_not_fit_before_allocating() -> None:
     tokens = np.zeros((1, 64))
     with pytest.raises(TooLargeError, match=re.escape("1,329,890,705 features of order 7 at head size 64 need")):
         verify.taylor_attention(tokens, tokens, tokens, order=7)
+    with pytest.raises(TooLargeError, match="6,435 features of order 7 at head size 8"):  # the values count too
+        verify.taylor_attention(tokens[:, :8], tokens[:, :8], np.zeros((1, 20_000)), order=7)
 
 
 def test_functions_of_arrays_pass_everything_on() -> None:

@@ -252,6 +252,25 @@ def test_an_unexpected_error_is_one_crashed_cell(source: FileInput, monkeypatch:
     assert found[cells[1]].reason == "OverflowError: planted"
 
 
+@pytest.mark.parametrize(
+    ("q", "k", "v", "expected"),
+    [
+        # s = 1e50 overflows float32: the weights are infinities of both signs, and their sum is NaN; exactly, Z = 2
+        (1e25, [1e25, -1e25], [1.0, 2.0], (0, 1, 0, 1)),
+        # weights -1 and 1: Z = 0, numerator 4, output infinite
+        (1.0, [-2.0, 0.0], [1.0, 5.0], (1, 1, 1, 1)),
+    ],
+)
+def test_hazards_are_counted(q: float, k: list[float], v: list[float], expected: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", q=[[q]], k=[[x] for x in k], v=[[x] for x in v])
+    source = FileInput((str(tmp_path / "a.npz"),), scale=1.0)
+    cell = Cell("taylor", "scores", 1, "float32")
+    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell,)))
+    found = (record.nonpositive_exact, record.nonpositive_computed, record.undefined, record.nonfinite)
+    assert found == expected
+    assert record.errors["total"].max == np.inf
+
+
 def test_linear_algebra_runs_on_one_thread(source: FileInput, monkeypatch: pytest.MonkeyPatch) -> None:
     from threadpoolctl import threadpool_info
 

@@ -139,6 +139,8 @@ def test_refusals_are_records_with_a_reason(tmp_path: Path) -> None:
     reasons = {record["reason"] for record in records(tmp_path / "run.sqlite") if record["status"] == "refused"}
     assert any("overflows float32" in reason for reason in reasons)
     assert any("use the form scores" in reason for reason in reasons)
+    again = run(dataclasses.replace(SMALL_SPEC, inputs=inputs, orders=(1,)), tmp_path / "run.sqlite")
+    assert (again.measured, again.reused, again.by_status) == (0, 16, summary.by_status)
 
 
 def test_weights_that_cancel_are_an_infinite_error_and_counted(tmp_path: Path) -> None:

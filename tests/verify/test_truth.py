@@ -146,6 +146,33 @@ def test_outputs_that_cancel_have_no_digits_and_say_so(mechanism: str, order: in
     assert truth.value[0, 1] == 1.0
 
 
+def test_only_what_is_proven_to_be_nothing_counts_as_nothing() -> None:
+    # two terms of size 1/2 each, and balls that may have come out of a coarser computation
+    problem = Problem([[1.0]], [[1.0], [1.0]], [[1.0] * 5, [-1.0] * 5], scale=1.0)
+    (head,) = problem.each_head()
+    wanted = 51
+    with flint_precision(300):
+        balls = [
+            arb(2) ** -41 + arb(0, arb(2) ** -45),
+            arb(0, 1),
+            arb(0, arb(2) ** -101),
+            arb(0, arb(2) ** -103),
+            arb.nan(),
+        ]
+        block = enclosure.BlockEnclosure(
+            head,
+            slice(0, 1),
+            np.array([balls], dtype=object),
+            [arb(2)],
+            np.array([[4, 0, 0, 0, 0]]),
+            np.zeros((1, 5), dtype=np.bool_),
+        )
+        enclosure._find_zeros(problem, block, "softmax", None, wanted)
+    # 2**-102 of the terms is the line: 2**-41 is a number, and a ball that reaches beyond the line proves nothing
+    assert block.absolute.tolist() == [[False, False, False, True, False]]
+    assert block.bits.tolist() == [[4, 0, 0, wanted, 0]]
+
+
 @pytest.mark.parametrize("far", [1.0, 1e40, 1e300])
 def test_large_values_elsewhere_cost_no_digits(far: float) -> None:
     # the third key is not attended by the first rows, and hardly by the last
