@@ -206,7 +206,7 @@ def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("spread", "order"), [(0.01, 14), (1.0, 40)])
+@pytest.mark.parametrize(("spread", "order"), [(0.01, 14), (1.0, 40), (0.01, 24)])
 def test_truncation_is_resolved_however_small(spread: float, order: int, tmp_path: Path) -> None:
     # 33 digits cannot tell these apart; the difference has to be found with more
     q, k, v = np.random.default_rng(19).standard_normal((3, 6, 4))
