@@ -189,7 +189,7 @@ def test_small_values_are_not_mistaken_for_nothing() -> None:
     problem = Problem([[1.0]], [[0.0], [2.0**-60]], [[1.0], [-1.0]], scale=1.0)
     truth = reference(problem, 15)
     assert not truth.absolute.any()
-    assert truth.value[0, 0] == pytest.approx(-(2.0**-61), rel=1e-15)
+    assert truth.value[0, 0] == pytest.approx(-(2.0**-61), rel=1e-15, abs=0)
 
 
 def test_nothing_attended_is_zero() -> None:
