@@ -23,7 +23,7 @@ class Arithmetic:
         return self.format.dtype
 
 
-ARITHMETICS = {name: Arithmetic(name, format_) for name, format_ in FORMATS.items()}
+ARITHMETICS = {name: Arithmetic(name, FORMATS[name]) for name in ("float64", "float32")}
 
 
 def named_arithmetic(name: str) -> Arithmetic:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Format:
-    """A binary floating-point format (IEEE 754-2019, table 3.5).
+    """A binary floating-point format (IEEE 754-2019, table 3.5; OCP 8-bit floating point 1.0, table 1).
 
     precision: significand bits, the hidden one included.  min_exponent: e with 2**e the smallest normal number.
-    width: bits of storage.
+    width: bits of storage.  infinity: whether there are infinities; without them the highest exponent holds numbers
+    too, but for the largest significand, which is NaN.
     """
 
     name: str
@@ -21,11 +23,19 @@ class Format:
     min_exponent: int
     width: int
     dtype: np.dtype[np.floating]
+    infinity: bool = True
 
     @property
     def largest(self) -> float:
-        """The largest finite number, (2 - 2**(1 - precision)) 2**(1 - min_exponent)."""
-        return (2.0 - 2.0 ** (1 - self.precision)) * 2.0 ** (1 - self.min_exponent)
+        """The largest finite number."""
+        if self.infinity:
+            return (2.0 - 2.0 ** (1 - self.precision)) * 2.0 ** (1 - self.min_exponent)
+        return (2.0 - 2.0 ** (2 - self.precision)) * 2.0 ** (2 - self.min_exponent)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest positive number, 2**(min_exponent - precision + 1)."""
+        return 2.0 ** (self.min_exponent - self.precision + 1)
 
     def steps(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many numbers of the format lie from one value to the other, both rounded to the format first.
@@ -47,7 +57,11 @@ class Format:
 FORMATS = {
     format_.name: format_
     for format_ in (
-        Format("float64", precision=53, min_exponent=-1022, width=64, dtype=np.dtype(np.float64)),
-        Format("float32", precision=24, min_exponent=-126, width=32, dtype=np.dtype(np.float32)),
+        Format("float64", 53, -1022, 64, np.dtype(np.float64)),
+        Format("float32", 24, -126, 32, np.dtype(np.float32)),
+        Format("float16", 11, -14, 16, np.dtype(np.float16)),
+        Format("bfloat16", 8, -126, 16, np.dtype(ml_dtypes.bfloat16)),
+        Format("float8_e4m3fn", 4, -6, 8, np.dtype(ml_dtypes.float8_e4m3fn), infinity=False),
+        Format("float8_e5m2", 3, -14, 8, np.dtype(ml_dtypes.float8_e5m2)),
     )
 }

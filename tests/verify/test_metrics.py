@@ -85,7 +85,7 @@ def test_an_exact_value_that_does_not_exist_is_an_infinite_error() -> None:
     assert (summary.max, summary.bits_mean) == (np.inf, 32.0)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["float64", "float32", "float16"])
 def test_bits_of_error_count_steps_of_the_format(name: str) -> None:
     format_ = FORMATS[name]
     eps = float(np.finfo(format_.dtype).eps)

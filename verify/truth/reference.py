@@ -13,7 +13,9 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
+from verify.formats import Format
 from verify.problem import BoolArray, Float64Array, Problem
+from verify.rounding import UndecidedRoundingError, correctly_rounded
 from verify.truth.enclosure import MAX_BITS, BlockEnclosure, enclose
 from verify.truth.mechanisms import check_mechanism, check_order
 from verify.truth.precision import bits_for, digits_of, flint_precision, mpmath_precision
@@ -34,6 +36,7 @@ class Reference:
     absolute: True where a value is essentially zero: certified to lie below 10**-(2 digits asked for) of the sum of the
     magnitudes of its terms.  Such a value has no digits of its own.
     normaliser_sign: [..., H, n_q], sign of the exact sum of weights: -1, 0 or 1.
+    asked: the digits that were asked for.  balls: same shape as value, the enclosures as arb.
     """
 
     problem: Problem
@@ -45,18 +48,42 @@ class Reference:
     digits: int
     absolute: BoolArray
     normaliser_sign: NDArray[np.int8]
-    centres: NDArray[Any]
+    asked: int
+    balls: NDArray[Any]
 
     def to_mpf(self) -> NDArray[Any]:
         """Return the centres of the balls as an object array of mpf, exact."""
-        mantissas_exponents = [None if not y.is_finite() else y.man_exp() for y in self.centres.ravel()]
+        output = np.empty(self.balls.shape, dtype=object)
         with mpmath_precision(MAX_BITS):
-            exact = [
-                mp.nan if pair is None else mp.ldexp(mp.mpf(int(pair[0])), int(pair[1])) for pair in mantissas_exponents
-            ]
-        output = np.empty(len(exact), dtype=object)
-        output[:] = exact
-        return output.reshape(self.centres.shape)
+            for place, ball in np.ndenumerate(self.balls):
+                if ball.is_finite():
+                    mantissa, exponent = ball.mid().man_exp()
+                    output[place] = mp.ldexp(mp.mpf(int(mantissa)), int(exponent))
+                else:
+                    output[place] = mp.nan
+        return output
+
+    def rounded(self, format_: Format) -> NDArray[Any]:
+        """Return the exact values correctly rounded to a format, as an array of its numpy type; NaN where undefined.
+
+        Where a ball holds numbers that round differently, the value is enclosed again with twice the digits.  A value
+        that is essentially zero (absolute) and may have either sign becomes 0.0.  Raises CertificationError if no
+        precision up to the cap decides: the exact value may be a tie that no ball can show to be one.
+        """
+        values = np.empty(self.value.shape)
+        with flint_precision(MAX_BITS):
+            for place, ball in np.ndenumerate(self.balls):
+                try:
+                    values[place] = correctly_rounded(ball, format_)
+                except UndecidedRoundingError:
+                    if self.absolute[place] and abs(ball) < arb(format_.smallest) / 2:
+                        values[place] = 0.0
+                        continue
+                    if 2 * self.asked > MAX_DIGITS:
+                        raise
+                    again = reference(self.problem, 2 * self.asked, self.mechanism, self.order)
+                    return again.rounded(format_)
+        return values.astype(format_.dtype)
 
     @property
     def undefined_rows(self) -> BoolArray:
@@ -74,7 +101,7 @@ class Reference:
 def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64Array]:
     """Return one - other and its radius: |exact difference - returned| <= radius; NaN where either has no value."""
     with flint_precision(MAX_BITS):  # every difference below is exact before it is rounded to float64
-        gaps = [float(a - b) for a, b in zip(one.centres.flat, other.centres.flat, strict=True)]
+        gaps = [float(a.mid() - b.mid()) for a, b in zip(one.balls.flat, other.balls.flat, strict=True)]
     value = np.reshape(gaps, one.value.shape)
     # the factor covers the roundings of the gap itself, of this sum and of the product
     with np.errstate(under="ignore"):
@@ -130,13 +157,13 @@ class _Accumulator:
 
     def __init__(self, problem: Problem, mechanism: str, order: int | None, digits: int) -> None:
         self.identity = (problem, mechanism, order)
-        self.bits = bits_for(digits) + 1
+        self.digits = digits
         self.fewest = 1 << 62
         shape = problem.output_shape
         self.value, self.residual, self.radius = (np.zeros(shape) for _ in range(3))
         self.absolute = np.zeros(shape, dtype=np.bool_)
         self.sign = np.zeros(shape[:-1], dtype=np.int8)
-        self.centres = np.empty(shape, dtype=object)
+        self.balls = np.empty(shape, dtype=object)
 
     def add(self, block: BlockEnclosure) -> None:
         place: Any = (*block.head.index, block.rows)
@@ -153,9 +180,7 @@ class _Accumulator:
         self.radius[place] = np.reshape(radii, shape)
         self.absolute[place] = block.absolute
         self.sign[place] = [int(z > 0) - int(z < 0) for z in block.normaliser]
-        column = np.empty(len(centres), dtype=object)
-        column[:] = centres
-        self.centres[place] = column.reshape(shape)
+        self.balls[place] = block.output
         self.fewest = min(self.fewest, int(block.bits.min(initial=self.fewest)))
 
     def finish(self) -> Reference:
@@ -171,7 +196,8 @@ class _Accumulator:
             digits=digits_of(bits),
             absolute=self.absolute,
             normaliser_sign=self.sign,
-            centres=self.centres,
+            asked=self.digits,
+            balls=self.balls,
         )
 
 
