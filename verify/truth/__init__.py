@@ -1,5 +1,6 @@
 """The truth: certified enclosures, and the textbook definition they are checked against."""
 
+from verify.truth.certificate import Certificate, certify
 from verify.truth.definition import defined_attention
 from verify.truth.enclosure import MAX_BITS
 from verify.truth.mechanisms import MECHANISMS, check_mechanism, check_order
@@ -8,7 +9,9 @@ from verify.truth.reference import Reference, difference, reference, taylor_refe
 __all__ = [
     "MAX_BITS",
     "MECHANISMS",
+    "Certificate",
     "Reference",
+    "certify",
     "check_mechanism",
     "check_order",
     "defined_attention",

@@ -1,0 +1,112 @@
+"""Certificates: independent accounts of the same exact values must agree with every ball."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from flint import arb, fmpz
+from numpy.typing import NDArray
+
+from verify.errors import CertificationError
+from verify.problem import Problem
+from verify.truth.definition import defined_attention
+from verify.truth.enclosure import MAX_BITS
+from verify.truth.precision import bits_for, digits_of, flint_precision
+from verify.truth.rational import Interval, rational_attention
+from verify.truth.reference import Reference, reference
+
+# Multiplications up to which rational arithmetic is asked too: beyond, it takes seconds.
+RATIONAL_LIMIT = 500
+
+# Digits by which the second and third account exceed the ball they are compared with.
+MORE_DIGITS = 20
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was found to agree.
+
+    truth: the enclosure.  elements: outputs whose mpmath value lies in its ball.  rational: those among them for which
+    an interval of rational numbers, narrower than the digits asked for, meets the ball too.  widest: a bound on the
+    radii, relative to the values, of those that are not essentially zero.
+    """
+
+    truth: Reference
+    elements: int
+    rational: int
+    widest: float
+
+
+def certify(problem: Problem, digits: int = 50, mechanism: str = "softmax", order: int | None = None) -> Certificate:
+    """Enclose an attention output and check it against mpmath's definition and, if small, rational arithmetic.
+
+    Both are computed with 20 digits more than the narrowest ball has.  Raises CertificationError naming the first
+    element that disagrees, and as `reference` does.
+    """
+    truth = reference(problem, digits, mechanism, order)
+    finest = max((ball.rel_accuracy_bits() for ball in truth.balls.flat if not ball.is_exact()), default=0)
+    more = max(digits, digits_of(finest)) + MORE_DIGITS
+    defined = defined_attention(problem, mechanism=mechanism, order=order, digits=more)
+    return check(truth, defined, more)
+
+
+def check(truth: Reference, defined: NDArray[Any], digits: int) -> Certificate:
+    """Compare an enclosure with another account of the same values (mpf), and with rationals of so many digits."""
+    problem, rational = truth.problem, 0
+    with flint_precision(MAX_BITS):
+        for place, ball in np.ndenumerate(truth.balls):
+            _require(_holds(ball, defined[place], digits), truth, place, "the mpmath definition", str(defined[place]))
+        if problem.heads * problem.queries * problem.keys * problem.head_size <= RATIONAL_LIMIT:
+            intervals = rational_attention(problem, bits_for(digits), truth.mechanism, truth.order)
+            for index, interval in intervals:
+                _require(_meets(truth.balls[index], interval), truth, index, "rational arithmetic", _text(interval))
+                rational += 1
+    known = [
+        ball.rel_accuracy_bits()
+        for ball, absolute in zip(truth.balls.flat, truth.absolute.flat, strict=True)
+        if ball.is_finite() and not ball.is_exact() and not absolute
+    ]
+    return Certificate(truth, int(truth.balls.size), rational, 2.0 ** -min(known) if known else 0.0)
+
+
+def _require(agrees: bool, truth: Reference, place: tuple[int, ...], who: str, other: str) -> None:
+    if not agrees:
+        name = truth.mechanism if truth.order is None else f"{truth.mechanism} of order {truth.order}"
+        raise CertificationError(
+            f"{name} on {truth.problem.name}: element {list(place)} is {truth.balls[place].str(30)} by balls and "
+            f"{other} by {who}"
+        )
+
+
+def _holds(ball: arb, value: Any, digits: int) -> bool:
+    """Say whether an mpf with so many digits lies in a ball; what does not exist agrees only with a ball that says so.
+
+    Where the ball is a point, because the exact value is known, the mpf is allowed its own last digit.
+    """
+    sign, mantissa, exponent, _ = value._mpf_
+    if not mantissa and exponent:  # infinite or NaN
+        return bool(ball.is_nan()) and bool(value != value)
+    exact = arb(fmpz(-int(mantissa) if sign else int(mantissa))) * arb(2) ** int(exponent)
+    if ball.is_exact() and ball.is_finite():
+        return bool(abs(exact - ball) <= abs(ball) * arb(10) ** -digits)
+    return bool(ball.is_finite()) and bool(ball.contains(exact))
+
+
+def _meets(ball: arb, interval: Interval) -> bool:
+    """Say whether an interval and a ball have a number in common."""
+    if not ball.is_finite():
+        return False
+    low, high = (_exact_fraction(end) for end in (ball.lower(), ball.upper()))
+    return interval.low <= high and low <= interval.high
+
+
+def _exact_fraction(x: arb) -> Fraction:
+    mantissa, exponent = x.man_exp()
+    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+
+
+def _text(interval: Interval) -> str:
+    return f"[{float(interval.low)!r}, {float(interval.high)!r}]"
