@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import copysign, inf, ldexp, nan
-from typing import Any
 
-import numpy as np
 from flint import arb
 from mpmath import mpf
-from numpy.typing import NDArray
 
 from verify.errors import CertificationError
 from verify.formats import Format
@@ -98,9 +95,3 @@ def _compare_to_power(numerator: int, denominator: int, exponent: int) -> int:
 
 def _compare(a: int, b: int) -> int:
     return (a > b) - (a < b)
-
-
-def round_array(exact: NDArray[Any], format_: Format) -> NDArray[Any]:
-    """Return an object array of exact values in the format's own numpy type, each correctly rounded."""
-    rounded = np.array([correctly_rounded(x, format_) for x in exact.flat], dtype=np.float64)
-    return rounded.reshape(exact.shape).astype(format_.dtype)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from verify.errors import CertificationError
 from verify.problem import Problem
 from verify.truth import certificate, certify, defined_attention, reference
 from verify.truth.precision import flint_precision, mpmath_precision
-from verify.truth.rational import Interval, exponential, inverse_square_root
+from verify.truth.rational import Interval, exponential, inverse_square_root, rational_attention
 
 REDUCED = 2 * len(KINDS) * len(MECHANISMS)
 
@@ -58,6 +59,18 @@ def test_one_part_in_ten_to_the_45_is_caught_in_either_method(mechanism: str, or
         balls[2, 0] = balls[2, 0] + arb(0, arb(10) ** -70)
     with pytest.raises(CertificationError, match=r"element \[2, 0\] .* by rational arithmetic"):
         certificate.check(dataclasses.replace(truth, balls=balls), planted, 100)
+
+
+def test_an_interval_that_says_nothing_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = PROBLEMS[0]
+    assert certify(problem, DIGITS).rational == problem.queries * problem.value_size
+
+    def widened(*arguments: Any) -> Any:
+        for index, interval in rational_attention(*arguments):
+            yield index, Interval(interval.low - Fraction(1, 10**40), interval.high)
+
+    monkeypatch.setattr(certificate, "rational_attention", widened)
+    assert certify(problem, DIGITS).rational == 0
 
 
 def test_answers_that_are_no_numbers_are_caught() -> None:

@@ -63,7 +63,7 @@ def check(truth: Reference, defined: NDArray[Any], digits: int) -> Certificate:
             intervals = rational_attention(problem, bits_for(digits), truth.mechanism, truth.order)
             for index, interval in intervals:
                 _require(_meets(truth.balls[index], interval), truth, index, "rational arithmetic", _text(interval))
-                rational += 1
+                rational += _narrow(interval, truth.asked)
     known = [
         ball.rel_accuracy_bits()
         for ball, absolute in zip(truth.balls.flat, truth.absolute.flat, strict=True)
@@ -101,6 +101,12 @@ def _meets(ball: arb, interval: Interval) -> bool:
         return False
     low, high = (_exact_fraction(end) for end in (ball.lower(), ball.upper()))
     return interval.low <= high and low <= interval.high
+
+
+def _narrow(interval: Interval, digits: int) -> bool:
+    """Say whether an interval is so narrow that meeting it says something: 10**-digits of every number in it."""
+    nearest = max(interval.low, -interval.high, Fraction(0))
+    return bool(interval.high - interval.low <= nearest / 10**digits)
 
 
 def _exact_fraction(x: arb) -> Fraction:
