@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -68,10 +67,11 @@ def sweep(
     Over inputs, mechanisms and their forms, orders and arithmetics. What the file holds already is not computed again;
     interrupt and continue at will.
     """
-    from verify.sweep import InProcessExecutor, RunFile, SweepSpec, cell_keys, run_sweep, worker_pool
+    from verify.executors import InProcessExecutor, cores, worker_pool
+    from verify.sweep import RunFile, SweepSpec, cell_keys, run_sweep
 
     given = {name for name in context.params if _was_given(context, name)}
-    workers = _workers(jobs)
+    workers = cores() if jobs is None else integer(jobs, "jobs", least=0, most=256)
     spec = SweepSpec(
         inputs=_inputs(
             inputs if inputs else ["samples", "normal"],
@@ -118,12 +118,6 @@ def sweep(
     if summary.by_status["failed"] or summary.by_status["crashed"]:
         print("attnproof: some cells failed or crashed; the report says which and why", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _workers(jobs: str | None) -> int:
-    if jobs is not None:
-        return integer(jobs, "jobs", least=0, most=256)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # Options that say something about inputs of one kind only

@@ -9,8 +9,9 @@ import flint
 import pytest
 from mpmath import mp
 
+from verify.executors import InProcessExecutor
 from verify.inputs import SyntheticInput
-from verify.sweep import InProcessExecutor, RunFile, SweepSpec, run_sweep
+from verify.sweep import RunFile, SweepSpec, run_sweep
 
 
 @pytest.fixture(autouse=True)

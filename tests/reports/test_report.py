@@ -23,9 +23,10 @@ from reports.write import write_report
 from tests.conftest import SMALL_SPEC
 from verify.cost import taylor_cost
 from verify.errors import InvalidRequestError
+from verify.executors import InProcessExecutor
 from verify.inputs import FileInput
 from verify.metrics import ErrorSummary
-from verify.sweep import InProcessExecutor, Record, RunFile, Status, SweepSpec, run_sweep
+from verify.sweep import Record, RunFile, Status, SweepSpec, run_sweep
 
 NASTY = "<img src=x onerror=alert(1)>|`$x$`*_&.npz"
 

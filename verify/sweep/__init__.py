@@ -1,14 +1,13 @@
 """Sweeps: what to measure, the measuring, and the run file that keeps every finished cell."""
 
 from verify.sweep.record import ERRORS, Record, Status
-from verify.sweep.runner import InProcessExecutor, SweepSummary, cell_keys, run_sweep, worker_pool
+from verify.sweep.runner import SweepSummary, cell_keys, run_sweep
 from verify.sweep.spec import Cell, SweepSpec
 from verify.sweep.store import RunFile, Session
 
 __all__ = [
     "ERRORS",
     "Cell",
-    "InProcessExecutor",
     "Record",
     "RunFile",
     "Session",
@@ -17,5 +16,4 @@ __all__ = [
     "SweepSummary",
     "cell_keys",
     "run_sweep",
-    "worker_pool",
 ]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import closing, contextmanager
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from verify.errors import InvalidRequestError
+from verify.executors import Executors, ended_pool, submitted
 from verify.inputs import InputSource
 from verify.sweep.measure import Task, blank_record, ended, measure
 from verify.sweep.provenance import code_digest, machine
@@ -52,43 +48,10 @@ def cell_keys(spec: SweepSpec, digests: Iterable[str]) -> Iterator[str]:
             yield cell.key(source, digest, code_digest())
 
 
-class InProcessExecutor(Executor):
-    """Runs each call at once in the calling thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call fn now and return the finished future."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # it belongs to whoever asks the future, as in any executor
-            future.set_exception(error)
-        return future
-
-
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of spawned processes (forking with linear algebra threads alive can deadlock)."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker_starts)
-
-
-def _worker_starts() -> None:
-    # Ctrl-C reaches every process of the terminal's group: a worker just ends, the parent reports.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()  # a parent that was killed leaves no orphans
-
-
 def run_sweep(
     spec: SweepSpec,
     store: Callable[[], RunFile],
-    executor: Callable[[], Executor],
+    executor: Executors,
     *,
     started: str,
     command: str,
@@ -152,7 +115,7 @@ def _plan(source: InputSource) -> tuple[int, Task]:
     return pairs * problem.head_size, Task(source, blank_record(source, problem), ())
 
 
-def _executed(tasks: list[Task], executor: Callable[[], Executor]) -> Generator[tuple[Task, Results], None, None]:
+def _executed(tasks: list[Task], executor: Executors) -> Generator[tuple[Task, Results], None, None]:
     """Yield finished tasks as they come.
 
     When a worker dies, the tasks that were under way are taken up alone, one after the other, and the rest goes on in a
@@ -166,17 +129,15 @@ def _executed(tasks: list[Task], executor: Callable[[], Executor]) -> Generator[
             yield from _alone(task, executor)
 
 
-def _shared(
-    waiting: deque[Task], executor: Callable[[], Executor], suspects: list[Task]
-) -> Iterator[tuple[Task, Results]]:
+def _shared(waiting: deque[Task], executor: Executors, suspects: list[Task]) -> Iterator[tuple[Task, Results]]:
     """Take tasks from the queue until it is empty or the pool breaks; those under way then become suspects."""
-    with _ended_pool(executor) as pool:
+    with ended_pool(executor) as pool:
         pending: dict[Future[Results], Task] = {}
         while pending or (waiting and not suspects):
             while waiting and not suspects and len(pending) < QUEUE:
                 task = waiting.popleft()
                 try:
-                    future = _submitted(pool, task)
+                    future = submitted(pool, measure, task)
                 except BrokenExecutor:  # a worker died between two tasks
                     waiting.appendleft(task)
                     if not pending:
@@ -193,41 +154,16 @@ def _shared(
                     yield task, _outcome(task, future)
 
 
-def _alone(task: Task, executor: Callable[[], Executor]) -> Iterator[tuple[Task, Results]]:
+def _alone(task: Task, executor: Executors) -> Iterator[tuple[Task, Results]]:
     """Measure one task in a pool of its own; if that dies too, its cells one by one, to find the one that kills it."""
-    with _ended_pool(executor) as pool:
-        future = _submitted(pool, task)
+    with ended_pool(executor) as pool:
+        future = submitted(pool, measure, task)
         broken = isinstance(future.exception(), BrokenExecutor)
         if not broken or len(task.cells) == 1:
             yield task, _outcome(task, future)
             return
     for cell in task.cells:
         yield from _alone(replace(task, cells=(cell,)), executor)
-
-
-def _submitted(pool: Executor, task: Task) -> Future[Results]:
-    """Submit a task while SIGINT is blocked: a worker spawned here inherits that until it is ready for the signal."""
-    if not hasattr(signal, "pthread_sigmask"):
-        return pool.submit(measure, task)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(measure, task)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _ended_pool(executor: Callable[[], Executor]) -> Iterator[Executor]:
-    """Yield a pool; if the work is given up, end the processes it started instead of waiting for them."""
-    others = set(multiprocessing.active_children())
-    with executor() as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(multiprocessing.active_children()) - others:
-                child.terminate()
-            raise
 
 
 def _outcome(task: Task, future: Future[Results]) -> Results:

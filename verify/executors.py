@@ -1,0 +1,80 @@
+"""Executors: where calls run. In this process, or in spawned ones that end with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+# Makes a pool when there is work for it, and another one when a dying worker has broken it.
+Executors = Callable[[], Executor]
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class InProcessExecutor(Executor):
+    """Runs each call at once in the calling thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call fn now and return the finished future."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # it belongs to whoever asks the future, as in any executor
+            future.set_exception(error)
+        return future
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of spawned processes (forking with linear algebra threads alive can deadlock)."""
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker_starts)
+
+
+def _worker_starts() -> None:
+    # Ctrl-C reaches every process of the terminal's group: a worker just ends, the parent reports.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()  # a parent that was killed leaves no orphans
+
+
+def submitted(pool: Executor, fn: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    """Submit a call while SIGINT is blocked: a worker spawned here inherits that until it is ready for the signal."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return pool.submit(fn, *arguments)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(fn, *arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def ended_pool(executor: Executors) -> Iterator[Executor]:
+    """Yield a pool; if the work is given up, end the processes it started instead of waiting for them."""
+    others = set(multiprocessing.active_children())
+    with executor() as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - others:
+                child.terminate()
+            raise
