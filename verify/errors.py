@@ -28,3 +28,7 @@ class TooLargeError(InvalidRequestError):
 
 class CertificationError(AttnproofError):
     """The exact value could not be enclosed as tightly as asked within the precision cap."""
+
+
+class WorkerDiedError(AttnproofError):
+    """A process that worked for this one died, and with it its part of the result."""

@@ -113,7 +113,7 @@ def logit_statistics(problem: Problem) -> tuple[float, float]:
     largest, count, mean, deviations = 0.0, 0, 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for head in problem.each_head():
-            logits = ((scale * head.q) @ head.k.T)[head.attended]
+            logits = ((scale * head.q) @ head.k.T)[head.attended()]
             if logits.size == 0:
                 continue
             largest = float(np.maximum(largest, np.abs(logits).max()))  # both keep a NaN

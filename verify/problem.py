@@ -40,14 +40,25 @@ class Head:
     """One query head of a problem with the keys and values it reads: all two-dimensional.
 
     index: position in the leading dimensions of q.  q: [n_q, d_k].  k: [n_k, d_k].  v: [n_k, d_v].
-    attended: [n_q, n_k], True where the query may see the key.
+    shift: query i sees no key after i + shift; None if not causal.  mask: [n_q, n_k], or None.
     """
 
     index: tuple[int, ...]
     q: Float64Array
     k: Float64Array
     v: Float64Array
-    attended: BoolArray
+    shift: int | None
+    mask: BoolArray | None
+
+    def attended(self, rows: slice = slice(None)) -> BoolArray:
+        """Return which keys some queries may see, [rows, n_k]; what other queries see takes no memory."""
+        queries, keys = np.arange(len(self.q))[rows], len(self.k)
+        allowed = np.ones((len(queries), keys), dtype=np.bool_)
+        if self.shift is not None:
+            allowed &= np.arange(keys) <= queries[:, None] + self.shift
+        if self.mask is not None:
+            allowed &= self.mask[rows]
+        return allowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,30 +150,34 @@ class Problem:
         """What may see what, [..., H, n_q, n_k] (a read-only broadcast view), or None where everything may."""
         if not self.causal and self.mask is None:
             return None
-        allowed = np.ones((self.queries, self.keys), dtype=np.bool_)
-        if self.causal:
-            shift = self.keys - self.queries if self.alignment == "bottom-right" else 0
-            allowed = np.tri(self.queries, self.keys, shift, dtype=np.bool_)
+        allowed = np.tri(self.queries, self.keys, self.keys if self.shift is None else self.shift, dtype=np.bool_)
         if self.mask is not None:
             allowed = allowed & self.mask
         return np.broadcast_to(allowed, (*self.q.shape[:-1], self.keys))
 
+    @property
+    def shift(self) -> int | None:
+        """A causal query i sees keys up to i + shift: 0, or n_k - n_q; None if the problem is not causal."""
+        if not self.causal:
+            return None
+        return self.keys - self.queries if self.alignment == "bottom-right" else 0
+
     def each_head(self) -> Iterator[Head]:
         """Yield the query heads one by one, in the order of the leading dimensions."""
         group = self.q.shape[-3] // self.k.shape[-3] if self.q.ndim > 2 else 1
-        everything = np.ones((self.queries, self.keys), dtype=np.bool_)
+        masks = None if self.mask is None else np.broadcast_to(self.mask, (*self.q.shape[:-1], self.keys))
         for index in np.ndindex(*self.q.shape[:-2]):
             shared = (*index[:-1], index[-1] // group) if index else ()
-            attended: BoolArray = everything if self.attended is None else np.asarray(self.attended[index])
-            yield Head(index, self.q[index], self.k[shared], self.v[shared], attended)
+            mask = None if masks is None else masks[index]
+            yield Head(index, self.q[index], self.k[shared], self.v[shared], self.shift, mask)
 
     @cached_property
     def attended_rows(self) -> BoolArray:
         """Rows that see at least one key, [..., H, n_q]."""
-        if self.attended is None:
-            return np.full(self.q.shape[:-1], self.keys > 0)
-        rows: BoolArray = np.asarray(self.attended.any(axis=-1))
-        return rows
+        if self.attended is not None and self.mask is not None:
+            return np.asarray(self.attended.any(axis=-1))
+        sees_first = np.arange(self.queries) + (self.shift or 0) >= 0  # and with it every key up to i + shift
+        return np.broadcast_to(sees_first & (self.keys > 0), self.q.shape[:-1])
 
     def rounded(self, format_: Format) -> Problem:
         """Return the problem with q, k and v rounded to nearest even in a format; self if that changes nothing.

@@ -57,11 +57,11 @@ def allowed_error(problem: Problem, form: Form, arithmetic: Arithmetic, order: i
             moved = weights * ((d + 4) + 2 * np.abs(sums).max(axis=-1) + 2 * np.abs(logits).max() + 3) * u
             exact = weights
         else:
-            top = np.where(head.attended, logits, -np.inf).max(axis=-1, keepdims=True)
+            top = np.where(head.attended(), logits, -np.inf).max(axis=-1, keepdims=True)
             weights = np.exp(logits - np.where(np.isfinite(top), top, np.inf))
             moved = weights * ((d + 3) * size.max() + 2 * np.abs(logits).max() + 3) * u
             exact = weights
-        weights, moved, exact = (np.where(head.attended, x, 0.0) for x in (weights, moved, exact))
+        weights, moved, exact = (np.where(head.attended(), x, 0.0) for x in (weights, moved, exact))
         z = np.abs(exact.sum(axis=-1, keepdims=True))
         y = np.abs(np.divide(exact @ head.v, z, out=np.zeros_like(head.v[:1] + z), where=z > 0))
         spread = moved + (n + 2) * u * weights

@@ -14,6 +14,7 @@ from tests.certify import DIGITS, KINDS, MECHANISMS, campaign
 from verify.errors import CertificationError
 from verify.problem import Problem
 from verify.truth import certificate, certify, defined_attention, reference
+from verify.truth.balls import Balls
 from verify.truth.precision import flint_precision, mpmath_precision
 from verify.truth.rational import Interval, exponential, inverse_square_root, rational_attention
 
@@ -49,16 +50,16 @@ def test_one_part_in_ten_to_the_45_is_caught_in_either_method(mechanism: str, or
     with pytest.raises(CertificationError, match=r"element \[3, 1\] .* by the mpmath definition"):
         certificate.check(truth, planted, 100)
     with flint_precision(400):
-        balls = truth.balls.copy()
+        balls = truth.balls.arbs()
         balls[2, 0] = balls[2, 0] * (1 + arb(10) ** -45)
     with pytest.raises(CertificationError, match=r"element \[2, 0\]"):
-        certificate.check(dataclasses.replace(truth, balls=balls), defined, 100)
+        certificate.check(dataclasses.replace(truth, balls=Balls.of(balls)), defined, 100)
     with mpmath_precision(400):  # both wrong in the same way: the third account notices
         planted[3, 1], planted[2, 0] = defined[3, 1], defined[2, 0] * (1 + mp.mpf(10) ** -45)
     with flint_precision(400):
         balls[2, 0] = balls[2, 0] + arb(0, arb(10) ** -70)
     with pytest.raises(CertificationError, match=r"element \[2, 0\] .* by rational arithmetic"):
-        certificate.check(dataclasses.replace(truth, balls=balls), planted, 100)
+        certificate.check(dataclasses.replace(truth, balls=Balls.of(balls)), planted, 100)
 
 
 def test_an_interval_that_says_nothing_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +82,9 @@ def test_answers_that_are_no_numbers_are_caught() -> None:
         planted = np.full_like(defined, special)
         with pytest.raises(CertificationError, match=r"element \[0, 0\]"):
             certificate.check(truth, planted, 100)
-    balls = np.full_like(truth.balls, arb.nan())
+    balls = np.full(truth.balls.shape, arb.nan())
     with pytest.raises(CertificationError, match=r"element \[0, 0\]"):
-        certificate.check(dataclasses.replace(truth, balls=balls), defined, 100)
+        certificate.check(dataclasses.replace(truth, balls=Balls.of(balls)), defined, 100)
 
 
 @pytest.mark.parametrize("x", [*map(Fraction, (0, 1, 700, -10_000)), Fraction(-1, 3), Fraction(1, 2**1080)])

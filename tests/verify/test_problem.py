@@ -85,12 +85,12 @@ def test_masks_combine_with_causal_and_belong_to_heads() -> None:
     problem = Problem(tokens[:, :3], tokens, tokens, causal=True, mask=mask, alignment="bottom-right", scale=0.3)
     for head in problem.each_head():
         expected = [[bool(mask[head.index][i, t]) and t <= i + 2 for t in range(5)] for i in range(3)]
-        assert head.attended.tolist() == expected
+        assert head.attended().tolist() == expected
     narrow = problem.rounded(FORMATS["float32"])
     assert narrow is not problem
     assert (narrow.scale, narrow.causal, narrow.alignment, narrow.name) == (0.3, True, "bottom-right", problem.name)
     np.testing.assert_array_equal(narrow.attended, problem.attended)
-    assert problem.attended_rows.tolist() == [[row.any() for row in head.attended] for head in problem.each_head()]
+    assert problem.attended_rows.tolist() == [[row.any() for row in head.attended()] for head in problem.each_head()]
 
 
 def test_rounding_to_a_format() -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from fractions import Fraction
 from math import factorial
 from typing import Any
@@ -9,14 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
-from flint import arb
+from flint import arb, arb_mat
 from mpmath import mp
 
 from tests.cases import ORDERS, PROBLEMS, every_mechanism, every_problem
-from verify.errors import CertificationError, InvalidRequestError
+from verify.errors import CertificationError, InvalidRequestError, TooLargeError, WorkerDiedError
+from verify.executors import worker_pool
 from verify.problem import Problem
-from verify.truth import Reference, defined_attention, enclosure, reference, taylor_references
-from verify.truth.precision import flint_precision, mpmath_precision
+from verify.truth import Reference, block, defined_attention, enclosure, reference, taylor_references, weights
+from verify.truth.enclosure import _Quotients
+from verify.truth.precision import MAX_BITS, flint_precision, mpmath_precision
 
 DIGITS = 40
 
@@ -87,9 +94,9 @@ def test_softmax_against_scipy() -> None:
 @every_problem
 def test_value_and_residual_hold_the_centre(problem: Problem) -> None:
     truth = reference(problem, DIGITS)
-    with flint_precision(enclosure.MAX_BITS):
+    with flint_precision(MAX_BITS):
         for value, residual, centre in zip(truth.value.flat, truth.residual.flat, truth.to_mpf().flat, strict=True):
-            with mpmath_precision(enclosure.MAX_BITS):
+            with mpmath_precision(MAX_BITS):
                 left = abs(centre - mp.mpf(float(value)) - mp.mpf(float(residual)))
                 # two nearest roundings: 2**-53 each; the second may also hit the smallest subnormal
                 assert left <= abs(centre) * mp.mpf(2) ** -106 + mp.mpf(2) ** -1075
@@ -149,7 +156,7 @@ def test_outputs_that_cancel_have_no_digits_and_say_so(mechanism: str, order: in
 def test_only_what_is_proven_to_be_nothing_counts_as_nothing() -> None:
     # two terms of size 1/2 each, and balls that may have come out of a coarser computation
     problem = Problem([[1.0]], [[1.0], [1.0]], [[1.0] * 5, [-1.0] * 5], scale=1.0)
-    (head,) = problem.each_head()
+    (whole,) = block.blocks_of(problem)
     wanted = 51
     with flint_precision(300):
         balls = [
@@ -159,28 +166,21 @@ def test_only_what_is_proven_to_be_nothing_counts_as_nothing() -> None:
             arb(0, arb(2) ** -103),
             arb.nan(),
         ]
-        block = enclosure.BlockEnclosure(
-            head,
-            slice(0, 1),
-            np.array([balls], dtype=object),
-            [arb(2)],
-            np.array([[4, 0, 0, 0, 0]]),
-            np.zeros((1, 5), dtype=np.bool_),
-        )
-        enclosure._find_zeros(problem, block, "softmax", None, wanted)
+        found = _Quotients(whole, arb_mat([[*balls, 1]]), 300)
+        found.find_zeros("softmax", None, 0, wanted)
     # 2**-102 of the terms is the line: 2**-41 is a number, and a ball that reaches beyond the line proves nothing
-    assert block.absolute.tolist() == [[False, False, False, True, False]]
-    assert block.bits.tolist() == [[4, 0, 0, wanted, 0]]
+    assert found.absolute.tolist() == [[False, False, False, True, False]]
+    assert (found.bits >= wanted).tolist() == found.absolute.tolist()
 
 
 @pytest.mark.parametrize("far", [1.0, 1e40, 1e300])
 def test_large_values_elsewhere_cost_no_digits(far: float) -> None:
     # the third key is not attended by the first rows, and hardly by the last
     q = np.full((3, 3), 1e50)
-    problem = Problem(q, [[1, 2, 3], [3, 2, 1], [0, 0, 0]], [[1.0], [1.7], [far]], causal=True)
+    problem = Problem(q, [[1, 2, 3], [3, 2, 1], [0, 0, 0]], [[1.0], [1.75], [far]], causal=True)
     truth = reference(problem, DIGITS)
     assert not truth.absolute.any()
-    assert truth.value.ravel().tolist() == [1.0, 1.35, 1.35]
+    assert truth.value.ravel().tolist() == [1.0, 1.375, 1.375]
     assert (truth.radius <= 10.0**-DIGITS * truth.value).all()
 
 
@@ -205,8 +205,162 @@ def test_nothing_attended_is_zero() -> None:
 def test_blocks_of_rows_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = PROBLEMS[3]
     whole = reference(problem, DIGITS)
-    monkeypatch.setattr(enclosure, "PAIRS_PER_BLOCK", 11)
+    monkeypatch.setattr(block, "BLOCK_ROWS", 2)
     np.testing.assert_array_equal(reference(problem, DIGITS).value, whole.value)
+
+
+FAR = 1e200
+
+# Problems whose logits float64 cannot estimate, and the softmax outputs they have
+FAR_LOGITS = {
+    "overflow": (Problem([[FAR, 0.0]], [[FAR, 1.0], [0.0, 1.0]], [[3.0], [5.0]]), 3.0),
+    "cancelling": (Problem([[FAR, 1.0, -FAR]], [[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]], [[3.0], [5.0]], scale=1.0), 4.0),
+    "cancelling, far below": (
+        Problem([[FAR, 1.0, -FAR, -1.0]], [[1.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, FAR]], [[3.0], [5.0]], scale=1.0),
+        3.0,
+    ),
+    "huge scale": (Problem([[1e-5]], [[1.0], [2.0]], [[3.0], [5.0]], scale=1e300), 5.0),
+    "huge scale, negative": (Problem([[1e-5]], [[1.0], [2.0]], [[3.0], [5.0]], scale=-1e300), 3.0),
+    "unattended top": (
+        Problem([[1.0]], [[0.0], [0.0], [FAR]], [[3.0], [5.0], [7.0]], mask=[[True, True, False]], scale=FAR),
+        4.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAR_LOGITS)
+def test_logits_beyond_float64_cost_no_digits(name: str) -> None:
+    problem, expected = FAR_LOGITS[name]
+    truth = reference(problem, DIGITS)
+    assert truth.value.tolist() == [[expected]]
+    assert truth.digits >= DIGITS
+
+
+def test_logexp_of_components_of_any_size() -> None:
+    # exp(q_i + k_ti) beyond all floating-point numbers; only differences within a row matter
+    problem = Problem([[1e200, 0.0]], [[-1e200, 1.0], [-1e200, 1.0]], [[3.0], [5.0]])
+    truth = reference(problem, DIGITS, "logexp")
+    assert truth.value.tolist() == [[4.0]]
+    far = Problem([[3e5, 1.0]], [[7e5, 2.0], [7e5 - 1, 3.0]], [[3.0], [5.0]])
+    near = Problem([[3.0, 4.0 - 3e5]], [[7.0, 9.0 - 7e5], [6.0, 10.0 - 7e5]], [[3.0], [5.0]])
+    one, other = (reference(problem, DIGITS, "logexp").value for problem in (far, near))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_tiles_of_keys_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(31)
+    q, k, v = rng.standard_normal((5, 3)), rng.standard_normal((150, 3)), rng.standard_normal((150, 2))
+    mask = rng.random((5, 150)) < 0.5
+    mask[:, 64:128] = False  # a tile that nothing attends to
+    problem = Problem(q, k, v, mask=mask)
+    wishes: list[tuple[str, int | None]] = [("softmax", None), ("logexp", None), ("taylor", 5)]
+    whole = [reference(problem, DIGITS, *wish) for wish in wishes]
+    monkeypatch.setattr(weights, "TILE_BYTES", 1)
+    assert weights.tile_keys(5, 53) == 64
+    for wish, truth in zip(wishes, whole, strict=True):
+        np.testing.assert_array_equal(reference(problem, DIGITS, *wish).value, truth.value)
+
+
+def test_more_precision_for_the_rows_that_need_it() -> None:
+    # the second row cancels to 1e-60 of its terms, the others do not
+    problem = Problem([[0.0], [1.0], [2.0]], [[0.0], [0.0]], [[1.0, 1.0], [2.0**-200 - 1.0, 1.0]], scale=1.0)
+    truth = reference(problem, DIGITS)
+    assert truth.value[1].tolist() == [0.0, 1.0]  # 2**-200 is lost in 1.0: the input is 0
+    mask = np.array([[True, False, True], [True, True, False], [True, True, True]])
+    values = np.array([[1.0], [-1.0], [2.0**-250]])
+    problem = Problem(np.ones((3, 1)), np.zeros((3, 1)), values, mask=mask, scale=1.0)
+    truth = reference(problem, DIGITS)
+    assert truth.value.ravel().tolist() == [0.5, 0.0, 2.0**-250 / 3]
+    assert not truth.absolute[2].any()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    with worker_pool(2) as executor:
+        yield executor
+
+
+@pytest.mark.parametrize(("mechanism", "order"), [("softmax", None), ("logexp", None), ("taylor", 3)])
+def test_processes_make_the_same_balls(mechanism: str, order: int | None, pool: Executor) -> None:
+    rng = np.random.default_rng(32)
+    q, k, v = rng.standard_normal((2, 2, 600, 2)), rng.standard_normal((2, 1, 9, 2)), rng.standard_normal((2, 1, 9, 3))
+    problem = Problem(q, k, v, causal=True, alignment="top-left")
+    told: list[tuple[int, int]] = []
+    truth = reference(problem, DIGITS, mechanism, order, executor=pool, progress=lambda *news: told.append(news))
+    alone = reference(problem, DIGITS, mechanism, order)
+    for name, column in vars(truth.balls).items():
+        np.testing.assert_array_equal(column, getattr(alone.balls, name), err_msg=name)
+    for name in ("digits", "absolute", "normaliser_sign"):
+        np.testing.assert_array_equal(getattr(truth, name), getattr(alone, name), err_msg=name)
+    assert told[0] == (0, 2400)
+    assert told[-1] == (2400, 2400)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+
+
+def test_the_first_element_without_digits_is_named_whoever_finds_it(pool: Executor) -> None:
+    # logits -1 and -2, which no ball shows to be that after multiplying by 1/sqrt(9): P_3(-1) + P_3(-2) = 0
+    q, k = np.zeros((2, 300, 9)), np.zeros((2, 2, 9))
+    q[1, [7, 290], 0] = 3.0
+    k[:, :, 0] = [-1.0, -2.0]
+    problem = Problem(q, k, np.ones((2, 2, 1)))
+    message = None
+    for executor in (None, pool):
+        with pytest.raises(CertificationError, match=r"element \[1, 7, 0\] reached 0") as caught:
+            reference(problem, 15, "taylor", 3, executor=executor)
+        assert message in (None, str(caught.value))
+        message = str(caught.value)
+
+
+def test_a_dead_worker_is_said() -> None:
+    with worker_pool(1) as executor:
+        executor.submit(os._exit, 1)
+        with pytest.raises(WorkerDiedError, match="died"):
+            reference(PROBLEMS[0], executor=executor)
+
+
+def test_threads_are_refused() -> None:
+    with ThreadPoolExecutor(1) as executor, pytest.raises(InvalidRequestError, match="an executor of threads"):
+        reference(PROBLEMS[0], executor=executor)
+
+
+def test_memory_is_asked_for_before_it_is_taken() -> None:
+    tokens = np.zeros((1 << 14, 64))
+    with pytest.raises(TooLargeError, match=r"would need about .* GiB; expected at most 4 GiB"):
+        reference(Problem(tokens, tokens, tokens), 1000)
+    with pytest.raises(TooLargeError, match=r"at most 0\.0009"):
+        reference(PROBLEMS[0], memory_limit=10**6)
+
+
+GROWTH = """
+import resource, sys
+import numpy as np
+from verify.problem import Problem
+from verify.truth import reference
+from verify.truth.processes import memory_estimate
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+rng = np.random.default_rng(34)
+reference(Problem(*rng.standard_normal((3, 4, 4))), 50)
+problem = Problem(rng.standard_normal((128, 8)), *rng.standard_normal((2, int(sys.argv[1]), 8)))
+before = peak()
+reference(problem, 50)
+print(peak() - before, memory_estimate(problem, 1, 50, 1))
+"""
+
+
+def test_memory_does_not_grow_with_pairs_and_stays_below_the_estimate() -> None:
+    grown = []
+    for keys in (1500, 6000):
+        # a process starts with its parent's peak: a shell in between is small
+        command = ["sh", "-c", '"$0" "$@"; exit $?', sys.executable, "-c", GROWTH, str(keys)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        growth, estimate = map(int, done.stdout.split())
+        assert 0 < growth < estimate
+        grown.append(growth)
+    # a tile is 1,700 keys here; four times the pairs may take the allocator's slack, not four times the memory
+    assert grown[1] < 2 * grown[0]
 
 
 def test_a_shortfall_is_said_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

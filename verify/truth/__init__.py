@@ -2,8 +2,8 @@
 
 from verify.truth.certificate import Certificate, certify
 from verify.truth.definition import defined_attention
-from verify.truth.enclosure import MAX_BITS
 from verify.truth.mechanisms import MECHANISMS, check_mechanism, check_order
+from verify.truth.precision import MAX_BITS
 from verify.truth.reference import Reference, difference, reference, taylor_references
 
 __all__ = [

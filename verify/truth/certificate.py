@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from verify.errors import CertificationError
 from verify.problem import Problem
 from verify.truth.definition import defined_attention
-from verify.truth.enclosure import MAX_BITS
-from verify.truth.precision import bits_for, digits_of, flint_precision
+from verify.truth.precision import MAX_BITS, bits_for, digits_of, flint_precision
 from verify.truth.rational import Interval, rational_attention
 from verify.truth.reference import Reference, reference
 
@@ -47,7 +46,7 @@ def certify(problem: Problem, digits: int = 50, mechanism: str = "softmax", orde
     element that disagrees, and as `reference` does.
     """
     truth = reference(problem, digits, mechanism, order)
-    finest = max((ball.rel_accuracy_bits() for ball in truth.balls.flat if not ball.is_exact()), default=0)
+    finest = max((ball.rel_accuracy_bits() for ball in truth.balls.arbs().flat if not ball.is_exact()), default=0)
     more = max(digits, digits_of(finest)) + MORE_DIGITS
     defined = defined_attention(problem, mechanism=mechanism, order=order, digits=more)
     return check(truth, defined, more)
@@ -57,26 +56,27 @@ def check(truth: Reference, defined: NDArray[Any], digits: int) -> Certificate:
     """Compare an enclosure with another account of the same values (mpf), and with rationals of so many digits."""
     problem, rational = truth.problem, 0
     with flint_precision(MAX_BITS):
-        for place, ball in np.ndenumerate(truth.balls):
+        balls = truth.balls.arbs()
+        for place, ball in np.ndenumerate(balls):
             _require(_holds(ball, defined[place], digits), truth, place, "the mpmath definition", str(defined[place]))
         if problem.heads * problem.queries * problem.keys * problem.head_size <= RATIONAL_LIMIT:
             intervals = rational_attention(problem, bits_for(digits), truth.mechanism, truth.order)
             for index, interval in intervals:
-                _require(_meets(truth.balls[index], interval), truth, index, "rational arithmetic", _text(interval))
+                _require(_meets(balls[index], interval), truth, index, "rational arithmetic", _text(interval))
                 rational += _narrow(interval, truth.asked)
     known = [
         ball.rel_accuracy_bits()
-        for ball, absolute in zip(truth.balls.flat, truth.absolute.flat, strict=True)
+        for ball, absolute in zip(balls.flat, truth.absolute.flat, strict=True)
         if ball.is_finite() and not ball.is_exact() and not absolute
     ]
-    return Certificate(truth, int(truth.balls.size), rational, 2.0 ** -min(known) if known else 0.0)
+    return Certificate(truth, int(truth.value.size), rational, 2.0 ** -min(known) if known else 0.0)
 
 
 def _require(agrees: bool, truth: Reference, place: tuple[int, ...], who: str, other: str) -> None:
     if not agrees:
         name = truth.mechanism if truth.order is None else f"{truth.mechanism} of order {truth.order}"
         raise CertificationError(
-            f"{name} on {truth.problem.name}: element {list(place)} is {truth.balls[place].str(30)} by balls and "
+            f"{name} on {truth.problem.name}: element {list(place)} is {truth.balls.arb(place).str(30)} by balls and "
             f"{other} by {who}"
         )
 

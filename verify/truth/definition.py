@@ -103,9 +103,10 @@ def _defined_head(head: Head, weigh: Weigh) -> NDArray[Any]:
         return [[mp.mpf(x) for x in row] for row in rows.tolist()]
 
     queries, keys, values = exact(head.q), exact(head.k), exact(head.v)
+    attended = head.attended()
     output = np.empty((len(queries), head.v.shape[1]), dtype=object)
     for row, query in enumerate(queries):
-        seen = np.flatnonzero(head.attended[row])
+        seen = np.flatnonzero(attended[row])
         if seen.size == 0:
             output[row] = [mp.zero] * head.v.shape[1]
             continue

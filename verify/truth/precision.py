@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import flint
 from mpmath import mp
 
+# 2**14 bits are 4,900 digits. Only sums that cancel to nothing need more, and those no precision can certify.
+MAX_BITS = 1 << 14
+
 
 def bits_for(digits: int) -> int:
     """Return the smallest number of bits that holds this many decimal digits, ceil(digits log2 10)."""

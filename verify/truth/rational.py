@@ -99,8 +99,9 @@ def rational_attention(
     the intervals are about that narrow where nothing cancels.
     """
     for head in problem.each_head():
+        attended = head.attended()
         for row in range(problem.queries):
-            seen = [t for t in range(problem.keys) if head.attended[row, t]]
+            seen = [t for t in range(problem.keys) if attended[row, t]]
             if not seen:
                 continue
             weights = _weights(problem, head, row, seen, bits, mechanism, order)

@@ -1,0 +1,72 @@
+"""The blocks of a problem, enclosed here or in the processes of an executor, in memory that is known beforehand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from verify.errors import WorkerDiedError
+from verify.executors import cores, submitted
+from verify.problem import Problem
+from verify.truth.block import BLOCK_ROWS, Block, blocks_of
+from verify.truth.enclosure import GUARD_BITS, Enclosure, enclose
+from verify.truth.precision import bits_for
+from verify.truth.weights import TILE_BYTES
+
+# What a request may take by default: well below what machines have, for results are copied and printed too.
+MEMORY_LIMIT = 4 * 2**30
+
+
+def enclosures(
+    problem: Problem, mechanism: str, orders: Sequence[Any], digits: int, executor: Executor | None
+) -> Iterator[tuple[Block, dict[Any, Enclosure]]]:
+    """Yield every block with its enclosure per order, in order, whatever the processes finish first.
+
+    Raises what `enclose` raises, for the first block at fault, and WorkerDiedError if a process dies.
+    """
+    blocks = blocks_of(problem)
+    if executor is None:
+        for block in blocks:
+            yield block, enclose(block, mechanism, orders, digits)
+        return
+    pending: deque[tuple[Block, Future[dict[Any, Enclosure]]]] = deque()
+    try:
+        while True:
+            for block in islice(blocks, in_flight() - len(pending)):
+                pending.append((block, submitted(executor, enclose, block, mechanism, orders, digits)))
+            if not pending:
+                return
+            block, future = pending.popleft()
+            yield block, future.result()
+    except BrokenExecutor as error:
+        raise WorkerDiedError(
+            f"a process that worked out exact values of {problem.name} died (out of memory, or an abort inside a "
+            "library); use fewer processes or a smaller problem"
+        ) from error
+    finally:
+        for _, future in pending:
+            future.cancel()
+
+
+def in_flight() -> int:
+    """Return how many blocks are handed out at once: two for each core, so that none waits for work."""
+    return 2 * cores()
+
+
+def memory_estimate(problem: Problem, orders: int, digits: int, processes: int) -> int:
+    """Return about how many bytes it takes to enclose so many orders of a problem, in all processes together.
+
+    Outputs: an integer of the bits kept and its decimal digits, eight numbers, and their copies on the way.  Each
+    process: a tile of pairs.  In flight: the keys and values of each block, sent and received.
+    """
+    bits = bits_for(digits) + GUARD_BITS
+    integer, number, pointer, character = 28 + bits // 7, 8, 8, 4
+    element = integer + pointer + 7 * number + 2 * character * digits
+    outputs = 2 * orders * int(np.prod(problem.output_shape, dtype=np.int64)) * element
+    keys = number * problem.keys * (problem.head_size + problem.value_size) + BLOCK_ROWS * problem.keys
+    return outputs + processes * TILE_BYTES + (2 * in_flight() if processes > 1 else 1) * keys
