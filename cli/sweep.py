@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.inputs import fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
-from cli.text import LARGEST_SIZE, integer, integers, number, numbers, print_json_stream, words
+from cli.text import LARGEST_SIZE, integer, integers, numbers, print_json_stream, words
 from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -70,18 +71,17 @@ def sweep(
     from verify.executors import InProcessExecutor, cores, worker_pool
     from verify.sweep import RunFile, SweepSpec, cell_keys, run_sweep
 
-    given = {name for name in context.params if _was_given(context, name)}
     workers = cores() if jobs is None else integer(jobs, "jobs", least=0, most=256)
     spec = SweepSpec(
         inputs=_inputs(
             inputs if inputs else ["samples", "normal"],
-            given,
+            given_options(context),
             head_sizes=integers(head_sizes, "head size", least=1, most=LARGEST_SIZE),
             tokens=integers(tokens, "tokens", least=1, most=LARGEST_SIZE),
             logit_stds=numbers(logit_std, "logit standard deviation"),
             seeds=integers(seeds, "seed", least=0, most=2**31 - 1),
-            keys=words(keys),
-            scale=None if scale is None else number(scale, "scale"),
+            keys=keys,
+            scale=scale,
             causal=causal,
             alignment=alignment,
         ),
@@ -120,24 +120,6 @@ def sweep(
         raise typer.Exit(1)
 
 
-# Options that say something about inputs of one kind only
-_APPLIES = {
-    "head_sizes": {"synthetic"},
-    "tokens": {"synthetic"},
-    "logit_std": {"synthetic"},
-    "seeds": {"synthetic"},
-    "causal": {"synthetic", "file"},
-    "keys": {"file"},
-    "scale": {"file"},
-    "alignment": {"file"},
-}
-
-
-def _was_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
 def _inputs(
     names: list[str],
     given: set[str],
@@ -146,22 +128,18 @@ def _inputs(
     tokens: tuple[int, ...],
     logit_stds: tuple[float, ...],
     seeds: tuple[int, ...],
-    keys: tuple[str, ...],
-    scale: float | None,
+    keys: str,
+    scale: str | None,
     causal: bool | None,
     alignment: str | None,
 ) -> tuple[InputSource, ...]:
-    from verify.inputs import DISTRIBUTIONS, SAMPLES, FileInput, SampleInput, SyntheticInput
+    from verify.inputs import DISTRIBUTIONS, SAMPLES, SampleInput, SyntheticInput
 
-    if len(set(keys)) != 3 or len(keys) != 3:
-        raise InvalidRequestError(f"keys {','.join(keys)!r}", "three different names, of q, k and v", "name all three")
     sources: dict[InputSource, None] = {}
     for name in names:
         found: list[InputSource]
         if name == "samples":
             found = [SampleInput(sample) for sample in SAMPLES]
-        elif name.startswith("sample:"):
-            found = [SampleInput(name.removeprefix("sample:"))]
         elif name in DISTRIBUTIONS:
             found = [
                 SyntheticInput(name, d, n, std, seed, causal=causal is not False)
@@ -170,23 +148,13 @@ def _inputs(
                 for std in logit_stds
                 for seed in seeds
             ]
-        elif Path(name).suffix:
-            q, k, v = keys
-            parts = name.split(",")
-            triple = len(parts) > 1 and all(part.lower().endswith(".npy") for part in parts)
-            found = [FileInput(tuple(parts) if triple else (name,), (q, k, v), scale, causal, alignment)]
         else:
-            known = ["samples", "sample:NAME", *DISTRIBUTIONS, "FILE.npz", "FILE.safetensors", "Q.npy,K.npy,V.npy"]
-            raise InvalidRequestError(f"input {name!r}", "one of " + ", ".join(known), "see attnproof list")
+            source = fixed_source(name, keys=keys, scale=scale, causal=causal, alignment=alignment)
+            if source is None:
+                raise unknown_input(name, ["samples", *DISTRIBUTIONS])
+            found = [source]
         sources.update(dict.fromkeys(found))
-    kinds = {source.kind for source in sources}
-    for option in sorted(given & set(_APPLIES)):
-        if not kinds & _APPLIES[option]:
-            raise InvalidRequestError(
-                f"--{option.replace('_', '-')} with inputs it does not apply to",
-                f"a {' or '.join(sorted(_APPLIES[option]))} input",
-                "leave it out or add such an input",
-            )
+    require_applicable(given, sources)
     return tuple(sources)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from reports.tables import glance_table, input_sections, quantised, unmeasured_t
 from reports.text import printable
 from verify.cost import TaylorCost, taylor_cost
 from verify.errors import InvalidRequestError
+from verify.placing import place
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,10 @@ def _require_writable(folder: Path) -> None:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that nobody ever sees half of it."""
     try:
         path.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise InvalidRequestError(
-            f"{path} cannot be written ({error.strerror})", "a path that can be", "choose another folder"
+            f"{path.parent} cannot be made ({error.strerror})", "a folder that can be", "choose another folder"
         ) from error
+    place(path, lambda file: file.write(content), overwrite=True)
