@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import typer
 
-from cli import features, listing, report, sweep
+from cli import features, listing, reference, report, sweep
 from cli.text import one_line
-from verify.errors import AttnproofError
+from verify.errors import AttnproofError, InvalidRequestError
 
 app = typer.Typer(
     name="attnproof",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
+app.command("reference")(reference.reference)
 app.command("features")(features.features)
 app.command("list")(listing.listing)
 
@@ -38,8 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except typer.TyperException as error:
         return _end(2, f"{error.format_message().rstrip('.')}; see attnproof --help")
-    except AttnproofError as error:
+    except InvalidRequestError as error:
         return _end(2, str(error))
+    except AttnproofError as error:
+        return _end(1, str(error))
     except (BrokenPipeError, SystemExit):
         # whoever read the output has gone (typer exits by itself then): end as the signal would have, and let nothing
         # be flushed at exit

@@ -16,6 +16,8 @@ MOST_VALUES = 1000
 # A head size, or a number of tokens, beyond this means nothing.
 LARGEST_SIZE = 1 << 16
 
+LARGEST_MEMORY = 1 << 20  # GiB
+
 _INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
 
 
@@ -64,6 +66,16 @@ def number(text: str, label: str) -> float:
         return float(text)
     except ValueError:
         raise InvalidRequestError(f"{label} {text.strip()!r}", "a number such as 0.5", "correct it") from None
+
+
+def gibibytes(text: str, label: str) -> int:
+    """Return a number of GiB in bytes."""
+    size = number(text, label)
+    if not 0 < size <= LARGEST_MEMORY:
+        raise InvalidRequestError(
+            f"{label} {text.strip()!r}", f"a number of GiB above 0, up to {LARGEST_MEMORY}", "correct it"
+        )
+    return int(size * 2**30)
 
 
 def numbers(text: str, label: str) -> tuple[float, ...]:

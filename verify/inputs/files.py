@@ -24,8 +24,8 @@ class FileInput:
     """q, k and v from one .npz or .safetensors file, or from three .npy files in that order.
 
     keys: the names of q, k and v inside the file.  An entry "mask", boolean, is used if there is one.
-    scale, causal: override what the file says (entries of that name in an .npz file, metadata of a .safetensors file);
-    without either they are 1/sqrt(d_k) and False.
+    scale, causal, alignment: override what the file says (entries of that name in an .npz file, metadata of a
+    .safetensors file); without either they are 1/sqrt(d_k), False and none.
     """
 
     paths: tuple[str, ...]
@@ -46,14 +46,15 @@ class FileInput:
         arrays, stated = self._read()
         scale = self.scale if self.scale is not None else _stated_scale(self.name, stated)
         causal = self.causal if self.causal is not None else _stated_causal(self.name, stated)
+        alignment = self.alignment if self.alignment is not None else stated.get("alignment")
         q, k, v = (arrays[key] for key in self.keys)
         try:
-            return Problem(q, k, v, scale, causal, arrays.get("mask"), self.alignment, name=self.name)
+            return Problem(q, k, v, scale, causal, arrays.get("mask"), alignment, name=self.name)
         except InvalidRequestError as error:
             raise InvalidRequestError(f"in {self.name}: {error.given}", error.expected, error.remedy) from error
 
     def _read(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Return the arrays, and what the file states about scale and causal, as text."""
+        """Return the arrays, and what the file states about scale, causal and alignment, as text."""
         suffixes = {Path(path).suffix.lower() for path in self.paths}
         if suffixes == {".npy"} and len(self.paths) == 3:
             return dict(zip(self.keys, map(_read_npy, self.paths), strict=True)), {}
@@ -71,7 +72,7 @@ class FileInput:
         with _reading(path) as file, np.load(file, allow_pickle=False) as archive:
             self._require_keys(path, archive.files)
             arrays = {key: archive[key] for key in (*self.keys, "mask") if key in archive.files}
-            stated = {key: str(archive[key]) for key in ("scale", "causal") if key in archive.files}
+            stated = {key: str(archive[key]) for key in ("scale", "causal", "alignment") if key in archive.files}
             return arrays, stated
 
     def _read_safetensors(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

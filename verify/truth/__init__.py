@@ -4,11 +4,15 @@ from verify.truth.certificate import Certificate, certify
 from verify.truth.definition import defined_attention
 from verify.truth.mechanisms import MECHANISMS, check_mechanism, check_order
 from verify.truth.precision import MAX_BITS
-from verify.truth.reference import Reference, difference, reference, taylor_references
+from verify.truth.processes import MEMORY_LIMIT, processes_for
+from verify.truth.reference import MAX_DIGITS, Reference, difference, reference, taylor_references
+from verify.truth.vectors import require_writable, write_vectors
 
 __all__ = [
     "MAX_BITS",
+    "MAX_DIGITS",
     "MECHANISMS",
+    "MEMORY_LIMIT",
     "Certificate",
     "Reference",
     "certify",
@@ -16,6 +20,9 @@ __all__ = [
     "check_order",
     "defined_attention",
     "difference",
+    "processes_for",
     "reference",
+    "require_writable",
     "taylor_references",
+    "write_vectors",
 ]

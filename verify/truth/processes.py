@@ -21,6 +21,9 @@ from verify.truth.weights import TILE_BYTES
 # What a request may take by default: well below what machines have, for results are copied and printed too.
 MEMORY_LIMIT = 4 * 2**30
 
+# Pairs times orders from which processes save more time than they take to start.
+WORTH_A_POOL = 1 << 21
+
 
 def enclosures(
     problem: Problem, mechanism: str, orders: Sequence[Any], digits: int, executor: Executor | None
@@ -51,6 +54,15 @@ def enclosures(
     finally:
         for _, future in pending:
             future.cancel()
+
+
+def processes_for(problem: Problem, orders: int) -> int:
+    """Return how many processes are worth their start-up: one for each core, or none (0) for a small problem.
+
+    A pair takes a few microseconds for each order on the way, a process about a second to start.
+    """
+    work = problem.heads * problem.queries * problem.keys * orders
+    return cores() if work >= WORTH_A_POOL else 0
 
 
 def in_flight() -> int:

@@ -1,0 +1,155 @@
+"""Reference vectors: inputs and certified outputs in one file, to test other implementations with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.errors import InvalidRequestError
+from verify.placing import place, require_placeable
+from verify.problem import Float64Array
+from verify.truth.balls import Balls
+from verify.truth.reference import Reference
+
+# Digits written beyond those asked for: about what the guard bits of the enclosures hold.
+MORE_DIGITS = 20
+
+# The last digit written is worth at most this part of the radius, so that rounding to it hardly widens the ball.
+_FINENESS = 128
+
+Writer = Callable[[BinaryIO, Reference], None]
+
+
+def decimals(balls: Balls, digits: int) -> tuple[NDArray[np.str_], Float64Array]:
+    """Return the centres in decimal and radii around those: |exact - decimal| <= radius, for every element.
+
+    A decimal goes as far as its ball is narrow, but has at most `digits` + 20 significant digits.  A centre known
+    exactly that needs no more is written in full, with radius 0.  Where there is no value: "nan" and NaN.
+    """
+    texts = np.full(balls.shape, "nan", dtype=object)
+    radius = np.full(balls.shape, np.nan)
+    for index in zip(*np.nonzero(balls.defined), strict=True):
+        mantissa, exponent = balls.mantissa[index], int(balls.exponent[index])
+        width = float(balls.radius_mantissa[index]), int(balls.radius_exponent[index])
+        places = _places(mantissa, exponent, width if width[0] else None, digits + MORE_DIGITS)
+        units, exact = _in_units(mantissa, exponent, places)
+        texts[index] = _scientific(units, places)
+        radius[index] = balls.radius[index]
+        if not exact:  # rounded to nearest: half a unit more, and this sum rounded up
+            half = math.nextafter(float(f"5e{-places - 1}"), math.inf)
+            radius[index] = math.nextafter(radius[index] + half, math.inf)
+    return texts.astype(np.str_), radius
+
+
+def require_writable(path: Path, *, overwrite: bool) -> None:
+    """Raise InvalidRequestError unless `write_vectors` can write there: to be asked before the exact values are."""
+    _writer(path)
+    require_placeable(path, overwrite=overwrite)
+
+
+def write_vectors(truth: Reference, path: Path, *, overwrite: bool = False) -> None:
+    """Write a problem and its exact output to a .npz or .json file; README.md lists the members.
+
+    The same truth gives the same bytes.  Raises InvalidRequestError for another ending, a file that exists (unless
+    overwritten) or cannot be written; nothing half-written is left.
+    """
+    writer = _writer(path)
+    place(path, lambda file: writer(file, truth), overwrite=overwrite)
+
+
+def _writer(path: Path) -> Writer:
+    if path.suffix.lower() not in _WRITERS:
+        raise InvalidRequestError(f"file {str(path)!r} to write", "an ending .npz or .json", "name it so")
+    return _WRITERS[path.suffix.lower()]
+
+
+def _members(truth: Reference) -> Iterator[tuple[str, Any]]:
+    problem = truth.problem
+    yield "mechanism", truth.mechanism
+    yield "order", truth.order
+    yield "digits", truth.digits
+    yield "problem", problem.name
+    yield "digest", problem.digest
+    yield "causal", problem.causal
+    yield "alignment", problem.alignment
+    yield "scale", problem.scale
+    yield "mask", problem.mask
+    yield "q", problem.q
+    yield "k", problem.k
+    yield "v", problem.v
+    yield "value", truth.value
+    decimal, radius = decimals(truth.balls, truth.asked)
+    yield "decimal", decimal
+    yield "radius", radius
+    yield "essentially_zero", truth.absolute
+    yield "normaliser_sign", truth.normaliser_sign
+
+
+def _write_npz(file: BinaryIO, truth: Reference) -> None:
+    members: dict[str, Any] = {name: member for name, member in _members(truth) if member is not None}
+    np.savez_compressed(file, **members)
+
+
+def _write_json(file: BinaryIO, truth: Reference) -> None:
+    """Write one document; arrays are nested lists, and what is no number or not there is null."""
+    for position, (name, member) in enumerate(_members(truth)):
+        text = json.dumps(_plain(member), allow_nan=False)
+        file.write(f"{',' if position else '{'}\n {json.dumps(name)}: {text}".encode())
+    file.write(b"\n}\n")
+
+
+_WRITERS: dict[str, Writer] = {".npz": _write_npz, ".json": _write_json}
+
+
+def _plain(member: Any) -> Any:
+    if isinstance(member, np.ndarray):
+        plain = member.astype(object)
+        if member.dtype == np.float64:
+            plain[~np.isfinite(member)] = None
+        return plain.tolist()
+    return member
+
+
+def _places(mantissa: int, exponent: int, width: tuple[float, int] | None, most: int) -> int:
+    """Return how many decimal places to write, negative if not even all digits before the point.
+
+    With 2**(b - 1) <= |c| < 2**b for b bits, and a radius of at least 2**(radius exponent - 1).
+    """
+    bounds = []
+    if mantissa:
+        leading = math.floor((mantissa.bit_length() + exponent) * math.log10(2))  # or one too large
+        bounds.append(most - 1 - leading)
+    if width:
+        bounds.append(math.ceil(math.log10(_FINENESS) - (width[1] - 1) * math.log10(2)))
+    return min(bounds, default=0)
+
+
+def _in_units(mantissa: int, exponent: int, places: int) -> tuple[int, bool]:
+    """Return mantissa 2**exponent in units of 10**-places, rounded to nearest, and whether that is exact."""
+    numerator = mantissa * _power_of_ten(max(0, places)) << max(0, exponent)
+    denominator = _power_of_ten(max(0, -places)) << max(0, -exponent)
+    units, left = divmod(2 * numerator + denominator, 2 * denominator)
+    return units, left == denominator
+
+
+@cache
+def _power_of_ten(exponent: int) -> int:
+    return int(10**exponent)
+
+
+def _scientific(units: int, places: int) -> str:
+    """Return units 10**-places as -d.ddde-dd, without zeros at the end."""
+    if not units:
+        return "0"
+    digits = str(abs(units))
+    exponent = len(digits) - 1 - places
+    digits = digits.rstrip("0")
+    mantissa = digits[0] + ("." + digits[1:] if digits[1:] else "")
+    return f"{'-' if units < 0 else ''}{mantissa}e{exponent}"
