@@ -13,12 +13,13 @@ INSTALLED := $(VENV)/installed-$(VERSION)
 DEVELOPING := $(VENV)/developing-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test certify lint readme wheel clean
+.PHONY: help report test certify bench lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
 	@echo "make test     run the tests"
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
+	@echo "make bench    measure speed, as ratios with their spread"
 	@echo "make lint     check style, types and import contracts"
 	@echo "make readme   write the outputs shown in README.md anew"
 	@echo "make wheel    build the wheel into dist"
@@ -33,6 +34,9 @@ test: $(DEVELOPING)
 
 certify: $(DEVELOPING)
 	$(BIN)/python -m tests.certify
+
+bench: $(DEVELOPING)
+	$(BIN)/python -m tests.benchmarks
 
 lint: $(DEVELOPING)
 	$(BIN)/ruff check .

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from verify.inputs.samples import sample
 from verify.problem import Problem
-from verify.truth import certify
+from verify.truth import Reference, certify, reference, taylor_references
 
 DIGITS = 50
 FULL = 2100
+SAMPLE = "smollm2-layer18"
 
 Rng = np.random.Generator
 
@@ -114,6 +116,20 @@ def campaign(count: int) -> Iterator[tuple[str, str, int | None, Any]]:
         yield kind, mechanism, order, certify(problem, DIGITS, mechanism, order)
 
 
+def sample_truths() -> Iterator[Reference]:
+    """Yield every exact output of the sample with the largest logits: all mechanisms, Taylor to order 31."""
+    problem = sample(SAMPLE)
+    yield reference(problem, DIGITS)
+    yield reference(problem, DIGITS, "logexp")
+    yield from taylor_references(problem, range(32), DIGITS).values()
+
+
+def last_tokens() -> Problem:
+    """Return the sample with the last two queries of each head, which attend to nearly all keys."""
+    p = sample(SAMPLE)
+    return Problem(p.q[..., -2:, :], p.k, p.v, p.scale, p.causal, alignment="bottom-right", name=f"end of {p.name}")
+
+
 def main() -> None:
     """Run the whole campaign and print what it did."""
     started, counts, elements, rational, widest = time.monotonic(), dict.fromkeys(KINDS, 0), 0, 0, 0.0
@@ -129,6 +145,15 @@ def main() -> None:
     print(f"{sum(counts.values())} problems certified to {DIGITS} digits in {time.monotonic() - started:.0f} s")
     print(f"{elements} elements hold the mpmath value, {rational} of them a rational interval too")
     print(f"widest ball: {widest:.1e} of its value")
+    started = time.monotonic()
+    truths = list(sample_truths())
+    elements = sum(truth.value.size for truth in truths)
+    zeros = sum(int(truth.absolute.sum()) for truth in truths)
+    fewest, seconds = min(truth.digits for truth in truths), time.monotonic() - started
+    print(f"sample:{SAMPLE}: {elements} elements of {len(truths)} exact outputs certified in {seconds:.0f} s")
+    print(f"to at least {fewest} digits each, {zeros} essentially zero")
+    ends = [certify(last_tokens(), DIGITS, mechanism, order) for mechanism, order in (*MECHANISMS, ("taylor", 31))]
+    print(f"the last two tokens of each head: {sum(end.elements for end in ends)} elements hold the mpmath value")
 
 
 if __name__ == "__main__":

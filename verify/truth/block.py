@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from verify.problem import BoolArray, Float64Array, Problem
 
 # Products of fewer rows than about 60 leave flint's fast algorithms; of more, a block takes long to come back.
-BLOCK_ROWS = 256
+BLOCK_ROWS = 512
 
 
 @dataclass(frozen=True)

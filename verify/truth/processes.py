@@ -57,12 +57,13 @@ def enclosures(
 
 
 def processes_for(problem: Problem, orders: int) -> int:
-    """Return how many processes are worth their start-up: one for each core, or none (0) for a small problem.
+    """Return how many processes are worth their start-up: up to one for each core, or none (0) for a small problem.
 
     A pair takes a few microseconds for each order on the way, a process about a second to start.
     """
     work = problem.heads * problem.queries * problem.keys * orders
-    return cores() if work >= WORTH_A_POOL else 0
+    processes = min(cores(), problem.heads * -(-problem.queries // BLOCK_ROWS))
+    return processes if work >= WORTH_A_POOL and processes > 1 else 0
 
 
 def in_flight() -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from math import factorial
+from operator import mul
 from typing import Any, Protocol
 
 import flint
@@ -90,7 +91,7 @@ class _Softmax:
         keys = _exact(np.pad(k, ((0, 0), (0, 1)), constant_values=1.0))
         logits = (self.queries * keys.transpose()).entries()
         if attended is None:
-            yield None, 1, [s.exp() for s in logits]
+            yield None, 1, list(map(arb.exp, logits))
         else:
             zero = arb(0)
             yield None, 1, [s.exp() if seen else zero for s, seen in zip(logits, attended, strict=True)]
@@ -133,7 +134,7 @@ class _Taylor:
         power = _only(attended, [arb(1)] * len(logits))
         yield 0, coefficient, power
         for p in range(1, self.highest + 1):
-            power = [w * s for w, s in zip(power, logits, strict=True)]
+            power = list(map(mul, power, logits))
             coefficient //= p
             yield p, coefficient, power
 

@@ -1,0 +1,98 @@
+"""What exact values cost: against the textbook loop, against unavoidable arithmetic, and with two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from flint import arb, arb_mat
+from mpmath import mp
+
+from tests.benchmarks.ratios import Ratio, measured
+from verify.executors import worker_pool
+from verify.problem import Problem
+from verify.truth import reference, taylor_references
+from verify.truth.enclosure import GUARD_BITS
+from verify.truth.precision import bits_for, flint_precision, mpmath_precision
+
+DIGITS = 50
+SIZE = 64
+
+
+def ratios() -> Iterator[Ratio]:
+    """Yield the ratios one by one, each named with its sizes."""
+    problem = normal(128)
+    yield measured(
+        "textbook mpmath loop / reference, n = 128, d = 64, one process",
+        "at least 20",
+        textbook_loop(problem),
+        lambda: reference(problem, DIGITS),
+    )
+    larger = normal(512)
+    yield measured(
+        "reference / raw arb_mat products and arb.exp, n = 512, d = 64",
+        "at most 1.8",
+        lambda: reference(larger, DIGITS),
+        raw_arithmetic(larger),
+        turns=9,
+    )
+    for problem in (normal(128), normal(512)):
+        yield measured(
+            f"Taylor orders 0 to 15 / order 15 alone, n = {problem.queries}, d = 64",
+            "at most 2",
+            lambda problem=problem: taylor_references(problem, range(16), DIGITS),  # type: ignore[misc]
+            lambda problem=problem: reference(problem, DIGITS, "taylor", 15),  # type: ignore[misc]
+            turns=3,
+        )
+    with worker_pool(2) as pool:
+        reference(normal(512), DIGITS, executor=pool)  # starts both processes
+        largest = normal(2048)
+        yield measured(
+            "one process / two, n = 2048, d = 64, start-up apart",
+            "at least 1.7",
+            lambda: reference(largest, DIGITS),
+            lambda: reference(largest, DIGITS, executor=pool),
+            turns=3,
+        )
+
+
+def normal(tokens: int) -> Problem:
+    """Return one head of normal q, k, v with as many tokens."""
+    return Problem(*np.random.default_rng(51).standard_normal((3, tokens, SIZE)))
+
+
+def textbook_loop(problem: Problem) -> Callable[[], object]:
+    """Return softmax attention as it is written down with mpmath; the inputs are mpf already, which is not timed."""
+    with mpmath_precision(bits_for(DIGITS)):
+        q, k, v = ([[mp.mpf(x) for x in row] for row in array.tolist()] for array in (problem.q, problem.k, problem.v))
+        columns = list(zip(*v, strict=True))
+        scale = 1 / mp.sqrt(SIZE)
+
+    def loop() -> list[list[object]]:
+        output = []
+        with mpmath_precision(bits_for(DIGITS)):
+            for query in q:
+                weights = [mp.exp(mp.fdot(query, key) * scale) for key in k]
+                total = mp.fsum(weights)
+                output.append([mp.fdot(weights, column) / total for column in columns])
+        return output
+
+    return loop
+
+
+def raw_arithmetic(problem: Problem) -> Callable[[], object]:
+    """Return the two matrix products and the exponentials of softmax alone, on balls that are there already."""
+    bits = bits_for(DIGITS) + 1 + GUARD_BITS
+    with flint_precision(bits):
+        n, values = problem.keys, np.pad(problem.v, ((0, 0), (0, 1)), constant_values=1.0)
+        queries = arb_mat(n, SIZE, problem.q.ravel().tolist()) * arb(SIZE).rsqrt()
+        keys = arb_mat(n, SIZE, problem.k.ravel().tolist()).transpose()
+        right = arb_mat(n, SIZE + 1, values.ravel().tolist())
+        logits = (queries * keys).entries()
+        weights = arb_mat(n, n, [s.exp() for s in logits])
+
+    def arithmetic() -> tuple[object, ...]:
+        with flint_precision(bits):
+            return queries * keys, list(map(arb.exp, logits)), weights * right
+
+    return arithmetic
