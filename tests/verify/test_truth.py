@@ -21,7 +21,16 @@ from tests.cases import ORDERS, PROBLEMS, every_mechanism, every_problem
 from verify.errors import CertificationError, InvalidRequestError, TooLargeError, WorkerDiedError
 from verify.executors import worker_pool
 from verify.problem import Problem
-from verify.truth import Reference, block, defined_attention, enclosure, reference, taylor_references, weights
+from verify.truth import (
+    Reference,
+    block,
+    defined_attention,
+    difference,
+    enclosure,
+    reference,
+    taylor_references,
+    weights,
+)
 from verify.truth.enclosure import _Quotients
 from verify.truth.precision import MAX_BITS, flint_precision, mpmath_precision
 
@@ -361,6 +370,22 @@ def test_memory_does_not_grow_with_pairs_and_stays_below_the_estimate() -> None:
         grown.append(growth)
     # a tile is 1,700 keys here; four times the pairs may take the allocator's slack, not four times the memory
     assert grown[1] < 2 * grown[0]
+
+
+@pytest.mark.parametrize("order", [0, 5, 15, 25, 40, 60, 200])
+def test_differences_are_right_however_small(order: int) -> None:
+    # truncation errors from 1 to 1e-60, and to what no ball of these tells from zero
+    rng = np.random.default_rng(35)
+    q, k, v = rng.standard_normal((3, 6, 3))
+    v *= [1.0, 1e-280, 5e-324 * 2**20]
+    problem = Problem(q, k, v)
+    one, other = reference(problem, 60), reference(problem, 60, "taylor", order)
+    gap, radius = difference(one, other)
+    with mpmath_precision(2000):
+        exact = one.to_mpf() - other.to_mpf()
+        for place, value in np.ndenumerate(exact):
+            assert abs(value - mp.mpf(float(gap[place]))) <= mp.mpf(2) ** -52 * abs(value) + mp.mpf(5e-324)
+    assert (radius >= one.radius + other.radius).all()
 
 
 def test_a_shortfall_is_said_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
