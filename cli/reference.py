@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from cli.inputs import fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
-from cli.text import gibibytes, integer, print_json
+from cli.text import gibibytes, integer, one_line, print_json
 from verify.errors import InvalidRequestError
 
 # Of Taylor: the exact values of high orders are found, each a term later than the last.
@@ -67,10 +68,10 @@ def reference(
     from verify.truth import reference as certified
 
     check_mechanism(mechanism, power)
-    if out.resolve() in {Path(part).resolve() for part in input_.split(",")}:
-        raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     require_writable(out, overwrite=force)
     problem = source.load()
+    if os.path.realpath(out) in map(os.path.realpath, input_.split(",")):
+        raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     if workers is None:
         workers = processes_for(problem, 1 if power is None else power)
     with (
@@ -104,12 +105,12 @@ def reference(
         return
     shape = " x ".join(map(str, truth.value.shape))
     name = mechanism if power is None else f"{mechanism} of order {power}"
-    print(f"exact {name} on {problem.name}: {shape} output elements")
-    print(f"certified digits: {truth.digits} of every element, {wanted} asked for")
+    print(f"exact {name} on {one_line(problem.name)}: {shape} output elements")
+    print(f"certified digits: at least {truth.digits}, {wanted} asked for")
     if facts["essentially_zero"]:
         print(f"essentially zero, and so without digits: {facts['essentially_zero']} elements")
     if facts["nonpositive_rows"]:
         print(f"rows whose sum of weights is zero or less: {facts['nonpositive_rows']}")
     if facts["undefined_rows"]:
         print(f"rows without a value, their weights summing to zero: {facts['undefined_rows']}")
-    print(f"file: {out}")
+    print(f"file: {one_line(str(out))}")

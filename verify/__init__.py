@@ -46,7 +46,12 @@ __all__ = [
 ]
 
 
+_MODULES = {"errors", "formats", "inputs", "problem", "truth"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"verify.{name}")
     if name in _HOMES:
         return getattr(import_module(f"verify.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'verify' has no attribute {name!r}")

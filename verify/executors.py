@@ -17,6 +17,11 @@ Result = TypeVar("Result")
 Executors = Callable[[], Executor]
 
 
+def workers_of(executor: Executor) -> int:
+    """Return how many calls an executor runs at once, as far as it says so; otherwise one for each core."""
+    return int(getattr(executor, "_max_workers", cores()))
+
+
 def cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,8 +15,10 @@ from verify.errors import InvalidRequestError
 
 def require_placeable(path: Path, *, overwrite: bool) -> None:
     """Raise InvalidRequestError if `place` could not put a file there now: to be asked before long work."""
-    if not overwrite and os.path.lexists(path):
-        raise _taken(path)
+    with _explained(path), contextlib.suppress(FileNotFoundError):
+        path.lstat()
+        if not overwrite:
+            raise FileExistsError
     if path.is_dir():
         raise InvalidRequestError(f"{path}, a folder", "a file to write", "name a file in it")
     with _explained(path), tempfile.TemporaryFile(dir=path.parent):
@@ -29,7 +31,7 @@ def place(path: Path, write: Callable[[BinaryIO], object], *, overwrite: bool) -
     Raises InvalidRequestError if there is a file of that name that must not be overwritten, or if none can be written.
     """
     with _explained(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".attnproof.")
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -45,12 +47,14 @@ def place(path: Path, write: Callable[[BinaryIO], object], *, overwrite: bool) -
 
 def _link(temporary: Path, path: Path) -> None:
     """Give a file its name unless it is taken, as replacing would not."""
-    with contextlib.suppress(PermissionError, NotImplementedError):  # file systems without links
+    try:
         os.link(temporary, path)
-        return
-    if os.path.lexists(path):
-        raise FileExistsError
-    temporary.replace(path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        temporary.replace(path)
 
 
 @contextmanager

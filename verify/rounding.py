@@ -51,7 +51,7 @@ def _rounded_ball(ball: arb, format_: Format) -> float:
         return nan
     ends = [end.man_exp() for end in (ball.lower(), ball.upper())] if not ball.is_exact() else [ball.man_exp()]
     low, *high = (_rounded_dyadic(int(mantissa), int(exponent), format_) for mantissa, exponent in ends)
-    if high and (low != high[0] or copysign(1.0, low) != copysign(1.0, high[0])):
+    if high and repr(low) != repr(high[0]):  # tells zeros apart by sign, and takes one NaN for another
         raise UndecidedRoundingError(f"{ball.str(20)} rounds to {low!r} or {high[0]!r} in {format_.name}")
     return low
 

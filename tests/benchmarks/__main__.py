@@ -1,6 +1,8 @@
-"""Measure every ratio, print each as it is found, and say what it was measured on."""
+"""Measure every ratio, print each as it is found, say what it was measured on, and fail if one is missed."""
 
 from __future__ import annotations
+
+import sys
 
 from threadpoolctl import threadpool_limits
 
@@ -12,12 +14,16 @@ from verify.sweep.provenance import machine
 def main() -> None:
     """Print machine and threads, then a line for each ratio."""
     facts = machine()
-    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("python", "python-flint", "mpmath", "numpy"))
-    print(f"{facts['processor'] or facts['machine']}, {cores()} cores, one thread each; {versions}")
+    names = ("python", "python-flint", "mpmath", "gmpy2", "numpy")
+    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in names)
+    print(f"{facts['processor'] or facts['machine']}, {cores()} cores; {versions}")
     print("median of the ratios of turns (least .. most), median times, bound")
     with threadpool_limits(limits=1):
+        held = []
         for ratio in truth.ratios():
             print(ratio, flush=True)
+            held.append(ratio.holds)
+    sys.exit(0 if all(held) else 1)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_scale_and_causal_in_an_archive(tmp_path: Path) -> None:
     assert (problem.scale, problem.causal) == (0.25, True)
     assert FileInput((str(tmp_path / "a.npz"),), causal=False).load().causal is False
     np.savez(tmp_path / "bad.npz", q=Q, k=K, v=V, scale=np.ones(2))
-    with pytest.raises(InvalidRequestError, match=r"scale '.1\. 1\..'"):
+    with pytest.raises(InvalidRequestError, match=r"scale of type float64 and shape \[2\]"):
         FileInput((str(tmp_path / "bad.npz"),)).load()
 
 
@@ -202,3 +202,16 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequestError, match=message) as caught:
             FileInput((str(tmp_path / name),)).load()
         assert "expected" in str(caught.value), name
+
+
+@pytest.mark.parametrize("scale", [np.float16(0.1767), np.float32(0.1), np.float64(0.1), np.array([0.5]), np.int64(2)])
+def test_a_scale_of_any_width_is_taken_as_the_number_it_is(scale: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "tokens.npz", q=Q, k=K, v=V, scale=scale)
+    assert FileInput((str(tmp_path / "tokens.npz"),)).load().scale == float(np.asarray(scale).item())
+
+
+@pytest.mark.parametrize("scale", [np.longdouble("0.1"), 1j])
+def test_a_scale_that_is_no_float64_is_refused(scale: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "tokens.npz", q=Q, k=K, v=V, scale=scale)
+    with pytest.raises(InvalidRequestError, match=r"expected one number, truth value or word"):
+        FileInput((str(tmp_path / "tokens.npz"),)).load()

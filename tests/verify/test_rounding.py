@@ -262,3 +262,10 @@ def test_a_tie_that_no_ball_shows_is_not_decided() -> None:
     problem = Problem([[0.1, 0.2, 0.3]], [[1.0, 2.0, 3.0]] * 3, [[tie]] * 3)
     with pytest.raises(UndecidedRoundingError, match="rounds to"):
         reference(problem, 15).rounded(FORMATS["float32"])
+
+
+def test_values_beyond_a_format_without_infinity_are_nan() -> None:
+    q, k, v = np.random.default_rng(0).standard_normal((3, 16, 8))
+    rounded = reference(Problem(q, k, 1000 * v), 30).rounded(FORMATS["float8_e4m3fn"]).astype(np.float64)
+    assert np.isnan(rounded).any()
+    assert np.nanmax(np.abs(rounded)) <= 448

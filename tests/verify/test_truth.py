@@ -265,22 +265,67 @@ def test_tiles_of_keys_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> 
     wishes: list[tuple[str, int | None]] = [("softmax", None), ("logexp", None), ("taylor", 5)]
     whole = [reference(problem, DIGITS, *wish) for wish in wishes]
     monkeypatch.setattr(weights, "TILE_BYTES", 1)
-    assert weights.tile_keys(5, 53) == 64
     for wish, truth in zip(wishes, whole, strict=True):
         np.testing.assert_array_equal(reference(problem, DIGITS, *wish).value, truth.value)
 
 
-def test_more_precision_for_the_rows_that_need_it() -> None:
-    # the second row cancels to 1e-60 of its terms, the others do not
-    problem = Problem([[0.0], [1.0], [2.0]], [[0.0], [0.0]], [[1.0, 1.0], [2.0**-200 - 1.0, 1.0]], scale=1.0)
-    truth = reference(problem, DIGITS)
-    assert truth.value[1].tolist() == [0.0, 1.0]  # 2**-200 is lost in 1.0: the input is 0
-    mask = np.array([[True, False, True], [True, True, False], [True, True, True]])
-    values = np.array([[1.0], [-1.0], [2.0**-250]])
-    problem = Problem(np.ones((3, 1)), np.zeros((3, 1)), values, mask=mask, scale=1.0)
-    truth = reference(problem, DIGITS)
-    assert truth.value.ravel().tolist() == [0.5, 0.0, 2.0**-250 / 3]
-    assert not truth.absolute[2].any()
+@pytest.mark.parametrize("place", range(4))
+def test_more_precision_for_the_rows_that_need_it(place: int) -> None:
+    # one row cancels to 2**-250 of its terms, wherever it stands, and the others keep their places
+    mask = np.zeros((4, 6), dtype=bool)
+    mask[range(4), range(2, 6)] = True
+    mask[place] = [True, True, True, False, False, False]
+    values = np.array([[1.0], [-1.0], [2.0**-250], [3.0], [5.0], [7.0]])
+    truth = reference(Problem(np.ones((4, 1)), np.zeros((6, 1)), values, mask=mask, scale=1.0), DIGITS)
+    expected = [2.0**-250, 3.0, 5.0, 7.0]
+    expected[place] = 2.0**-250 / 3
+    assert truth.value.ravel().tolist() == expected
+    assert not truth.absolute.any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_row_is_nothing_only_by_its_own_weights(seed: int) -> None:
+    # logits of 1e16, whose shift float64 estimates differently for one row and for several: 2**-16 is not nothing
+    q = np.full((3, 64), np.random.default_rng(seed).uniform(0.5, 1))
+    k = np.full((2, 64), 2.0**63 / (64 * 67) * 0.9)
+    mask = np.array([[True, True], [True, False], [True, False]])
+    truth = reference(Problem(q, k, [[1.0], [2.0**-15 - 1.0]], scale=0.9, mask=mask), 10)
+    assert not truth.absolute.any()
+    assert truth.value.ravel().tolist() == [2.0**-16, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("logit", "nothing"), [(1e19, True), (1e200, True), (3e4, True), (2e4, False)])
+def test_values_beyond_all_exponents_are_nothing(logit: float, nothing: bool) -> None:
+    # exp(-1e19) has an exponent that no 64-bit integer holds
+    for problem, mechanism in (
+        (Problem([[logit]], [[1.0], [0.0]], [[0.0], [1.0]], scale=1.0), "softmax"),
+        (Problem([[1.0]], [[logit], [0.0]], [[0.0], [1.0]]), "logexp"),
+    ):
+        truth = reference(problem, DIGITS, mechanism)
+        assert truth.absolute.tolist() == [[nothing]]
+        assert truth.value.tolist() == [[0.0]]
+        assert 0 < truth.radius[0, 0] < 1e-322
+        assert truth.balls.arb((0, 0)).contains(arb(0)) == nothing
+
+
+def test_signs_of_the_sums_of_weights() -> None:
+    # P_1(s) = 1 + s for s = -1, -3, 5, and nothing attended
+    mask = np.array([[True, False, False], [False, True, False], [False, False, True], [False, False, False]])
+    problem = Problem(np.ones((4, 1)), [[-1.0], [-3.0], [5.0]], np.ones((3, 1)), mask=mask, scale=1.0)
+    truth = reference(problem, DIGITS, "taylor", 1)
+    assert truth.normaliser_sign.tolist() == [0, -1, 1, 0]
+    assert truth.undefined_rows.tolist() == [True, False, False, False]
+    assert truth.nonpositive_rows.tolist() == [True, True, False, False]
+
+
+def test_taylor_outputs_that_cancel_under_negative_weights() -> None:
+    # equal keys with P_3(s) < 0, and values that cancel
+    problem = Problem([[1.0] * 3], [[-1.0, -2.0, -7.0]] * 4, [[0.3], [-0.3], [0.7], [-0.7]])
+    truth = reference(problem, DIGITS, "taylor", 3)
+    assert truth.normaliser_sign.tolist() == [-1]
+    assert truth.absolute.all()
+    assert truth.value.tolist() == [[0.0]]
+    assert 0 < truth.radius[0, 0] < 10.0 ** (-2 * DIGITS)
 
 
 @pytest.fixture(scope="module")
@@ -308,8 +353,8 @@ def test_processes_make_the_same_balls(mechanism: str, order: int | None, pool: 
 
 def test_the_first_element_without_digits_is_named_whoever_finds_it(pool: Executor) -> None:
     # logits -1 and -2, which no ball shows to be that after multiplying by 1/sqrt(9): P_3(-1) + P_3(-2) = 0
-    q, k = np.zeros((2, 300, 9)), np.zeros((2, 2, 9))
-    q[1, [7, 290], 0] = 3.0
+    q, k = np.zeros((2, 1300, 9)), np.zeros((2, 2, 9))
+    q[1, [7, 600, 1290], 0] = 3.0  # in three blocks
     k[:, :, 0] = [-1.0, -2.0]
     problem = Problem(q, k, np.ones((2, 2, 1)))
     message = None
@@ -352,7 +397,8 @@ def peak():
 
 rng = np.random.default_rng(34)
 reference(Problem(*rng.standard_normal((3, 4, 4))), 50)
-problem = Problem(rng.standard_normal((128, 8)), *rng.standard_normal((2, int(sys.argv[1]), 8)))
+queries, keys, size = map(int, sys.argv[1:])
+problem = Problem(rng.standard_normal((queries, size)), *rng.standard_normal((2, keys, size)))
 before = peak()
 reference(problem, 50)
 print(peak() - before, memory_estimate(problem, 1, 50, 1))
@@ -361,9 +407,9 @@ print(peak() - before, memory_estimate(problem, 1, 50, 1))
 
 def test_memory_does_not_grow_with_pairs_and_stays_below_the_estimate() -> None:
     grown = []
-    for keys in (1500, 6000):
+    for shape in ((128, 1500, 8), (128, 6000, 8), (2, 40_000, 64)):
         # a process starts with its parent's peak: a shell in between is small
-        command = ["sh", "-c", '"$0" "$@"; exit $?', sys.executable, "-c", GROWTH, str(keys)]
+        command = ["sh", "-c", '"$0" "$@"; exit $?', sys.executable, "-c", GROWTH, *map(str, shape)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
         growth, estimate = map(int, done.stdout.split())
         assert 0 < growth < estimate
@@ -385,7 +431,9 @@ def test_differences_are_right_however_small(order: int) -> None:
         exact = one.to_mpf() - other.to_mpf()
         for place, value in np.ndenumerate(exact):
             assert abs(value - mp.mpf(float(gap[place]))) <= mp.mpf(2) ** -52 * abs(value) + mp.mpf(5e-324)
-    assert (radius >= one.radius + other.radius).all()
+    assert (radius >= one.radius + other.radius + 2.0**-54 * np.abs(gap)).all()
+    with pytest.raises(InvalidRequestError, match="the same shape"):
+        difference(one, reference(Problem(q, k, v[:, :1])))
 
 
 def test_a_shortfall_is_said_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

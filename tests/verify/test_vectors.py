@@ -161,3 +161,20 @@ def test_file_systems_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         place(path, lambda file: file.write(b"second"), overwrite=False)
     assert path.read_bytes() == b"first"
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_long_names_are_written_or_refused_before_the_work(tmp_path: Path) -> None:
+    longest = tmp_path / ("x" * 251 + ".npz")
+    require_placeable(longest, overwrite=False)
+    write_vectors(reference(PROBLEMS[0], 20), longest)
+    with pytest.raises(InvalidRequestError, match="File name too long"):
+        require_placeable(tmp_path / ("x" * 300 + ".npz"), overwrite=False)
+
+
+def test_tiny_outputs_are_written_at_once(tmp_path: Path) -> None:
+    problem = Problem([[1e9], [1e4], [1e300]], [[0.0], [-1.0]], [[0.0], [1.0]], scale=1.0)
+    write_vectors(reference(problem, 50), tmp_path / "tiny.json")
+    document = json.loads((tmp_path / "tiny.json").read_text())
+    assert document["essentially_zero"] == [[True], [False], [True]]
+    assert [text for (text,) in document["decimal"]][::2] == ["0", "0"]
+    assert document["decimal"][1][0].endswith("e-4343")

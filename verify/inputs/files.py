@@ -72,7 +72,8 @@ class FileInput:
         with _reading(path) as file, np.load(file, allow_pickle=False) as archive:
             self._require_keys(path, archive.files)
             arrays = {key: archive[key] for key in (*self.keys, "mask") if key in archive.files}
-            stated = {key: str(archive[key]) for key in ("scale", "causal", "alignment") if key in archive.files}
+            words = [key for key in ("scale", "causal", "alignment") if key in archive.files]
+            stated = {key: _stated_text(path, key, archive[key]) for key in words}
             return arrays, stated
 
     def _read_safetensors(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -123,6 +124,17 @@ def _reading(path: str) -> Iterator[BinaryIO]:
         raise InvalidRequestError(
             f"{path} cannot be read ({why})", "numeric arrays without pickled objects", "check that the file is whole"
         ) from error
+
+
+def _stated_text(path: str, key: str, array: NDArray[Any]) -> str:
+    """Return one value as text from which it comes back exactly."""
+    if array.size != 1 or array.dtype.kind not in "biufU" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
+        raise InvalidRequestError(
+            f"{key} of type {array.dtype} and shape {list(array.shape)} in {path}",
+            "one number, truth value or word",
+            "store it so; a number as float64",
+        )
+    return str(array.item())  # Python's float writes all digits of it; numpy's narrower types do not
 
 
 def _stated_scale(path: str, stated: dict[str, str]) -> float | None:

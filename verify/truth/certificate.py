@@ -69,7 +69,7 @@ def check(truth: Reference, defined: NDArray[Any], digits: int) -> Certificate:
         for ball, absolute in zip(balls.flat, truth.absolute.flat, strict=True)
         if ball.is_finite() and not ball.is_exact() and not absolute
     ]
-    return Certificate(truth, int(truth.value.size), rational, 2.0 ** -min(known) if known else 0.0)
+    return Certificate(truth, int(truth.value.size), rational, max(2.0 ** -min(known), 5e-324) if known else 0.0)
 
 
 def _require(agrees: bool, truth: Reference, place: tuple[int, ...], who: str, other: str) -> None:

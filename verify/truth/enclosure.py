@@ -23,6 +23,9 @@ from verify.truth.weights import Orders, weighted_sums
 # Bits carried beyond the digits asked for: lost to rounding in sums of up to some 2**20 terms, and to cancellation.
 GUARD_BITS = 64
 
+# 2**-32768 is 10**-9864: what is smaller, as exp(-30000) is, counts as nothing, and is kept as 0 +- this.
+NOTHING_BITS = 1 << 15
+
 _EXACT = 1 << 62  # "bits" of a value known exactly
 
 
@@ -31,8 +34,8 @@ class Enclosure:
     """The outputs of a block, for one member of a family (an order of Taylor, or the only one).
 
     balls: [r, d_v].  sign: [r], of the sum of weights.  bits: [r, d_v], accurate bits of each output.
-    absolute: [r, d_v], True where the value is essentially zero: below 2**-(2 bits asked for) of the sum of the
-    magnitudes of its terms, with no digits of its own.
+    absolute: [r, d_v], True where the value is essentially zero, with no digits of its own: below 2**-(2 bits asked
+    for) of the mean of |v| under the magnitudes of the weights, or below 2**-NOTHING_BITS.
     """
 
     balls: Balls
@@ -100,6 +103,17 @@ class _Quotients:
                     quotients = [y / z for y in row[:size]]
                     self.output[i] = np.array(quotients, dtype=object)
                     self.bits[i] = [min(y.rel_accuracy_bits(), _EXACT) for y in quotients]
+            self._find_nothing()
+
+    def _find_nothing(self) -> None:
+        """Replace what is proven to be smaller than anything of interest; its exponent may be beyond all integers."""
+        nothing = arb(2) ** -NOTHING_BITS
+        values = np.fromiter(map(float, self.output.flat), np.float64, self.output.size).reshape(self.bits.shape)
+        for i, j in np.argwhere(values == 0.0).tolist():
+            if not self.output[i, j].is_zero() and abs(self.output[i, j]) < nothing:
+                self.output[i, j] = arb(0, nothing)
+                self.absolute[i, j] = True
+                self.bits[i, j] = _EXACT
 
     def find_zeros(self, mechanism: str, order: int | None, highest: int, wanted: int) -> None:
         """Mark the outputs that cancel to nothing, and count them as accurate: zero has no leading digit."""
@@ -109,9 +123,11 @@ class _Quotients:
         totals = weighted_sums(self.block.take(short), mechanism, [order], highest, magnitudes=True)
         table = totals[order].tolist()
         for row, i in zip(table, np.flatnonzero(short).tolist(), strict=True):
-            z = abs(self.normaliser[i])
+            # the sum of weights of this very pass: another one's may carry another factor
+            total = row[len(row) - 1]
             for j in np.flatnonzero(self.bits[i] < wanted).tolist():
-                if abs(self.output[i, j]) < row[j] / z * arb(2) ** (-2 * wanted):
+                if abs(self.output[i, j]) < row[j] / total * arb(2) ** (-2 * wanted):
+                    self.output[i, j] = arb(0, abs(self.output[i, j]).upper())
                     self.absolute[i, j] = True
                     self.bits[i, j] = wanted
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import WorkerDiedError
-from verify.executors import cores, submitted
+from verify.executors import cores, submitted, workers_of
 from verify.problem import Problem
 from verify.truth.block import BLOCK_ROWS, Block, blocks_of
 from verify.truth.enclosure import GUARD_BITS, Enclosure, enclose
@@ -40,7 +40,7 @@ def enclosures(
     pending: deque[tuple[Block, Future[dict[Any, Enclosure]]]] = deque()
     try:
         while True:
-            for block in islice(blocks, in_flight() - len(pending)):
+            for block in islice(blocks, in_flight(workers_of(executor)) - len(pending)):
                 pending.append((block, submitted(executor, enclose, block, mechanism, orders, digits)))
             if not pending:
                 return
@@ -66,9 +66,9 @@ def processes_for(problem: Problem, orders: int) -> int:
     return processes if work >= WORTH_A_POOL and processes > 1 else 0
 
 
-def in_flight() -> int:
-    """Return how many blocks are handed out at once: two for each core, so that none waits for work."""
-    return 2 * cores()
+def in_flight(workers: int) -> int:
+    """Return how many blocks are handed out at once: two for each worker, so that none waits for work."""
+    return 2 * workers
 
 
 def memory_estimate(problem: Problem, orders: int, digits: int, processes: int) -> int:
@@ -82,4 +82,4 @@ def memory_estimate(problem: Problem, orders: int, digits: int, processes: int) 
     element = integer + pointer + 7 * number + 2 * character * digits
     outputs = 2 * orders * int(np.prod(problem.output_shape, dtype=np.int64)) * element
     keys = number * problem.keys * (problem.head_size + problem.value_size) + BLOCK_ROWS * problem.keys
-    return outputs + processes * TILE_BYTES + (2 * in_flight() if processes > 1 else 1) * keys
+    return outputs + processes * TILE_BYTES + (2 * in_flight(processes) if processes > 1 else 1) * keys

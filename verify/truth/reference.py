@@ -13,7 +13,7 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError, TooLargeError
-from verify.executors import cores
+from verify.executors import workers_of
 from verify.formats import Format
 from verify.problem import BoolArray, Float64Array, Problem
 from verify.rounding import UndecidedRoundingError, correctly_rounded
@@ -23,7 +23,7 @@ from verify.truth.mechanisms import check_mechanism, check_order
 from verify.truth.precision import MAX_BITS, bits_for, digits_of, flint_precision, mpmath_precision
 from verify.truth.processes import MEMORY_LIMIT, enclosures, memory_estimate
 
-# A truth is never asked for with fewer digits than float64 arrays can show the error of: value + residual hold 32.
+# More than any format or proof asks for; the time grows faster than the digits.
 MAX_DIGITS = 1000
 
 Progress = Callable[[int, int], None]
@@ -35,8 +35,9 @@ class Reference:
 
     balls: [..., H, n_q, d_v], the enclosures.
     digits: certified digits, the least over all elements.
-    absolute: True where a value is essentially zero: certified to lie below 10**-(2 digits asked for) of the sum of the
-    magnitudes of its terms.  Such a value has no digits of its own.
+    absolute: True where a value is essentially zero: certified to lie below 10**-(2 digits asked for) of the mean of
+    |v| under the magnitudes of the weights, or below 2**-32768.  Such a value has no digits of its own: it is kept as a
+    ball around 0.
     normaliser_sign: [..., H, n_q], sign of the exact sum of weights: -1, 0 or 1.
     asked: the digits that were asked for.
     """
@@ -79,7 +80,8 @@ class Reference:
 
         Where a ball holds numbers that round differently, the value is enclosed again with twice the digits.  A value
         that is essentially zero (absolute) and may have either sign becomes 0.0.  Raises CertificationError if no
-        precision up to the cap decides: the exact value may be a tie that no ball can show to be one.
+        precision up to the cap decides: the exact value may be a tie that no ball can show to be one.  Raises
+        TooLargeError as `reference` does.
         """
         values = np.empty(self.value.shape)
         with flint_precision(MAX_BITS):
@@ -117,6 +119,12 @@ def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64A
     rounding errors of which are at most 2**-106 of the two values as well, but for the last one; so it is right to
     2**-104 (|value| + |value|).  Where that is not far below the difference itself, the centres are subtracted exactly.
     """
+    if one.value.shape != other.value.shape:
+        raise InvalidRequestError(
+            f"exact values of shapes {one.value.shape} and {other.value.shape}",
+            "the same shape",
+            "compare like with like",
+        )
     with np.errstate(all="ignore"):
         a, b = one.value, -other.value
         high = a + b
@@ -124,7 +132,7 @@ def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64A
         low = (a - (high - rest)) + (b - rest)  # high + low = a + b, without error (Knuth's two-sum)
         gap = high + (low + (one.residual - other.residual))
         unclear = ~(2.0**-104 * (np.abs(a) + np.abs(b)) + 2.0**-1072 <= 2.0**-54 * np.abs(gap))
-    with flint_precision(MAX_BITS):  # every difference below is exact before it is rounded to float64
+    with flint_precision(MAX_BITS):  # exact, before it is rounded to float64: no ball has more bits
         for place in zip(*np.nonzero(unclear & ~np.isnan(a) & ~np.isnan(b)), strict=True):
             gap[place] = float(one.balls.arb(place).mid() - other.balls.arb(place).mid())
     with np.errstate(under="ignore"):
@@ -190,7 +198,7 @@ def _enclosed(
         raise InvalidRequestError(f"{digits} digits", f"1 to {MAX_DIGITS}", "ask for fewer or more digits")
     if isinstance(executor, ThreadPoolExecutor):
         raise InvalidRequestError("an executor of threads", "one of processes", "use a ProcessPoolExecutor")
-    needed = memory_estimate(problem, len(orders), digits, 1 if executor is None else cores())
+    needed = memory_estimate(problem, len(orders), digits, 1 if executor is None else workers_of(executor))
     if needed > memory_limit:
         raise TooLargeError(
             f"exact values of {problem.name} that would need about {needed / 2**30:.3g} GiB",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,6 +75,7 @@ def _members(truth: Reference) -> Iterator[tuple[str, Any]]:
     yield "mechanism", truth.mechanism
     yield "order", truth.order
     yield "digits", truth.digits
+    yield "digits_asked", truth.asked
     yield "problem", problem.name
     yield "digest", problem.digest
     yield "causal", problem.causal
@@ -139,7 +140,7 @@ def _in_units(mantissa: int, exponent: int, places: int) -> tuple[int, bool]:
     return units, left == denominator
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _power_of_ten(exponent: int) -> int:
     return int(10**exponent)
 

@@ -5,7 +5,6 @@ Keys are taken in tiles, so that memory does not grow with their number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from math import factorial
 from operator import mul
@@ -15,12 +14,15 @@ import flint
 import numpy as np
 from flint import arb, arb_mat
 
-from verify.problem import Float64Array
+from verify.problem import BoolArray, Float64Array
 from verify.truth.block import Block
 
 # What the balls of one tile may take, and how many stand for each pair at once: logits, powers, products, a matrix.
 TILE_BYTES = 1 << 27
 BALLS_PER_PAIR = 4
+
+# Products of fewer keys than these leave flint's fast algorithms.
+LEAST_KEYS = 64
 
 # Keys whose logits are worked out in float64 at once.
 ESTIMATED_KEYS = 1 << 12
@@ -43,7 +45,7 @@ def weighted_sums(
     weights = _WEIGHTS[mechanism](block, highest, magnitudes)
     values = np.pad(np.abs(block.v) if magnitudes else block.v, ((0, 0), (0, 1)), constant_values=1.0)
     totals: dict[int | None, arb_mat] = {order: arb_mat(len(block.rows), values.shape[1]) for order in orders}
-    step = tile_keys(len(block.rows), flint.ctx.prec)
+    step = tile_keys(block, flint.ctx.prec)
     for first in range(0, len(block.k), step):
         keys = slice(first, first + step)
         seen = block.attended[:, keys]
@@ -63,9 +65,10 @@ def bytes_of_ball(bits: int) -> int:
     return 120 + bits // 8
 
 
-def tile_keys(rows: int, bits: int) -> int:
-    """Return how many keys are taken at once."""
-    return max(64, TILE_BYTES // (BALLS_PER_PAIR * max(1, rows) * bytes_of_ball(bits)))
+def tile_keys(block: Block, bits: int) -> int:
+    """Return how many keys are taken at once, for each of which there are the balls of its pairs, key and value."""
+    balls = BALLS_PER_PAIR * (len(block.rows) + int(block.k.shape[1]) + int(block.v.shape[1]))
+    return max(LEAST_KEYS, TILE_BYTES // (balls * bytes_of_ball(bits)))
 
 
 class _Weights(Protocol):
@@ -182,13 +185,25 @@ def _largest_logits(block: Block, queries: arb_mat) -> list[arb]:
             tops = np.maximum(tops, logits.max(axis=1))
         size = abs(scale) * np.abs(block.q).max(axis=1) * np.abs(block.k).max(initial=0.0)
         near = d * (d + 3) * 2.0**-53 * size <= 2.0**10
-    found = []
-    for i, row in enumerate(queries.tolist()):
-        if not block.attended[i].any():
-            found.append(arb(0))
-        elif near[i] and math.isfinite(tops[i]):
-            found.append(arb(float(tops[i])))
-        else:
-            exact = (arb_mat([row]) * _exact(block.k[block.attended[i]]).transpose()).entries()
-            found.append(max(s.mid() for s in exact))
+    attending: BoolArray = np.asarray(block.attended.any(axis=1))
+    found = [arb(float(top)) if sees else arb(0) for top, sees in zip(tops, attending, strict=True)]
+    far = attending & ~(near & np.isfinite(tops))
+    if far.any():
+        rows = queries.tolist()
+        exact = _largest_midpoints(block.take(far), arb_mat([rows[i] for i in np.flatnonzero(far)]))
+        for i, top in zip(np.flatnonzero(far).tolist(), exact, strict=True):
+            found[i] = top
     return found
+
+
+def _largest_midpoints(block: Block, queries: arb_mat) -> list[arb]:
+    """Return the largest midpoint of the balls of the attended logits of each row, of which there is one at least."""
+    tops: list[list[arb]] = [[] for _ in block.rows]
+    step = tile_keys(block, flint.ctx.prec)
+    for first in range(0, len(block.k), step):
+        keys = slice(first, first + step)
+        logits = (queries * _exact(block.k[keys]).transpose()).tolist()
+        for i, (row, seen) in enumerate(zip(logits, block.attended[:, keys].tolist(), strict=True)):
+            found = [s.mid() for s, attended in zip(row, seen, strict=True) if attended]
+            tops[i] = [max(found + tops[i])] if found else tops[i]
+    return [top for (top,) in tops]
