@@ -7,12 +7,19 @@ C(j + p - 1, p - 1) of that degree: every degree is slices of the one below time
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import comb, factorial
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from math import comb, factorial, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from verify.errors import InvalidRequestError, TooLargeError
+
+# What a list of all monomials of a degree may take.
+LISTING_LIMIT = 2**30
 
 
 def slice_lengths(head_size: int, degree: int) -> list[int]:
@@ -76,9 +83,107 @@ def multiplicities(head_size: int, degree: int) -> list[int]:
     return [factorial(degree) // int(product) for product in products]
 
 
+def multiplicity(indices: Sequence[int]) -> int:
+    """Return C_p of SA (8) for one monomial x_i1 ... x_ip."""
+    counts = Counter(indices)
+    return factorial(len(indices)) // prod(factorial(count) for count in counts.values())
+
+
 def monomial_indices(head_size: int, degree: int) -> list[tuple[int, ...]]:
-    """Return the rows of the index matrix M_p of SA (11), i1 <= ... <= ip, in the order of this module."""
+    """Return the rows of the index matrix M_p of SA (11), i1 <= ... <= ip, in the order of this module.
+
+    Raises TooLargeError if the list would need more than LISTING_LIMIT bytes.
+    """
+    _check_listing(head_size, degree)
     below: list[tuple[int, ...]] = [()]
     for p in range(1, degree + 1):
         below = [(*m, j) for j, length in enumerate(slice_lengths(head_size, p)) for m in below[:length]]
     return below
+
+
+def rank(indices: Sequence[int]) -> int:
+    """Return the position of the monomial x_i1 ... x_ip, i1 <= ... <= ip, among those of its degree.
+
+    sum over r = 1 .. p of C(i_r + r - 1, r): before the monomials with last index j stand those of degree p in x_0 ..
+    x_{j-1}, which are C(j + p - 1, p); and so on for the rest of it.  The head size does not enter.
+    """
+    return sum(comb(index + r, r + 1) for r, index in enumerate(_sorted_indices(indices)))
+
+
+def unrank(position: int, degree: int) -> tuple[int, ...]:
+    """Return the indices i1 <= ... <= ip of the monomial of a degree that stands at a position: the inverse of `rank`.
+
+    The last index is the largest j with C(j + p - 1, p) <= position.
+    """
+    if position < 0 or degree < 0 or (degree == 0 and position):
+        raise InvalidRequestError(
+            f"position {position} at degree {degree}",
+            "a position of at least 0, and 0 alone at degree 0",
+            "count monomials from 0",
+        )
+    indices = []
+    for r in range(degree, 0, -1):
+        j = _largest(lambda i, r=r: comb(i + r - 1, r), position)  # type: ignore[misc]
+        position -= comb(j + r - 1, r)
+        indices.append(j)
+    return tuple(reversed(indices))
+
+
+def lexicographic_rank(indices: Sequence[int], head_size: int) -> int:
+    """Return the position of a monomial in the paper's order, by the first index, then the second: SA (7), (11).
+
+    With i' = d_k - 1 - i read backwards, the first of one order is the last of the other: m_p - 1 - rank(i').
+    """
+    mirrored = _mirrored(_sorted_indices(indices), head_size)
+    return comb(head_size + len(indices) - 1, len(indices)) - 1 - rank(mirrored)
+
+
+def lexicographic_unrank(position: int, head_size: int, degree: int) -> tuple[int, ...]:
+    """Return the indices of the monomial at a position of the paper's order: the inverse of `lexicographic_rank`."""
+    last = comb(head_size + degree - 1, degree) - 1
+    if not 0 <= position <= last:
+        raise InvalidRequestError(
+            f"position {position} among the monomials of degree {degree} in {head_size} variables",
+            f"a position from 0 to {last}",
+            "count monomials from 0",
+        )
+    return _mirrored(unrank(last - position, degree), head_size)
+
+
+def _sorted_indices(indices: Sequence[int]) -> Sequence[int]:
+    if any(a > b for a, b in pairwise(indices)) or (indices and indices[0] < 0):
+        raise InvalidRequestError(
+            f"indices {list(indices)}", "0 <= i1 <= ... <= ip", "sort them: a monomial has its indices in order"
+        )
+    return indices
+
+
+def _mirrored(indices: Sequence[int], head_size: int) -> tuple[int, ...]:
+    if indices and indices[-1] >= head_size:
+        raise InvalidRequestError(
+            f"index {indices[-1]} at head size {head_size}", f"indices up to {head_size - 1}", "count them from 0"
+        )
+    return tuple(head_size - 1 - i for i in reversed(indices))
+
+
+def _largest(growing: Callable[[int], int], bound: int) -> int:
+    """Return the largest i >= 0 with growing(i) <= bound, by doubling and halving."""
+    high = 1
+    while growing(high) <= bound:
+        high *= 2
+    low = high // 2 if high > 1 else 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if growing(middle) <= bound else (low, middle)
+    return low
+
+
+def _check_listing(head_size: int, degree: int) -> None:
+    count = comb(head_size + degree - 1, degree)
+    needed = count * (56 + 8 * degree)  # a tuple of pointers to small integers, and its place in the list
+    if needed > LISTING_LIMIT:
+        raise TooLargeError(
+            f"a list of {count:,} monomials of degree {degree} in {head_size} variables, {needed / 2**30:.3g} GiB",
+            f"at most {LISTING_LIMIT / 2**30:.3g} GiB",
+            "rank and unrank single monomials, or take a smaller head size or degree",
+        )
