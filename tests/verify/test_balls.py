@@ -65,6 +65,6 @@ def test_what_is_not_finite_has_no_value() -> None:
 def test_balls_are_put_in_place() -> None:
     whole, part = Balls.zeros((2, 3)), Balls.of(made(["0.1"], ["0", "1e-9", "1e-400"]))
     whole.put((slice(1, 2), slice(None)), part)
-    assert [str(whole.arb((1, j))) for j in range(3)] == [str(part.arb((0, j))) for j in range(3)]
-    assert whole.arb((0, 2)).is_zero()
+    assert [str(whole.ball((1, j))) for j in range(3)] == [str(part.ball((0, j))) for j in range(3)]
+    assert whole.ball((0, 2)).is_zero()
     assert mp.prec == 53

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -11,6 +13,12 @@ from verify.errors import InvalidRequestError
 from verify.formats import FORMATS, Format
 
 every_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS.keys())
+
+
+def test_the_formats_are_there_after_importing_verify_alone() -> None:
+    script = "import verify; print(verify.formats.FORMATS['bfloat16'].name)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "bfloat16"
 
 
 @every_format

@@ -253,7 +253,7 @@ def test_a_ball_around_a_tie_is_made_smaller() -> None:
         problem = Problem([[1.0]], [[0.0], [-80.0]], [[tie], [other]], scale=1.0)
         truth = reference(problem, 15)
         with flint_precision(400), pytest.raises(UndecidedRoundingError):
-            correctly_rounded(truth.balls.arb((0, 0)), FORMATS["float32"])
+            correctly_rounded(truth.balls.ball((0, 0)), FORMATS["float32"])
         assert truth.rounded(FORMATS["float32"]).tolist() == [[expected]]
 
 
