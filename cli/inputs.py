@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,13 @@ from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from verify.inputs import InputSource
+
+# What commands that read input files ask about them
+Keys = Annotated[str, typer.Option(help="Names of q, k and v inside an input file.")]
+Scale = Annotated[
+    str | None, typer.Option(help="Scale of the logits of an input file.  [default: the file's, or 1/sqrt(d)]")
+]
+Alignment = Annotated[str | None, typer.Option(help="Of a causal file with n_q != n_k: top-left or bottom-right.")]
 
 # Options that say something about inputs of one kind only
 _APPLIES = {

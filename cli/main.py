@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _end(2, f"the output cannot be written ({error.strerror}); expected room for it; redirect it elsewhere")
     if code == 130:
-        return _end(130, "interrupted; what was finished is kept")
+        return _end(130, "interrupted; finished cells are kept, nothing is half-written")
     return int(code or 0)
 
 

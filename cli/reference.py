@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.inputs import fixed_source, given_options, require_applicable, unknown_input
+from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
 from cli.text import gibibytes, integer, one_line, print_json
 from verify.errors import InvalidRequestError
@@ -29,24 +29,20 @@ def reference(
     mechanism: Annotated[str, typer.Option(help="softmax, logexp or taylor.")] = "softmax",
     order: Annotated[str | None, typer.Option(help="Order of taylor (highest power kept, terms - 1).")] = None,
     digits: Annotated[str, typer.Option(help="Digits to certify of every output element, 1 to 1000.")] = "50",
-    keys: Annotated[str, typer.Option(help="Names of q, k and v inside an input file.")] = "q,k,v",
-    scale: Annotated[
-        str | None, typer.Option(help="Scale of the logits of an input file.  [default: the file's, or 1/sqrt(d)]")
-    ] = None,
+    keys: Keys = "q,k,v",
+    scale: Scale = None,
     causal: Annotated[
         bool | None,
         typer.Option("--causal/--no-causal", help="Whether an input file is causal.  [default: as it says, or no]"),
     ] = None,
-    alignment: Annotated[
-        str | None, typer.Option(help="Of a causal file with n_q != n_k: top-left or bottom-right.")
-    ] = None,
+    alignment: Alignment = None,
     out: Annotated[Path, typer.Option(help="File to write, .npz or .json.")] = Path("reference.npz"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     jobs: Annotated[
         str | None,
         typer.Option(help="Worker processes; 0 works in this process.  [default: one per core if it pays]"),
     ] = None,
-    memory: Annotated[str, typer.Option(help="GiB that may be needed.")] = "4",
+    memory: Annotated[str | None, typer.Option(help="GiB that may be needed.  [default: 4]")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Certify the exact output of an input.
@@ -54,18 +50,25 @@ def reference(
     Writes inputs, values, radii and full decimals to a file that other projects' tests can read, and says how many
     digits are certified.
     """
-    wanted = integer(digits, "digits", least=1, most=1000)
+    from verify.executors import ended_pool, worker_pool
+    from verify.truth import (
+        MAX_DIGITS,
+        MEMORY_LIMIT,
+        check_mechanism,
+        processes_for,
+        require_writable,
+        write_vectors,
+    )
+    from verify.truth import reference as certified
+
+    wanted = integer(digits, "digits", least=1, most=MAX_DIGITS)
     power = None if order is None else integer(order, "order", least=0, most=ORDER_LIMIT)
-    limit = gibibytes(memory, "memory")
+    limit = MEMORY_LIMIT if memory is None else gibibytes(memory, "memory")
     workers = None if jobs is None else integer(jobs, "jobs", least=0, most=256)
     source = fixed_source(input_, keys=keys, scale=scale, causal=causal, alignment=alignment)
     if source is None:
         raise unknown_input(input_, [])
     require_applicable(given_options(context), [source])
-
-    from verify.executors import ended_pool, worker_pool
-    from verify.truth import check_mechanism, processes_for, require_writable, write_vectors
-    from verify.truth import reference as certified
 
     check_mechanism(mechanism, power)
     require_writable(out, overwrite=force)
@@ -73,7 +76,7 @@ def reference(
     if os.path.realpath(out) in map(os.path.realpath, input_.split(",")):
         raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     if workers is None:
-        workers = processes_for(problem, 1 if power is None else power)
+        workers = processes_for(problem, power)
     with (
         progress_bar("rows") as update,
         ended_pool(lambda: worker_pool(workers)) if workers else nullcontext() as executor,

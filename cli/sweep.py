@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.inputs import fixed_source, given_options, require_applicable, unknown_input
+from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
 from cli.text import LARGEST_SIZE, integer, integers, numbers, print_json_stream, words
 from verify.errors import InvalidRequestError
@@ -43,10 +43,8 @@ def sweep(
     arithmetics: Annotated[
         str, typer.Option("--arithmetic", help="Arithmetics (see attnproof list).")
     ] = "float64,float32",
-    keys: Annotated[str, typer.Option(help="Names of q, k and v inside an input file.")] = "q,k,v",
-    scale: Annotated[
-        str | None, typer.Option(help="Scale of the logits of input files.  [default: the file's, or 1/sqrt(d)]")
-    ] = None,
+    keys: Keys = "q,k,v",
+    scale: Scale = None,
     causal: Annotated[
         bool | None,
         typer.Option(
@@ -54,9 +52,7 @@ def sweep(
             help="Whether synthetic inputs and files are causal.  [default: synthetic yes, files as they say, or no]",
         ),
     ] = None,
-    alignment: Annotated[
-        str | None, typer.Option(help="Of causal files with n_q != n_k: top-left or bottom-right.")
-    ] = None,
+    alignment: Alignment = None,
     out: Annotated[Path, typer.Option(help="Run file to write or to continue.")] = Path("run.sqlite"),
     jobs: Annotated[
         str | None, typer.Option(help="Worker processes; 0 works in this process.  [default: one per core]")

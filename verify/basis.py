@@ -8,7 +8,7 @@ C(j + p - 1, p - 1) of that degree: every degree is slices of the one below time
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import comb, factorial, prod
 from typing import Any
@@ -123,7 +123,7 @@ def unrank(position: int, degree: int) -> tuple[int, ...]:
         )
     indices = []
     for r in range(degree, 0, -1):
-        j = _largest(lambda i, r=r: comb(i + r - 1, r), position)  # type: ignore[misc]
+        j = _last_index(position, r)
         position -= comb(j + r - 1, r)
         indices.append(j)
     return tuple(reversed(indices))
@@ -166,15 +166,17 @@ def _mirrored(indices: Sequence[int], head_size: int) -> tuple[int, ...]:
     return tuple(head_size - 1 - i for i in reversed(indices))
 
 
-def _largest(growing: Callable[[int], int], bound: int) -> int:
-    """Return the largest i >= 0 with growing(i) <= bound, by doubling and halving."""
-    high = 1
-    while growing(high) <= bound:
-        high *= 2
-    low = high // 2 if high > 1 else 0
+def _last_index(position: int, degree: int) -> int:
+    """Return the largest j >= 0 with C(j + degree - 1, degree) <= position, by doubling and halving."""
+    low, high = 0, 1
+    while comb(high + degree - 1, degree) <= position:
+        low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if growing(middle) <= bound else (low, middle)
+        if comb(middle + degree - 1, degree) <= position:
+            low = middle
+        else:
+            high = middle
     return low
 
 

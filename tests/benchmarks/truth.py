@@ -36,14 +36,8 @@ def ratios() -> Iterator[Ratio]:
         raw_arithmetic(larger),
         turns=9,
     )
-    for problem in (normal(128), normal(512)):
-        yield measured(
-            f"Taylor orders 0 to 15 / order 15 alone, n = {problem.queries}, d = 64",
-            "at most 2",
-            lambda problem=problem: taylor_references(problem, range(16), DIGITS),  # type: ignore[misc]
-            lambda problem=problem: reference(problem, DIGITS, "taylor", 15),  # type: ignore[misc]
-            turns=3,
-        )
+    for tokens in (128, 512):
+        yield all_orders(normal(tokens))
     with worker_pool(2) as pool:
         largest = normal(2048)  # the first turn, which does not count, starts the processes
         yield measured(
@@ -53,6 +47,17 @@ def ratios() -> Iterator[Ratio]:
             lambda: reference(largest, DIGITS, executor=pool),
             turns=3,
         )
+
+
+def all_orders(problem: Problem) -> Ratio:
+    """Return what all orders up to 15 cost, against the last alone."""
+    return measured(
+        f"Taylor orders 0 to 15 / order 15 alone, n = {problem.queries}, d = 64",
+        "at most 2",
+        lambda: taylor_references(problem, range(16), DIGITS),
+        lambda: reference(problem, DIGITS, "taylor", 15),
+        turns=3,
+    )
 
 
 def normal(tokens: int) -> Problem:

@@ -97,7 +97,7 @@ class Balls:
         for name, column in vars(balls).items():
             getattr(self, name)[place] = column
 
-    def arb(self, place: tuple[int, ...]) -> arb:
+    def ball(self, place: tuple[int, ...]) -> arb:
         """Return one ball as flint's type, whatever its working precision is; NaN where there is no value.
 
         The radius is rounded up, as flint does, by at most 2**-29 of itself.
@@ -114,7 +114,7 @@ class Balls:
         """Return all balls as flint's type, in an object array."""
         arbs = np.empty(self.shape, dtype=object)
         for place in np.ndindex(self.shape):
-            arbs[place] = self.arb(place)
+            arbs[place] = self.ball(place)
         return arbs
 
 

@@ -76,7 +76,7 @@ def _require(agrees: bool, truth: Reference, place: tuple[int, ...], who: str, o
     if not agrees:
         name = truth.mechanism if truth.order is None else f"{truth.mechanism} of order {truth.order}"
         raise CertificationError(
-            f"{name} on {truth.problem.name}: element {list(place)} is {truth.balls.arb(place).str(30)} by balls and "
+            f"{name} on {truth.problem.name}: element {list(place)} is {truth.balls.ball(place).str(30)} by balls and "
             f"{other} by {who}"
         )
 

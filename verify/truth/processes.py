@@ -56,12 +56,12 @@ def enclosures(
             future.cancel()
 
 
-def processes_for(problem: Problem, orders: int) -> int:
+def processes_for(problem: Problem, order: int | None) -> int:
     """Return how many processes are worth their start-up: up to one for each core, or none (0) for a small problem.
 
     A pair takes a few microseconds for each order on the way, a process about a second to start.
     """
-    work = problem.heads * problem.queries * problem.keys * orders
+    work = problem.heads * problem.queries * problem.keys * (1 + (order or 0))
     processes = min(cores(), problem.heads * -(-problem.queries // BLOCK_ROWS))
     return processes if work >= WORTH_A_POOL and processes > 1 else 0
 

@@ -86,7 +86,7 @@ class Reference:
         values = np.empty(self.value.shape)
         with flint_precision(MAX_BITS):
             for place in np.ndindex(self.value.shape):
-                ball = self.balls.arb(place)
+                ball = self.balls.ball(place)
                 try:
                     values[place] = correctly_rounded(ball, format_)
                 except UndecidedRoundingError:
@@ -134,7 +134,7 @@ def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64A
         unclear = ~(2.0**-104 * (np.abs(a) + np.abs(b)) + 2.0**-1072 <= 2.0**-54 * np.abs(gap))
     with flint_precision(MAX_BITS):  # exact, before it is rounded to float64: no ball has more bits
         for place in zip(*np.nonzero(unclear & ~np.isnan(a) & ~np.isnan(b)), strict=True):
-            gap[place] = float(one.balls.arb(place).mid() - other.balls.arb(place).mid())
+            gap[place] = float(one.balls.ball(place).mid() - other.balls.ball(place).mid())
     with np.errstate(under="ignore"):
         # the gap is right to 2**-54 and rounded to 2**-53 of itself; the factor covers the roundings of this line
         return gap, (one.radius + other.radius + 2.0**-52 * np.abs(gap)) * (1.0 + 2.0**-50) + 2.0**-1074

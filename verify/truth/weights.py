@@ -88,7 +88,7 @@ class _Softmax:
         tops = _largest_logits(block, queries)
         # the shift is one more component of the product, where it costs next to nothing and is rounded once
         rows = [[*row, -top] for row, top in zip(queries.tolist(), tops, strict=True)]
-        self.queries = arb_mat(rows) if rows else queries
+        self.queries = arb_mat(rows)
 
     def terms(self, k: Float64Array, attended: Attended) -> Terms:
         keys = _exact(np.pad(k, ((0, 0), (0, 1)), constant_values=1.0))
