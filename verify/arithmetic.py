@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
 from verify.formats import FORMATS, Format
@@ -18,9 +20,14 @@ class Arithmetic:
     format: Format
 
     @property
-    def dtype(self) -> np.dtype[np.floating]:
+    def dtype(self) -> np.dtype[Any]:
         """The numpy type that computes in this arithmetic."""
         return self.format.dtype
+
+    def taken(self, values: NDArray[np.float64]) -> NDArray[Any]:
+        """Return inputs, or constants, as this arithmetic takes them: rounded to its format, overflow to infinity."""
+        with np.errstate(over="ignore", under="ignore"):
+            return values.astype(self.dtype)
 
 
 ARITHMETICS = {name: Arithmetic(name, FORMATS[name]) for name in ("float64", "float32")}

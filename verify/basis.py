@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
-from math import comb, factorial, prod
+from math import comb, factorial, isqrt, prod
 from typing import Any
 
 import numpy as np
@@ -89,16 +91,58 @@ def multiplicity(indices: Sequence[int]) -> int:
     return factorial(len(indices)) // prod(factorial(count) for count in counts.values())
 
 
+@dataclass(frozen=True)
+class Alpha:
+    """The coefficient alpha_p of SA (3), exactly: 1 / (denominator sqrt(radicand)); the radicand is 1 or no square."""
+
+    denominator: int
+    radicand: int
+
+    def __str__(self) -> str:
+        if self.radicand == 1:
+            return str(Fraction(1, self.denominator))
+        root = f"sqrt({self.radicand})"
+        return f"1/{root}" if self.denominator == 1 else f"1/({self.denominator} {root})"
+
+
+def alpha(degree: int, head_size: int) -> Alpha:
+    """Return alpha_p = 1 / (p! c^p) of SA (3) for c = sqrt(d_k), exactly."""
+    root = isqrt(head_size)
+    if root * root == head_size:
+        return Alpha(factorial(degree) * root**degree, 1)
+    return Alpha(factorial(degree) * head_size ** (degree // 2), head_size if degree % 2 else 1)
+
+
 def monomial_indices(head_size: int, degree: int) -> list[tuple[int, ...]]:
     """Return the rows of the index matrix M_p of SA (11), i1 <= ... <= ip, in the order of this module.
 
     Raises TooLargeError if the list would need more than LISTING_LIMIT bytes.
     """
-    _check_listing(head_size, degree)
+    _check_listing(head_size, degree, 56 + 8 * degree)  # a tuple of pointers to small integers, and its place
     below: list[tuple[int, ...]] = [()]
     for p in range(1, degree + 1):
         below = [(*m, j) for j, length in enumerate(slice_lengths(head_size, p)) for m in below[:length]]
     return below
+
+
+@dataclass(frozen=True)
+class Monomial:
+    """One monomial of a degree: its position here and in the paper's order, its indices and its multiplicity C_p."""
+
+    position: int
+    lexicographic_position: int
+    indices: tuple[int, ...]
+    multiplicity: int
+
+
+def monomial_table(head_size: int, degree: int) -> list[Monomial]:
+    """Return all monomials of a degree with what is known of each, to be shown.
+
+    Raises TooLargeError if the table, as text, would need more than LISTING_LIMIT bytes.
+    """
+    _check_listing(head_size, degree, 1024)
+    rows = zip(monomial_indices(head_size, degree), multiplicities(head_size, degree), strict=True)
+    return [Monomial(i, lexicographic_rank(m, head_size), m, weight) for i, (m, weight) in enumerate(rows)]
 
 
 def rank(indices: Sequence[int]) -> int:
@@ -180,9 +224,9 @@ def _last_index(position: int, degree: int) -> int:
     return low
 
 
-def _check_listing(head_size: int, degree: int) -> None:
+def _check_listing(head_size: int, degree: int, each: int) -> None:
     count = comb(head_size + degree - 1, degree)
-    needed = count * (56 + 8 * degree)  # a tuple of pointers to small integers, and its place in the list
+    needed = count * each
     if needed > LISTING_LIMIT:
         raise TooLargeError(
             f"a list of {count:,} monomials of degree {degree} in {head_size} variables, {needed / 2**30:.3g} GiB",

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import comb
 
+from verify.basis import alpha
 from verify.errors import InvalidRequestError
+from verify.formats import Format
 
 
 def _check(order: int = 0, **sizes: int) -> None:
@@ -72,11 +74,22 @@ def kv_cache_size(tokens: int, head_size: int, value_size: int | None = None) ->
     return tokens * (head_size + value_size)
 
 
+def stored_bytes(numbers: int, format_: Format) -> int:
+    """Return the bytes that so many numbers take in a format."""
+    return numbers * format_.width // 8
+
+
 def conventional_flops_per_token(tokens: int, head_size: int, value_size: int | None = None) -> int:
     """Return n (2 d_k + 2 d_v + 3), the FLOPs of conventional attention for one token. SA, section 2.7."""
     value_size = head_size if value_size is None else value_size
     _check(head_size=head_size, value_size=value_size)
     return tokens * (2 * head_size + 2 * value_size + 3)
+
+
+def script_flops_per_token(tokens: int, head_size: int) -> int:
+    """Return 6 n d, the FLOPs that the script of SA's authors charges conventional attention with d_k = d_v = d."""
+    _check(head_size=head_size)
+    return tokens * 6 * head_size
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class TaylorCost:
 
     A break-even is the context at which the two costs meet, to the nearest token.  kv_break_even: state and cache.
     flop_break_even: FLOPs per token against the paper's count n (2 d_k + 2 d_v + 3); flop_break_even_script: against
-    the 6 n d of the authors' script, None unless d_k = d_v.
+    the 6 n d of the authors' script, None unless d_k = d_v.  alpha: alpha_p of the highest degree, exactly, as text.
     """
 
     head_size: int
@@ -100,6 +113,7 @@ class TaylorCost:
     flop_break_even: int
     flop_break_even_script: int | None
     dense_features: int
+    alpha: str
 
 
 def taylor_cost(head_size: int, order: int, value_size: int | None = None) -> TaylorCost:
@@ -118,8 +132,48 @@ def taylor_cost(head_size: int, order: int, value_size: int | None = None) -> Ta
         flops_per_token=flops,
         kv_break_even=_meeting_point(state, kv_cache_size(1, head_size, value_size)),
         flop_break_even=_meeting_point(flops, conventional_flops_per_token(1, head_size, value_size)),
-        flop_break_even_script=_meeting_point(flops, 6 * head_size) if value_size == head_size else None,
+        flop_break_even_script=_meeting_point(flops, script_flops_per_token(1, head_size))
+        if value_size == head_size
+        else None,
         dense_features=dense_feature_count(head_size, order),
+        alpha=str(alpha(order, head_size)),
+    )
+
+
+@dataclass(frozen=True)
+class MultiheadCost:
+    """The costs of Taylor attention with W/d_k heads: a layer of fixed width W.
+
+    kv_cache_per_token: numbers that conventional attention stores for every token, 2 W where d_v = d_k.  Break-even
+    contexts are those of one head.
+    """
+
+    width: int
+    heads: int
+    head: TaylorCost
+    total_state_elements: int
+    total_flops_per_token: int
+    kv_cache_per_token: int
+
+
+def multihead_cost(width: int, head_size: int, order: int, value_size: int | None = None) -> MultiheadCost:
+    """Return the costs of W/d_k heads; InvalidRequestError if d_k does not divide W."""
+    _check(order, width=width, head_size=head_size)
+    heads, rest = divmod(width, head_size)
+    if rest:
+        raise InvalidRequestError(
+            f"width {width} at head size {head_size}, which does not divide it",
+            "a width that is a multiple of the head size",
+            f"take {width - rest or head_size} or {width - rest + head_size}",
+        )
+    head = taylor_cost(head_size, order, value_size)
+    return MultiheadCost(
+        width=width,
+        heads=heads,
+        head=head,
+        total_state_elements=heads * head.state_elements,
+        total_flops_per_token=heads * head.flops_per_token,
+        kv_cache_per_token=heads * kv_cache_size(1, head_size, value_size),
     )
 
 

@@ -22,7 +22,7 @@ def quadratic(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
     The logarithm of the product is taken as logsumexp_i(q_i + k_ti), which neither overflows nor underflows whatever
     the range of k; c cancels and the problem's scale does not enter.
     """
-    parts = operands(problem, arithmetic.dtype)
+    parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
         return softmax_of(parts, _log_products(parts.q, parts.k))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.arithmetic import Arithmetic
 from verify.problem import BoolArray, Problem
 
 
@@ -43,10 +44,11 @@ class Operands:
         return rows.reshape((*self.output_shape[:-1], rows.shape[-1]))
 
 
-def operands(problem: Problem, dtype: np.dtype[np.floating]) -> Operands:
-    """Round the problem's arrays to dtype (an overflow becomes infinity) and fold its heads."""
+def operands(problem: Problem, arithmetic: Arithmetic) -> Operands:
+    """Take the problem's arrays into the arithmetic and fold its heads."""
+    q, k, v = (arithmetic.taken(values) for values in (problem.q, problem.k, problem.v))
+    dtype = arithmetic.dtype
     with np.errstate(over="ignore", under="ignore"):
-        q, k, v = (values.astype(dtype) for values in (problem.q, problem.k, problem.v))
         # 1/sqrt(d_k) in the arithmetic itself: two roundings, as any implementation has them
         scale = dtype.type(1) / np.sqrt(dtype.type(problem.head_size)) if problem.scale is None else problem.scale
         scale = dtype.type(scale)

@@ -18,7 +18,7 @@ def softmax(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
     Divided by the sum once at the end, which is the more accurate order (Blanchard, Higham and Higham, IMA J. Numer.
     Anal. 41(4), 2021).
     """
-    parts = operands(problem, arithmetic.dtype)
+    parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
         return softmax_of(parts, (parts.q @ parts.k.mT) * parts.scale)
 

@@ -27,7 +27,7 @@ def scores(problem: Problem, arithmetic: Arithmetic, order: int) -> AttentionOut
 
     SA (9) evaluated on the logits s_t = scale q.k_t, by Horner's rule.
     """
-    parts = operands(problem, arithmetic.dtype)
+    parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
         weights = truncated_exponential((parts.q @ parts.k.mT) * parts.scale, order)
         if parts.attended is not None:
@@ -69,10 +69,10 @@ def packed(
             "use the form scores",
         )
     _check_memory(problem, arithmetic, order, chunk, memory_limit)
-    parts = operands(problem, arithmetic.dtype)
+    parts = operands(problem, arithmetic)
     shared = np.broadcast_shapes(parts.q.shape[:-2], parts.k.shape[:-2])
     k, v = (np.broadcast_to(array, (*shared, *array.shape[-2:])) for array in (parts.k, parts.v))
-    ones = np.ones((problem.keys, 1), dtype=arithmetic.dtype)
+    ones = arithmetic.taken(np.ones((problem.keys, 1)))
     sums = np.empty((*shared, problem.queries, problem.value_size + 1), dtype=arithmetic.dtype)
     coefficients = _coefficients(problem.head_size, order, arithmetic)
     with np.errstate(all="ignore"):

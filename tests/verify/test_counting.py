@@ -1,0 +1,102 @@
+"""Numbers that count, and what the mechanisms make of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from verify import counting
+from verify.arithmetic import named_arithmetic
+from verify.attention.output import AttentionOutput
+from verify.attention.softmax import softmax
+from verify.attention.taylor import packed, scores
+from verify.basis import multiplicities
+from verify.cost import flops_per_token
+from verify.counting import (
+    Counted,
+    CountingArithmetic,
+    Tally,
+    account,
+    packed_parts,
+    published_parts,
+    softmax_operations,
+)
+from verify.operations import PARTS, Operations, as_packed, as_published, as_softmax, charged
+from verify.problem import Problem
+
+CASES = [(8, 3, 8), (1, 5, 2), (4, 0, 3), (3, 4, 5)]
+
+
+def test_every_operation_is_counted_once() -> None:
+    tally = Tally()
+    x, y = Counted(6.0, tally), Counted(3.0, tally)
+    assert [float(z) for z in (x + y, 1 + x, x - y, 1 - x)] == [9.0, 7.0, 3.0, -5.0]
+    assert tally.taken() == Operations(additions=4)
+    assert [float(z) for z in (x * y, 2.0 * x, x / y, 12 / x)] == [18.0, 12.0, 2.0, 2.0]
+    assert float(np.exp(np.array([Counted(0.0, tally)], dtype=object))[0]) == 1.0
+    assert (x > y, x >= y, x < y, x <= y, x == y, x != y) == (True, True, False, False, False, True)
+    assert tally.taken() == Operations(multiplications=2, divisions=2, exponentials=1, comparisons=6)
+    assert tally.taken() == Operations()
+
+
+def test_matrix_products_are_counted_as_they_run() -> None:
+    arithmetic = CountingArithmetic()
+    left, right = arithmetic.taken(np.ones((3, 4))), arithmetic.taken(np.ones((4, 5)))
+    assert ((left @ right).astype(float) == 4).all()
+    assert arithmetic.tally.taken() == Operations(multiplications=60, additions=45)
+
+
+def test_operations_that_tokens_do_not_share() -> None:
+    with pytest.raises(ArithmeticError, match="each of 2 tokens"):
+        Operations(additions=3).shared_by(2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_counting_changes_no_value(causal: bool) -> None:
+    rng = np.random.default_rng(41)
+    q, k, v = (rng.standard_normal((5, size)) for size in (3, 3, 2))
+    problem = Problem(q, k, v, causal=causal)
+    runs: list[Any] = [(softmax, ()), (scores, (3,)), (packed, (3,))]
+    for mechanism, order in runs:
+        counted = mechanism(problem, CountingArithmetic(), *order).value.astype(np.float64)
+        plain = mechanism(problem, named_arithmetic("float64"), *order).value
+        # sums of a few terms of size 1 in another order
+        np.testing.assert_allclose(counted, plain, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_account_of_the_parts(case: tuple[int, int, int]) -> None:
+    assert packed_parts(*case) == as_packed(*case)
+    assert published_parts(*case) == as_published(*case)
+    assert sum(charged(*case).values()) == flops_per_token(*case)
+
+
+def test_the_account_that_is_printed() -> None:
+    rows = account(8, 3, 8)
+    assert [row.part for row in rows] == [*PARTS, "all"]
+    assert (rows[-1].charged, rows[-1].published.flops, rows[-1].packed.flops) == (6_820, 6_665, 6_448)
+    # 165 features, 9 = d_v + 1: two multiplications and two additions each; one for every feature but the first three
+    # times; scale and division
+    assert 6_448 == 4 * 165 * 9 + 3 * 164 + 8 + 8
+
+
+def test_softmax_is_counted() -> None:
+    assert softmax_operations(64, 8, 8) == as_softmax(64, 8, 8)
+    assert softmax_operations(64, 8, 8).flops == 64 * (2 * 8 + 2 * 8 + 3) - 1
+
+
+def test_a_form_that_does_more_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wasteful(problem: Problem, arithmetic: Any, order: int) -> Any:
+        output = packed(problem, arithmetic, order)
+        return AttentionOutput(output.value * 1.0, output.normaliser)
+
+    monkeypatch.setattr(counting, "packed", wasteful)
+    assert packed_parts(8, 3, 8) != as_packed(8, 3, 8)
+
+
+def test_another_function_is_not_counted_for_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "multiplicities", lambda size, degree: [1] * len(multiplicities(size, degree)))
+    with pytest.raises(ArithmeticError, match="the method as published gave"):
+        published_parts(8, 3, 8)

@@ -1,0 +1,199 @@
+"""Operations counted while a formulation runs: numbers that keep a tally of what is done with them.
+
+The mechanisms are run as they are, on object arrays of such numbers; nothing is counted by looking at the code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from math import factorial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.arithmetic import Arithmetic, named_arithmetic
+from verify.attention.softmax import softmax
+from verify.attention.taylor import packed
+from verify.basis import each_degree, monomial_indices, multiplicities
+from verify.formats import FORMATS, Format
+from verify.operations import PARTS, AccountRow, Operations, charged
+from verify.problem import Problem
+
+
+@dataclass
+class Tally:
+    """How many operations of each kind have been carried out."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Operations.kinds(), 0))
+
+    def taken(self) -> Operations:
+        """Return the counts so far and begin anew."""
+        found = Operations(**self.counts)
+        self.counts = dict.fromkeys(self.counts, 0)
+        return found
+
+
+class Counted:
+    """A number whose operations, with numbers of its kind or constants, are added to a tally."""
+
+    __slots__ = ("tally", "value")
+
+    def __init__(self, value: float, tally: Tally) -> None:
+        self.value = value
+        self.tally = tally
+
+    def _made(self, kind: str, value: float) -> Counted:
+        self.tally.counts[kind] += 1
+        return Counted(value, self.tally)
+
+    def __add__(self, other: Any) -> Counted:
+        return self._made("additions", self.value + _plain(other))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Counted:
+        return self._made("additions", self.value - _plain(other))
+
+    def __rsub__(self, other: Any) -> Counted:
+        return self._made("additions", _plain(other) - self.value)
+
+    def __mul__(self, other: Any) -> Counted:
+        return self._made("multiplications", self.value * _plain(other))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Counted:
+        return self._made("divisions", self.value / _plain(other))
+
+    def __rtruediv__(self, other: Any) -> Counted:
+        return self._made("divisions", _plain(other) / self.value)
+
+    def exp(self) -> Counted:
+        """Return e to this power; numpy's exp calls it."""
+        return self._made("exponentials", math.exp(self.value))
+
+    def _compared(self, outcome: bool) -> bool:
+        self.tally.counts["comparisons"] += 1
+        return outcome
+
+    def __lt__(self, other: Any) -> bool:
+        return self._compared(self.value < _plain(other))
+
+    def __le__(self, other: Any) -> bool:
+        return self._compared(self.value <= _plain(other))
+
+    def __gt__(self, other: Any) -> bool:
+        return self._compared(self.value > _plain(other))
+
+    def __ge__(self, other: Any) -> bool:
+        return self._compared(self.value >= _plain(other))
+
+    def __eq__(self, other: object) -> bool:
+        return self._compared(self.value == _plain(other))
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+@dataclass(frozen=True)
+class CountingArithmetic(Arithmetic):
+    """An arithmetic whose numbers are counted; their values are those of float64."""
+
+    name: str = "counted float64"
+    format: Format = FORMATS["float64"]
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Objects."""
+        return np.dtype(object)
+
+    def taken(self, values: NDArray[np.float64]) -> NDArray[Any]:
+        """Return the numbers as counted ones."""
+        counted = np.empty(values.shape, dtype=object)
+        counted.ravel()[:] = [Counted(value, self.tally) for value in values.ravel().tolist()]
+        return counted
+
+
+def account(head_size: int, order: int, value_size: int) -> tuple[AccountRow, ...]:
+    """Return the operations of one token, part by part and all together, counted beside what is published."""
+    charges = charged(head_size, order, value_size)
+    published = published_parts(head_size, order, value_size)
+    ours = packed_parts(head_size, order, value_size)
+    rows = [AccountRow(part, charges[part], published[part], ours[part], why) for part, why in PARTS.items()]
+    whole = sum(published.values(), Operations()), sum(ours.values(), Operations())
+    return (*rows, AccountRow("all", sum(charges.values()), *whole, ""))
+
+
+def packed_parts(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
+    """Return what one token took of our packed form, counted while it ran, in the parts of `operations.PARTS`."""
+    arithmetic = CountingArithmetic()
+    q, k, v = _tokens(head_size, value_size)
+    for _ in each_degree(arithmetic.taken(k[:1].T), order):
+        pass
+    features = arithmetic.tally.taken()
+    packed(Problem(q[:0], k, v), arithmetic, order)
+    update = arithmetic.tally.taken().shared_by(len(k)) - features
+    packed(Problem(q, k, v), arithmetic, order)
+    whole = arithmetic.tally.taken().shared_by(len(k))
+    return dict(zip(PARTS, (features * 2, update, whole - update - features * 2), strict=True))
+
+
+def published_parts(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
+    """Return what the last of several tokens took of SA's method (A1, A2) as it is written, counted while it ran.
+
+    Raises ArithmeticError if its output is not that of our form to 1e-9: sums of a few hundred terms of size 1.
+    """
+    arithmetic = CountingArithmetic()
+    tally = arithmetic.tally
+    rows = _tokens(head_size, value_size)
+    one = arithmetic.taken(np.ones(1))
+    indices = [np.array(monomial_indices(head_size, p), dtype=np.intp) for p in range(order + 1)]
+    alphas = [1.0 / (factorial(p) * math.sqrt(head_size) ** p) for p in range(order + 1)]
+    weights = [np.array(multiplicities(head_size, p), dtype=object) for p in range(order + 1)]
+
+    def features(token: NDArray[Any]) -> list[NDArray[Any]]:
+        return [one, *(np.multiply.reduce(token[chosen], axis=1) for chosen in indices[1:])]
+
+    z = [np.zeros(len(chosen), dtype=object) for chosen in indices]
+    s = [np.zeros((len(chosen), value_size), dtype=object) for chosen in indices]
+    for q, k, v in zip(*map(arithmetic.taken, rows), strict=True):
+        tally.taken()
+        of_q, of_k = features(q), features(k)
+        both = tally.taken()
+        for p, phi in enumerate(of_k):
+            weighted = alphas[p] * phi
+            z[p] += weighted
+            s[p] += np.multiply.outer(weighted, v)
+        update = tally.taken()
+        numerator, normaliser = np.zeros(value_size, dtype=object), 0
+        for p, phi in enumerate(of_q):
+            weighted = weights[p] * phi
+            numerator += weighted @ s[p]
+            normaliser += weighted @ z[p]
+        output = numerator / normaliser
+        read = tally.taken()
+    expected = packed(Problem(rows[0], rows[1], rows[2]), named_arithmetic("float64"), order).value[-1]
+    if not np.abs(output.astype(np.float64) - expected).max() < 1e-9:
+        raise ArithmeticError(f"the method as published gave {output.astype(np.float64)}, the packed form {expected}")
+    return dict(zip(PARTS, (both, update, read), strict=True))
+
+
+def softmax_operations(tokens: int, head_size: int, value_size: int) -> Operations:
+    """Return what one query over so many keys took of conventional attention, counted while it ran."""
+    arithmetic = CountingArithmetic()
+    rng = np.random.default_rng(27)
+    q, k, v = (rng.standard_normal(shape) for shape in ((1, head_size), (tokens, head_size), (tokens, value_size)))
+    softmax(Problem(q, k, v), arithmetic)
+    return arithmetic.tally.taken()
+
+
+def _tokens(head_size: int, value_size: int) -> tuple[NDArray[np.float64], ...]:
+    rng = np.random.default_rng(14)
+    return tuple(rng.uniform(0.5, 1.0, (3, size)) for size in (head_size, head_size, value_size))
+
+
+def _plain(number: Any) -> Any:
+    return number.value if isinstance(number, Counted) else number

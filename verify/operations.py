@@ -1,0 +1,151 @@
+"""Operations one token takes, part by part: as published, as the published method runs, and as ours runs.
+
+What runs is counted in `verify.counting`; the formulas here say where every operation comes from, and must agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from verify.cost import degree_feature_count, feature_count
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Numbers of operations by kind; a subtraction is an addition."""
+
+    multiplications: int = 0
+    additions: int = 0
+    divisions: int = 0
+    exponentials: int = 0
+    comparisons: int = 0
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Return the names of the kinds."""
+        return tuple(field.name for field in fields(cls))
+
+    @property
+    def flops(self) -> int:
+        """All of them but comparisons, each as one, as the papers count."""
+        return self.multiplications + self.additions + self.divisions + self.exponentials
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(**{kind: getattr(self, kind) + getattr(other, kind) for kind in self.kinds()})
+
+    def __sub__(self, other: Operations) -> Operations:
+        return Operations(**{kind: getattr(self, kind) - getattr(other, kind) for kind in self.kinds()})
+
+    def __mul__(self, times: int) -> Operations:
+        return Operations(**{kind: times * getattr(self, kind) for kind in self.kinds()})
+
+    def shared_by(self, tokens: int) -> Operations:
+        """Return what each of so many tokens took; ArithmeticError if they cannot have taken the same."""
+        counts = {kind: divmod(getattr(self, kind), tokens) for kind in self.kinds()}
+        if any(rest for _, rest in counts.values()):
+            raise ArithmeticError(f"{self} is not the same for each of {tokens} tokens")
+        return Operations(**{kind: each for kind, (each, _) in counts.items()})
+
+
+# The parts of one token's work, and why ours differs from what SA (14) charges.
+PARTS = {
+    "features of q and k": "ours multiplies each monomial once, from a slice of the degree below; a product over its"
+    " indices takes p - 1",
+    "update of the state": "ours has no alpha_p here, C_p / p! standing wholly on the side of q; the method as written"
+    " adds to Z without multiplying by 1, which SA (14) charges",
+    "read-out": "C_p / p! once per monomial; ours scales q (d_k) and both divide by Z (d_v), which SA (14) leaves out",
+}
+
+
+@dataclass(frozen=True)
+class AccountRow:
+    """One part of a token's work: what SA (14) charges, and what ran, counted; why they differ."""
+
+    part: str
+    charged: int
+    published: Operations
+    packed: Operations
+    why: str
+
+
+def charged(head_size: int, order: int, value_size: int) -> dict[str, int]:
+    """Return SA (14), (4 d_v + 2 p + 4) m_p summed over p <= order, in the parts that we read it as.
+
+    2 (p - 1) for the features of q and k, 1 for alpha_p and 1 for C_p where p >= 1, 2 (d_v + 1) to update, as many to
+    read.
+    """
+    features = feature_count(head_size, order)
+    beyond_first = features - 1  # those of degree 1 and above
+    return dict(
+        zip(
+            PARTS,
+            (
+                2 * _index_products(head_size, order),
+                2 * (value_size + 1) * features + beyond_first,
+                2 * (value_size + 1) * features + beyond_first,
+            ),
+            strict=True,
+        )
+    )
+
+
+def as_published(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
+    """Return what the method of SA (A1, A2) executes as it is written: products over indices, alpha_p for k, C_p for q.
+
+    Z_p <- Z_p + alpha_p Phi_p(k), S_p <- S_p + alpha_p Phi_p(k) v^T, y = (C_p Phi_p(q))^T S_p / (C_p Phi_p(q))^T Z_p.
+    """
+    features = feature_count(head_size, order)
+    read = features * (value_size + 1)
+    return dict(
+        zip(
+            PARTS,
+            (
+                Operations(multiplications=2 * _index_products(head_size, order)),
+                Operations(multiplications=features * (1 + value_size), additions=features * (value_size + 1)),
+                Operations(multiplications=features + read, additions=read, divisions=value_size),
+            ),
+            strict=True,
+        )
+    )
+
+
+def as_packed(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
+    """Return what our packed form executes: features by slices, (C_p / p!) Phi_p(scale q) against the state.
+
+    The coefficient of the feature 1 times 1 is a product of constants, and not counted.
+    """
+    features = feature_count(head_size, order)
+    state = features * (value_size + 1)
+    return dict(
+        zip(
+            PARTS,
+            (
+                Operations(multiplications=2 * (features - 1)),
+                Operations(multiplications=state, additions=state),
+                Operations(multiplications=head_size + features - 1 + state, additions=state, divisions=value_size),
+            ),
+            strict=True,
+        )
+    )
+
+
+def as_softmax(tokens: int, head_size: int, value_size: int) -> Operations:
+    """Return what our conventional attention executes for one query over n keys.
+
+    SA's 2 d_k + 2 d_v + 3 for each key: d_k multiplications and d_k - 1 additions, scale, shift, exp, Z, and d_v of
+    each for the output.  Beyond it, the largest logit is found by comparing, and the output divided by Z; the first of
+    every sum over keys is not added.
+    """
+    n = tokens
+    return Operations(
+        multiplications=n * (head_size + 1 + value_size),
+        additions=n * (head_size - 1) + n + (n - 1) * (1 + value_size),
+        divisions=value_size,
+        exponentials=n,
+        comparisons=n + 1,
+    )
+
+
+def _index_products(head_size: int, order: int) -> int:
+    """Return sum over 1 <= p <= order of (p - 1) m_p, multiplications of a product over the indices."""
+    return sum((p - 1) * degree_feature_count(head_size, p) for p in range(1, order + 1))
