@@ -1,38 +1,190 @@
-"""attnproof features: feature, state and FLOP counts from the published formulas."""
+"""attnproof features: feature, state and FLOP counts, the monomials themselves, and the proofs of it all."""
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.text import LARGEST_SIZE, integer, integers, print_json
+from cli.inputs import given_options
+from cli.text import LARGEST_SIZE, choice, integer, integers, one_line, print_json, print_json_stream
+from verify.errors import InvalidRequestError, TooLargeError
+
+if TYPE_CHECKING:
+    from verify.cost import MultiheadCost
+    from verify.finding import Finding
 
 # d^512 at the largest head size has 2,467 digits, and Python prints no integer of more than 4,300
 ORDER_LIMIT = 512
 
+LARGEST_WIDTH = 1 << 24
+
 
 def features(
+    context: typer.Context,
     head_sizes: Annotated[str, typer.Option(help="Head sizes of queries and keys.")] = "8,16,32,64,128",
     orders: Annotated[str, typer.Option(help="Taylor orders (highest power kept, terms - 1).")] = "0:7",
     value_size: Annotated[str | None, typer.Option(help="Size of a value.  [default: the head size]")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    storage: Annotated[str, typer.Option(help="Number format that the bytes of the state are counted in.")] = "float32",
+    width: Annotated[
+        str | None,
+        typer.Option(help="Widths of a layer, for totals over its heads; 1024:8192 doubles, 1024:8192:1024 has steps."),
+    ] = None,
+    monomials: Annotated[
+        bool, typer.Option("--monomials", help="List the monomials whose degree is the order, with multiplicities.")
+    ] = False,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Prove the formulas, check the numeric basis, and count operations.")
+    ] = False,
+    style: Annotated[str, typer.Option("--as", help="plain, markdown, csv or latex.")] = "plain",
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Count features, state and FLOPs.
 
-    Of Taylor attention, from the published formulas, and the context at which it meets conventional attention.
+    Of Taylor attention, from the published formulas, with the context at which it meets conventional attention; list
+    the monomials; or prove the formulas for all head sizes and orders.
     """
-    from reports.costs import cost_table
+    from reports.text import STYLES
+    from verify.formats import FORMATS
+
+    given = given_options(context)
+    choice(style, "style", STYLES)
+    choice(storage, "storage", FORMATS)
+    if json_ and "style" in given:
+        raise InvalidRequestError(f"--as {style} with --json", "one of the two", "leave one out")
+    if prove:
+        table_options = sorted(given - {"prove", "style", "json_"})
+        if table_options:
+            raise InvalidRequestError(
+                f"--{table_options[0].replace('_', '-')} with --prove, which is for all sizes and orders",
+                "--prove with --as or --json only",
+                "leave it out",
+            )
+        _prove(style, json_)
+        return
+    if monomials and width is not None:
+        raise InvalidRequestError("--width with --monomials", "one of the two", "leave one out")
+    sizes = integers(head_sizes, "head size", least=1, most=LARGEST_SIZE)
+    powers = integers(orders, "order", least=0, most=ORDER_LIMIT)
+    d_v = None if value_size is None else integer(value_size, "value size", least=1, most=LARGEST_SIZE)
+    cases = [(size, order) for size in sizes for order in powers]
+    if monomials:
+        _list_monomials(cases, d_v, storage, style, json_)
+    elif width is not None:
+        widths = integers(width, "width", least=1, most=LARGEST_WIDTH, doubling=True)
+        _count_heads(widths, cases, d_v, storage, style, json_)
+    else:
+        _count(cases, d_v, storage, style, json_)
+
+
+Cases = list[tuple[int, int]]
+
+
+def _count(cases: Cases, d_v: int | None, storage: str, style: str, json_: bool) -> None:
+    from reports.costs import cost_record, cost_table
     from verify.cost import taylor_cost
 
-    d_v = None if value_size is None else integer(value_size, "value size", least=1, most=LARGEST_SIZE)
-    rows = [
-        taylor_cost(head_size, order, d_v)
-        for head_size in integers(head_sizes, "head size", least=1, most=LARGEST_SIZE)
-        for order in integers(orders, "order", least=0, most=ORDER_LIMIT)
-    ]
+    rows = [taylor_cost(size, order, d_v) for size, order in cases]
     if json_:
-        print_json({"rows": [asdict(row) for row in rows]})
+        print_json({"rows": [cost_record(row) for row in rows]})
     else:
-        print(cost_table(rows).plain())
+        print(cost_table(rows, storage).styled(style, map(cost_record, rows)))
+
+
+def _count_heads(widths: tuple[int, ...], cases: Cases, d_v: int | None, storage: str, style: str, json_: bool) -> None:
+    """Print what can be counted, then refuse a width that is no multiple of a head size."""
+    from reports.costs import cost_record, multihead_record, multihead_table
+    from verify.cost import multihead_cost, taylor_cost
+
+    rows: list[MultiheadCost] = []
+    refused: InvalidRequestError | None = None
+    for width in widths:
+        for size, order in cases:
+            try:
+                rows.append(multihead_cost(width, size, order, d_v))
+            except InvalidRequestError as error:
+                refused = refused or error
+    if json_:
+        document = {"rows": [cost_record(taylor_cost(size, order, d_v)) for size, order in cases]}
+        print_json(document | {"heads": [multihead_record(row) for row in rows]})
+    elif rows:
+        print(multihead_table(rows, storage).styled(style, map(multihead_record, rows)))
+    if refused is not None:
+        sys.stdout.flush()
+        raise refused
+
+
+def _list_monomials(cases: Cases, d_v: int | None, storage: str, style: str, json_: bool) -> None:
+    """Print the lists, or the counts alone of what is too long to list, which is then refused."""
+    from reports.costs import cost_record, cost_table
+    from reports.findings import monomial_table
+    from reports.text import csv_text
+    from verify.basis import monomial_table as listed
+    from verify.cost import taylor_cost
+
+    refused: list[TooLargeError] = []
+
+    def records(size: int, order: int) -> list[dict[str, Any]]:
+        try:
+            return [{"head_size": size, "degree": order} | asdict(row) for row in listed(size, order)]
+        except TooLargeError as error:
+            refused.append(error)
+            return []
+
+    if json_:
+        counts = {"rows": [cost_record(taylor_cost(size, order, d_v)) for size, order in cases]}
+        print_json_stream(counts, "monomials", (json.dumps(row) for case in cases for row in records(*case)))
+    else:
+        header = True
+        for size, order in cases:
+            rows = records(size, order)
+            if style == "csv":
+                if rows:
+                    print(csv_text(rows, header=header))
+                    header = False
+            elif rows:
+                print(monomial_table(rows).styled(style, rows), end="\n\n")
+            else:
+                print(cost_table([taylor_cost(size, order, d_v)], storage).styled(style, []), end="\n\n")
+    if refused:
+        sys.stdout.flush()
+        raise refused[0]
+
+
+def _prove(style: str, json_: bool) -> None:
+    from reports.findings import account_reasons, account_table, finding_table, finding_text
+    from verify.audit import ACCOUNT, findings
+    from verify.counting import account
+
+    found: list[Finding] = []
+    for finding in findings():
+        found.append(finding)
+        if style == "plain" and not json_:
+            print(finding_text(finding), end="\n\n", flush=True)
+    operations = account(*ACCOUNT)
+    if json_:
+        print_json(
+            {
+                "findings": [asdict(finding) | {"holds": finding.holds} for finding in found],
+                "operations": [asdict(row) for row in operations],
+            }
+        )
+    elif style == "csv":
+        print(finding_table(found).styled(style, [asdict(finding) for finding in found]))
+    else:
+        if style != "plain":
+            print(finding_table(found).styled(style, []), end="\n\n")
+        size, order, value_size = ACCOUNT
+        title = f"Operations of one token at d = {size}, d_v = {value_size}, order {order}, counted while they ran"
+        print(title, account_table(operations).styled(style, []), account_reasons(operations), sep="\n\n")
+    failed = [finding for finding in found if not finding.holds]
+    if failed:
+        sys.stdout.flush()
+        first = f"{failed[0].name}: {failed[0].difference}"
+        print(
+            one_line(f"attnproof: {len(failed)} of {len(found)} statements fail; the first is {first}"), file=sys.stderr
+        )
+        raise typer.Exit(1)

@@ -12,16 +12,21 @@ from cli.text import print_json
 def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False) -> None:
     """List what there is to choose from.
 
-    Mechanisms and their forms, arithmetics, samples and distributions.
+    Mechanisms and their forms, arithmetics, number formats, samples and distributions.
     """
     from reports.text import Table
     from verify.arithmetic import ARITHMETICS
     from verify.attention import FORMS
+    from verify.formats import FORMATS
     from verify.inputs import DISTRIBUTIONS, SAMPLES
 
     lists = {
         "forms": {f"{form.mechanism}/{form.name}": form.description for form in FORMS.values()},
         "arithmetics": {name: f"inputs, operations and output in {a.format.name}" for name, a in ARITHMETICS.items()},
+        "formats": {
+            name: f"{format_.width} bits, {format_.precision} significant ones, up to {format_.largest:.3g}"
+            for name, format_ in FORMATS.items()
+        },
         "samples": {f"sample:{name}": description for name, description in SAMPLES.items()},
         "distributions": {name: distribution.description for name, distribution in DISTRIBUTIONS.items()},
     }

@@ -1,14 +1,20 @@
-"""Cost tables."""
+"""Cost tables, and the same as records with raw numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
 
-from reports.text import Table, count_text
-from verify.cost import TaylorCost
+from reports.text import Table, count_text, ratio_text
+from verify.cost import MultiheadCost, TaylorCost, stored_bytes
+from verify.formats import FORMATS
+
+# What state and cache are stored in, unless said otherwise
+STORAGE = "float32"
 
 # n ...: the context at which Taylor attention and conventional attention cost the same
-COLUMNS = {
+_COUNTS = {
     "head_size": "d",
     "value_size": "d_v",
     "order": "order",
@@ -24,10 +30,56 @@ COLUMNS = {
 }
 
 
-def cost_table(costs: Iterable[TaylorCost]) -> Table:
+def cost_table(costs: Iterable[TaylorCost], storage: str = STORAGE) -> Table:
     """Return one row per head size and order; d_v stands in its own column only where it differs from d."""
     rows = list(costs)
-    shown = [name for name in COLUMNS if name != "value_size" or any(c.value_size != c.head_size for c in rows)]
-    return Table(
-        [COLUMNS[name] for name in shown], [[count_text(getattr(cost, name)) for name in shown] for cost in rows]
-    )
+    shown = [name for name in _COUNTS if name != "value_size" or _own_value_sizes(rows)]
+    after_state = shown.index("state_elements") + 1
+    columns = [_COUNTS[name] for name in shown]
+    columns[after_state:after_state] = [f"bytes in {storage}"]
+    cells = []
+    for row in rows:
+        cells.append([count_text(getattr(row, name)) for name in shown])
+        cells[-1].insert(after_state, count_text(stored_bytes(row.state_elements, FORMATS[storage])))
+        cells[-1].append(ratio_text(row.dense_features, row.features))
+    return Table([*columns, "dense/packed"], cells)
+
+
+def multihead_table(costs: Iterable[MultiheadCost], storage: str = STORAGE) -> Table:
+    """Return one row per width, head size and order: totals over all heads of a layer."""
+    rows = list(costs)
+    apart = _own_value_sizes([row.head for row in rows])
+    columns = ["width", "d", *(["d_v"] if apart else []), "heads", "order", "terms", "features/head", "state"]
+    columns += [f"bytes in {storage}", "FLOPs/token", "cache/token", "n: memory", "n: FLOPs", "n: 6nd FLOPs"]
+    cells = []
+    for row in rows:
+        head = row.head
+        numbers = [row.width, head.head_size, *([head.value_size] if apart else []), row.heads, head.order, head.terms]
+        numbers += [head.features, row.total_state_elements, stored_bytes(row.total_state_elements, FORMATS[storage])]
+        numbers += [row.total_flops_per_token, row.kv_cache_per_token, head.kv_break_even, head.flop_break_even]
+        cells.append([*map(count_text, numbers), count_text(head.flop_break_even_script)])
+    return Table(columns, cells)
+
+
+def cost_record(cost: TaylorCost) -> dict[str, Any]:
+    """Return every number of a row, with the bytes of its state in every format and the reduction by packing."""
+    try:
+        reduction = cost.dense_features / cost.features
+    except OverflowError:  # beyond float64; both integers stand in the record
+        reduction = None
+    return asdict(cost) | {"reduction": reduction, "state_bytes": _bytes(cost.state_elements)}
+
+
+def multihead_record(cost: MultiheadCost) -> dict[str, Any]:
+    """Return every number of a row: those of one head, and the totals."""
+    totals = asdict(cost)
+    del totals["head"]
+    return cost_record(cost.head) | totals | {"total_state_bytes": _bytes(cost.total_state_elements)}
+
+
+def _own_value_sizes(rows: Iterable[TaylorCost]) -> bool:
+    return any(row.value_size != row.head_size for row in rows)
+
+
+def _bytes(numbers: int) -> dict[str, int]:
+    return {name: stored_bytes(numbers, format_) for name, format_ in FORMATS.items()}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 from tabulate import tabulate
 
@@ -36,6 +40,20 @@ class Table:
             colalign=self._alignment(),
         )
 
+    def latex(self) -> str:
+        """Return the table in LaTeX (booktabs), with everything that LaTeX would interpret escaped."""
+        return tabulate(
+            [[printable(cell) for cell in row] for row in self.rows],
+            [printable(column) for column in self.columns],
+            tablefmt="latex_booktabs",
+            disable_numparse=True,
+            colalign=self._alignment(),
+        )
+
+    def styled(self, style: str, records: Iterable[Mapping[str, Any]]) -> str:
+        """Return the table in one of STYLES; as CSV, the records behind it with their raw values."""
+        return csv_text(records) if style == "csv" else str(getattr(self, style)())
+
     def numeric(self, column: int) -> bool:
         """Say whether every filled cell of the column starts like a number: such columns are right-aligned."""
         cells = [row[column] for row in self.rows if row[column]]
@@ -47,7 +65,30 @@ class Table:
         return ["right" if self.numeric(column) else "left" for column in range(len(self.columns))]
 
 
+STYLES = ("plain", "markdown", "csv", "latex")
+
 WORDS_FOR_NUMBERS = ("inf", "nan", "none", "exact", "undefined", "refused", "failed", "crashed")
+
+
+def csv_text(records: Iterable[Mapping[str, Any]], *, header: bool = True) -> str:
+    """Return records as CSV: a mapping becomes a column for each of its members, a sequence is joined by spaces."""
+    rows = [dict(_flat(record)) for record in records]
+    written = io.StringIO()
+    writer = csv.DictWriter(written, list(rows[0]) if rows else [], lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return written.getvalue().removesuffix("\n")
+
+
+def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}_{member}", inner) for member, inner in value.items())
+        elif isinstance(value, (list, tuple)):
+            yield name, " ".join(map(str, value))
+        else:
+            yield name, printable(value) if isinstance(value, str) else value
 
 
 def printable(text: str) -> str:
@@ -73,6 +114,11 @@ def error_text(value: float | None) -> str:
 def count_text(value: int | None) -> str:
     """Return an integer with separators; empty for None."""
     return "" if value is None else f"{value:,}"
+
+
+def ratio_text(numerator: int, denominator: int) -> str:
+    """Return the quotient of two integers of any size with three digits."""
+    return f"{Decimal(numerator) / Decimal(denominator):.3g}"
 
 
 def number_text(value: float | None, digits: int = 3) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.costs import cost_table
+from reports.costs import cost_record, cost_table
 from reports.figures import figures
 from reports.frame import load_runs
 from reports.page import Contents, html_page, markdown_page
 from reports.tables import glance_table, input_sections, quantised, unmeasured_table
-from reports.text import printable
+from reports.text import csv_text, printable
 from verify.cost import TaylorCost, taylor_cost
 from verify.errors import InvalidRequestError
 from verify.placing import place
@@ -51,7 +51,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Written:
         "report.html": html_page(contents).encode(),
         "report.md": markdown_page(contents).encode(),
         "cells.csv": _printable(loaded.frame).to_csv(index=False, lineterminator="\n").encode(),
-        "costs.csv": pd.DataFrame(costs).to_csv(index=False, lineterminator="\n").encode(),
+        "costs.csv": f"{csv_text(map(cost_record, costs))}\n".encode(),
     }
     for figure in contents.figures:
         files[f"figures/{figure.name}.svg"] = figure.svg

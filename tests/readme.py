@@ -1,7 +1,7 @@
 """The outputs shown in README.md: run its examples, and compare or write them anew (`make readme`).
 
-A block ```console holds commands behind `$ ` and what they print; a block ```python holds code whose printed lines are
-repeated in comments `# -> ...` at its end.
+A block ```console holds commands behind `$ ` and what they print, or with ` | tail -N` its last lines; a block
+```python holds code whose printed lines are repeated in comments `# -> ...` at its end.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ def renewed(text: str) -> str:
 def _console(block: str) -> str:
     lines = []
     for command in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
-        program, *arguments = shlex.split(command)
+        shown, *rest = command.split(" | ")
+        program, *arguments = shlex.split(shown)
         assert program == "attnproof", command
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             code = main(arguments)
         assert code == 0, f"{command} ended with exit code {code}"
-        lines += [f"$ {command}", *(line.rstrip() for line in printed.getvalue().splitlines())]
+        found = [line.rstrip() for line in printed.getvalue().splitlines()]
+        for tail in rest:
+            found = found[-int(tail.removeprefix("tail -")) :]
+        lines += [f"$ {command}", *found]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +91,6 @@ def test_bad_sweeps(arguments: list[str], message: str, inputs: Path, capsys: py
         (["report", "{}/absent.sqlite"], "no run file"),
         (["report", "{}/file"], "cannot be read"),
         (["report", "{}/run.sqlite", "--out", "{}/file/report"], "cannot be written"),
-        (["features", "--orders", "-1"], "order -1"),
-        (["features", "--orders", "3:1"], "runs backwards"),
-        (["features", "--head-sizes", "0"], "head size 0"),
-        (["features", "--head-sizes", "8:4"], "write 4:8"),
-        (["features", "--value-size", "0"], "value size '0'"),
-        (["features", "--value-size", "1.5"], "value size '1.5'"),
         (["list", "everything"], "everything"),
     ],
 )
@@ -172,31 +165,10 @@ def test_failed_cells_make_exit_code_one(
     assert said.count("\n") == 1
 
 
-def test_features_gives_the_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    code, printed, said = run(capsys, "features", "--head-sizes", "8,16,32,64,128", "--orders", "3", "--json")
-    rows = json.loads(printed)["rows"]
-    assert (code, said) == (0, "")
-    keys = ("head_size", "features", "state_elements", "flops_per_token", "kv_break_even", "flop_break_even")
-    assert [tuple(row[key] for key in keys) for row in rows] == [
-        (8, 165, 1_485, 6_820, 93, 195),
-        (16, 969, 16_473, 71_364, 515, 1_065),
-        (32, 6_545, 215_985, 902_020, 3_375, 6_886),
-        (64, 47_905, 3_113_825, 12_738_308, 24_327, 49_183),
-        (128, 366_145, 47_232_705, 191_110_660, 184_503, 371_089),
-    ]
-    assert {(row["order"], row["terms"]) for row in rows} == {(3, 4)}
-    code, printed, _ = run(capsys, "features", "--head-sizes", "64", "--orders", "3", "--value-size", "32")
-    assert "47,905" in printed
-    assert "d_v" in printed
-    code, printed, _ = run(capsys, "features", "--head-sizes", "65536", "--orders", "512", "--json")
-    assert code == 0
-    assert json.loads(printed)["rows"][0]["features"] == comb(65536 + 512, 512)
-
-
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = run(capsys, "list", "--json")
     lists = json.loads(printed)
-    assert (code, set(lists)) == (0, {"forms", "arithmetics", "samples", "distributions"})
+    assert (code, set(lists)) == (0, {"forms", "arithmetics", "formats", "samples", "distributions"})
     code, table, _ = run(capsys, "list")
     assert all(name in table for names in lists.values() for name in names)
 
@@ -383,16 +355,51 @@ def test_names_in_any_script_and_in_none(inputs: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("3", (3,)), ("8,16", (8, 16)), ("0:3", (0, 1, 2, 3)), ("5,1:2,5", (5, 1, 2)), (" 4 , +2", (4, 2))],
+    [
+        ("3", (3,)),
+        ("8,16", (8, 16)),
+        ("0:3", (0, 1, 2, 3)),
+        ("5,1:2,5", (5, 1, 2)),
+        (" 4 , +2", (4, 2)),
+        ("8:32:8", (8, 16, 24, 32)),
+        ("7:7:3", (7,)),
+    ],
 )
 def test_integers(text: str, expected: tuple[int, ...]) -> None:
     assert integers(text, "order", least=0, most=99) == expected
 
 
-@pytest.mark.parametrize("text", ["", ",", "1,", "1:", ":3", "1:2:3", "1.5", "1e3", "0x10", "٣", "9" * 30, "nan"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "1,", "1:", ":3", "1:2:3:4", "1:2:", "1.5", "1e3", "0x10", "٣", "9" * 30, "nan"]
+)
 def test_integers_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="expected integers"):
         integers(text, "order", least=0, most=99)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0:7:2", "reached in steps of 2 from the first; end it at 6"),
+        ("0:7:0", "a step of 0"),
+        ("7:0:2", "runs backwards"),
+        ("0:99:1,0:99", None),
+    ],
+)
+def test_ranges_with_steps(text: str, message: str | None) -> None:
+    if message is None:
+        assert len(integers(text, "order", least=0, most=99)) == 100
+        return
+    with pytest.raises(InvalidRequestError, match=message):
+        integers(text, "order", least=0, most=99)
+
+
+def test_ranges_that_double() -> None:
+    assert integers("1024:8192", "width", least=1, most=9999, doubling=True) == (1024, 2048, 4096, 8192)
+    assert integers("768", "width", least=1, most=9999, doubling=True) == (768,)
+    assert integers("24:48:12", "width", least=1, most=9999, doubling=True) == (24, 36, 48)
+    with pytest.raises(InvalidRequestError, match="reached doubling from the first; end it at 4096"):
+        integers("1024:5000", "width", least=1, most=9999, doubling=True)
 
 
 def test_small_text_functions() -> None:
