@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -22,7 +23,7 @@ class Format:
     precision: int
     min_exponent: int
     width: int
-    dtype: np.dtype[np.floating]
+    dtype: np.dtype[Any]
     infinity: bool = True
 
     @property
@@ -37,6 +38,18 @@ class Format:
         """The smallest positive number, 2**(min_exponent - precision + 1)."""
         return 2.0 ** (self.min_exponent - self.precision + 1)
 
+    def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return float64 or float32 numbers in this format's numpy type: to nearest, ties to even, rounded once.
+
+        Overflow becomes infinity, or NaN where there is none.  numpy's own types are rounded correctly from float64;
+        the others only from float32, so that float64 goes there by rounding to odd, which a second rounding to at most
+        22 bits does not notice (S. Boldo and G. Melquiond, IEEE Trans. Comput. 57(4), 2008).
+        """
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            if values.dtype == np.float64 and not issubclass(self.dtype.type, np.floating):
+                return _rounded_to_odd(values).astype(self.dtype)
+            return values.astype(self.dtype)
+
     def steps(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many numbers of the format lie from one value to the other, both rounded to the format first.
 
@@ -44,14 +57,21 @@ class Format:
         Infinite or NaN where a rounded value is not finite.
         """
         integer = np.dtype(f"int{self.width}")
-        with np.errstate(over="ignore", under="ignore"):
-            rounded = [values.astype(self.dtype) for values in (one, other)]
+        rounded = [self.rounded(values) for values in (one, other)]
         magnitudes = [np.abs(values).view(integer).astype(np.int64) for values in rounded]
         same_side = np.signbit(rounded[0]) == np.signbit(rounded[1])
         apart = np.abs(magnitudes[0] - magnitudes[1]).astype(np.float64)
         across = magnitudes[0].astype(np.float64) + magnitudes[1].astype(np.float64)
         finite = np.isfinite(rounded[0]) & np.isfinite(rounded[1])
         return np.where(finite, np.where(same_side, apart, across), np.inf)
+
+
+def _rounded_to_odd(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return float64 numbers in float32: toward zero, with the last bit set where anything was cut off."""
+    nearest = values.astype(np.float32)
+    back = nearest.astype(np.float64)
+    cut = np.where(np.abs(back) > np.abs(values), np.nextafter(nearest, np.float32(0)), nearest)
+    return np.where(back == values, nearest, (cut.view(np.int32) | 1).view(np.float32))
 
 
 FORMATS = {

@@ -187,8 +187,7 @@ class Problem:
         rounded = {}
         exact = {"q": self.q, "k": self.k, "v": self.v, "scale": np.array(self.scale or 0.0)}
         for label, values in exact.items():
-            with np.errstate(over="ignore", under="ignore"):
-                rounded[label] = values.astype(format_.dtype).astype(np.float64)
+            rounded[label] = format_.rounded(values).astype(np.float64)
             if not np.isfinite(rounded[label]).all():
                 raise InvalidRequestError(
                     f"{label} of {self.name} holds {np.abs(values).max():.6g}, which overflows {format_.name}",

@@ -11,6 +11,7 @@ import pytest
 from verify.arithmetic import named_arithmetic
 from verify.errors import InvalidRequestError
 from verify.formats import FORMATS, Format
+from verify.rounding import correctly_rounded
 
 every_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS.keys())
 
@@ -58,3 +59,26 @@ def test_steps_across_the_whole_format(format_: Format) -> None:
 def test_unknown_names() -> None:
     with pytest.raises(InvalidRequestError, match="expected one of float64, float32"):
         named_arithmetic("float128")
+
+
+HARD = [
+    *(s * (1 + 2.0**-b + t * 2.0**-50) for b in (4, 8, 11, 24) for s in (1, -1, 2**-20) for t in (-1, 0, 1)),
+    *(s * 2.0**e * (1 + t * 2.0**-50) for e in (-134, -133, -150, -10, -24, -25) for s in (1, 1.5) for t in (-1, 0, 1)),
+    *(464.0, 463.99, 465.0, 65519.99, 65520.0, 3.4e38, 3.3961e38, 1e39, -1e300, 0.0, -0.0, 5e-324, math.inf, -math.inf),
+]
+
+
+@every_format
+def test_float64_is_rounded_once(format_: Format) -> None:
+    # 1 + 2^-8 + 2^-50 lies above the tie of bfloat16, and on it once it has been through float32
+    values = np.concatenate([HARD, np.random.default_rng(42).standard_normal(500), [math.nan]])
+    found = format_.rounded(values).astype(np.float64)
+    expected = [correctly_rounded(value, format_) for value in values.tolist()]
+    np.testing.assert_array_equal(found, expected)
+    numbers = ~np.isnan(found)
+    np.testing.assert_array_equal(np.signbit(found[numbers]), np.signbit(np.array(expected)[numbers]))
+    with np.errstate(over="ignore", under="ignore"):
+        singles = values.astype(np.float32)
+    np.testing.assert_array_equal(
+        format_.rounded(singles).astype(np.float64), [correctly_rounded(float(x), format_) for x in singles]
+    )
