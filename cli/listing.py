@@ -22,7 +22,7 @@ def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists 
 
     lists = {
         "forms": {f"{form.mechanism}/{form.name}": form.description for form in FORMS.values()},
-        "arithmetics": {name: f"inputs, operations and output in {a.format.name}" for name, a in ARITHMETICS.items()},
+        "arithmetics": {name: arithmetic.description for name, arithmetic in ARITHMETICS.items()},
         "formats": {
             name: f"{format_.width} bits, {format_.precision} significant ones, up to {format_.largest:.3g}"
             for name, format_ in FORMATS.items()

@@ -39,7 +39,7 @@ def sweep(
     seeds: Annotated[str, typer.Option(help="Seeds of synthetic inputs.")] = "0",
     mechanisms: Annotated[
         str, typer.Option(help="Mechanisms, or forms as mechanism/form (see attnproof list).")
-    ] = "softmax,logexp,taylor",
+    ] = "softmax/softmax,logexp/quadratic,taylor/scores,taylor/packed",
     arithmetics: Annotated[
         str, typer.Option("--arithmetic", help="Arithmetics (see attnproof list).")
     ] = "float64,float32",

@@ -1,4 +1,10 @@
-"""Named precision policies: which format inputs, operations and outputs of a mechanism are held in."""
+"""Named precision policies: which format inputs, factors of matrix products, sums and outputs are held in.
+
+An arithmetic works on a carrier, a numpy type in which every number of its formats is exact.  An operation is carried
+out in the carrier and its result rounded to the format at once: that is the correctly rounded operation in the format
+wherever the carrier has at least 2 p + 2 bits for the format's p (S. Figueroa, SIGNUM Newsletter 30(3), 1995), and
+float32 has 24 for the 11 of float16 and fewer for the others.  exp and log come from the carrier's library.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +20,114 @@ from verify.formats import FORMATS, Format
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """One policy: every input is rounded to the format and every operation and output is carried out in it."""
+    """One policy.
+
+    inputs: format that q, k and v are rounded to.  factors: of features, coefficients and weights, whatever a matrix
+    product multiplies; features are multiplied in it.  sums: of logits, accumulators, state and quotients; products are
+    added in it.  output: of the result.
+
+    Where sums are kept in the carrier's own format, matrix products are the library's and products of factors are not
+    rounded by themselves if they are exact there, as those of 16-bit factors are in float32.  Elsewhere a product is
+    rounded and added, one after the other in the order of the inner index.
+    """
 
     name: str
-    format: Format
+    inputs: Format
+    factors: Format
+    sums: Format
+    output: Format
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The numpy type that computes in this arithmetic."""
-        return self.format.dtype
+        """The numpy type that carries the numbers of all four formats."""
+        return np.dtype(np.float64 if self.sums.name == "float64" else np.float32)
 
-    def taken(self, values: NDArray[np.float64]) -> NDArray[Any]:
-        """Return inputs, or constants, as this arithmetic takes them: rounded to its format, overflow to infinity."""
-        with np.errstate(over="ignore", under="ignore"):
-            return values.astype(self.dtype)
+    @property
+    def description(self) -> str:
+        """What is held in which format."""
+        if {self.inputs, self.factors, self.output} == {self.sums}:
+            return f"inputs, operations and output in {self.sums.name}"
+        factors = f"inputs and features in {self.factors.name}"
+        return f"{factors}, sums and state in {self.sums.name}, output in {self.output.name}"
+
+    def as_input(self, values: NDArray[np.float64]) -> NDArray[Any]:
+        """Return inputs in the format of inputs, overflow to infinity."""
+        return self.inputs.rounded(values).astype(self.dtype)
+
+    def as_constant(self, values: NDArray[np.float64]) -> NDArray[Any]:
+        """Return constants of a formulation in the format of factors."""
+        return self.factors.rounded(values).astype(self.dtype)
+
+    def as_factor(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return results of the carrier rounded to the format of factors; the same array if that is the carrier's."""
+        return self._settled(values, self.factors)
+
+    def as_sum(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return results of the carrier rounded to the format of sums; the same array if that is the carrier's."""
+        return self._settled(values, self.sums)
+
+    def as_output(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the result in its format and that format's numpy type."""
+        return self.output.rounded(values)
+
+    def product(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+        """Return the matrix product of factors [..., m, k] and [..., k, n], added up in the sums' format."""
+        if self._native:
+            return np.asarray(left @ right)
+        shape = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        total = np.zeros((*shape, left.shape[-2], right.shape[-1]), dtype=self.dtype)
+        self.add_product(total, left, right)
+        return total
+
+    def add_product(self, total: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> None:
+        """Add a matrix product of factors to sums [..., m, n], in place."""
+        if self._native:
+            total += left @ right
+            return
+        for i in range(left.shape[-1]):
+            total[...] = self.as_sum(total + self.as_sum(left[..., i, None] * right[..., i, None, :]))
+
+    def total(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum over the last axis, which stays with length 1, in the sums' format."""
+        if self._native:
+            return np.asarray(values.sum(axis=-1, keepdims=True))
+        return self.product(values, np.ones((values.shape[-1], 1), dtype=self.dtype))
+
+    def add_total(self, total: NDArray[Any], values: NDArray[Any]) -> None:
+        """Add the sums over the last axis of factors to sums [..., 1], in place."""
+        if self._native:
+            total += values.sum(axis=-1, keepdims=True)
+        else:
+            self.add_product(total, values, np.ones((values.shape[-1], 1), dtype=self.dtype))
+
+    @property
+    def _native(self) -> bool:
+        return self.sums.dtype == self.dtype
+
+    def _settled(self, values: NDArray[Any], format_: Format) -> NDArray[Any]:
+        return values if format_.dtype == self.dtype else format_.rounded(values).astype(self.dtype)
 
 
-ARITHMETICS = {name: Arithmetic(name, FORMATS[name]) for name in ("float64", "float32")}
+def _pure(name: str) -> Arithmetic:
+    return Arithmetic(name, FORMATS[name], FORMATS[name], FORMATS[name], FORMATS[name])
+
+
+def _mixed(narrow: str, output: str) -> Arithmetic:
+    return Arithmetic(f"{narrow}+float32", FORMATS[narrow], FORMATS[narrow], FORMATS["float32"], FORMATS[output])
+
+
+ARITHMETICS = {
+    arithmetic.name: arithmetic
+    for arithmetic in (
+        _pure("float64"),
+        _pure("float32"),
+        _mixed("float16", "float16"),
+        _mixed("bfloat16", "bfloat16"),
+        _mixed("float8_e4m3fn", "bfloat16"),
+        _pure("float16"),
+        _pure("bfloat16"),
+    )
+}
 
 
 def named_arithmetic(name: str) -> Arithmetic:

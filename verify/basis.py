@@ -35,17 +35,26 @@ def each_degree(tokens: NDArray[Any], order: int) -> Iterator[NDArray[Any]]:
     One multiplication per monomial; features run along rows and tokens along columns, so that slices are contiguous.
     """
     size, count = tokens.shape
-    below = np.ones((1, count), dtype=tokens.dtype)
-    yield below
+    features = np.ones((1, count), dtype=tokens.dtype)
+    yield features
     for degree in range(1, order + 1):
-        lengths = slice_lengths(size, degree)
-        features = np.empty((sum(lengths), count), dtype=tokens.dtype)
-        first = 0
-        for j, length in enumerate(lengths):
-            np.multiply(below[:length], tokens[j], out=features[first : first + length])
-            first += length
+        below, features = features, np.empty((sum(slice_lengths(size, degree)), count), dtype=tokens.dtype)
+        for rows, source, j in slices(size, degree):
+            np.multiply(below[source], tokens[j], out=features[rows])
         yield features
-        below = features
+
+
+def slices(head_size: int, degree: int, most: int | None = None) -> Iterator[tuple[slice, slice, int]]:
+    """Yield (rows, source, j): these rows of a degree are the source rows of the degree below times x_j.
+
+    A slice longer than `most` comes in pieces.
+    """
+    first = 0
+    for j, length in enumerate(slice_lengths(head_size, degree)):
+        for start in range(0, length, most or length):
+            count = min(length - start, most or length)
+            yield slice(first, first + count), slice(start, start + count), j
+            first += count
 
 
 def exponent_factorials(head_size: int, order: int) -> Iterator[NDArray[Any]]:

@@ -102,7 +102,10 @@ class CountingArithmetic(Arithmetic):
     """An arithmetic whose numbers are counted; their values are those of float64."""
 
     name: str = "counted float64"
-    format: Format = FORMATS["float64"]
+    inputs: Format = FORMATS["float64"]
+    factors: Format = FORMATS["float64"]
+    sums: Format = FORMATS["float64"]
+    output: Format = FORMATS["float64"]
     tally: Tally = field(default_factory=Tally)
 
     @property
@@ -110,11 +113,25 @@ class CountingArithmetic(Arithmetic):
         """Objects."""
         return np.dtype(object)
 
-    def taken(self, values: NDArray[np.float64]) -> NDArray[Any]:
+    def as_input(self, values: NDArray[np.float64]) -> NDArray[Any]:
         """Return the numbers as counted ones."""
         counted = np.empty(values.shape, dtype=object)
         counted.ravel()[:] = [Counted(value, self.tally) for value in values.ravel().tolist()]
         return counted
+
+    def as_constant(self, values: NDArray[np.float64]) -> NDArray[Any]:
+        """Return the numbers as they are: what is done with constants alone is not counted."""
+        return values.astype(object)
+
+    def as_factor(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the same numbers: float64 rounds by itself."""
+        return values
+
+    as_sum = as_output = as_factor
+
+    @property
+    def _native(self) -> bool:
+        return True
 
 
 def account(head_size: int, order: int, value_size: int) -> tuple[AccountRow, ...]:
@@ -131,7 +148,7 @@ def packed_parts(head_size: int, order: int, value_size: int) -> dict[str, Opera
     """Return what one token took of our packed form, counted while it ran, in the parts of `operations.PARTS`."""
     arithmetic = CountingArithmetic()
     q, k, v = _tokens(head_size, value_size)
-    for _ in each_degree(arithmetic.taken(k[:1].T), order):
+    for _ in each_degree(arithmetic.as_input(k[:1].T), order):
         pass
     features = arithmetic.tally.taken()
     packed(Problem(q[:0], k, v), arithmetic, order)
@@ -149,7 +166,7 @@ def published_parts(head_size: int, order: int, value_size: int) -> dict[str, Op
     arithmetic = CountingArithmetic()
     tally = arithmetic.tally
     rows = _tokens(head_size, value_size)
-    one = arithmetic.taken(np.ones(1))
+    one = arithmetic.as_input(np.ones(1))
     indices = [np.array(monomial_indices(head_size, p), dtype=np.intp) for p in range(order + 1)]
     alphas = [1.0 / (factorial(p) * math.sqrt(head_size) ** p) for p in range(order + 1)]
     weights = [np.array(multiplicities(head_size, p), dtype=object) for p in range(order + 1)]
@@ -159,7 +176,7 @@ def published_parts(head_size: int, order: int, value_size: int) -> dict[str, Op
 
     z = [np.zeros(len(chosen), dtype=object) for chosen in indices]
     s = [np.zeros((len(chosen), value_size), dtype=object) for chosen in indices]
-    for q, k, v in zip(*map(arithmetic.taken, rows), strict=True):
+    for q, k, v in zip(*map(arithmetic.as_input, rows), strict=True):
         tally.taken()
         of_q, of_k = features(q), features(k)
         both = tally.taken()

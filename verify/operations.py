@@ -51,8 +51,8 @@ class Operations:
 PARTS = {
     "features of q and k": "ours multiplies each monomial once, from a slice of the degree below; a product over its"
     " indices takes p - 1",
-    "update of the state": "ours has no alpha_p here, C_p / p! standing wholly on the side of q; the method as written"
-    " adds to Z without multiplying by 1, which SA (14) charges",
+    "update of the state": "ours has no alpha_p here, C_p / p! standing wholly on the side of q; both add to Z without"
+    " multiplying by 1, which SA (14) charges",
     "read-out": "C_p / p! once per monomial; ours scales q (d_k) and both divide by Z (d_v), which SA (14) leaves out",
 }
 
@@ -110,10 +110,7 @@ def as_published(head_size: int, order: int, value_size: int) -> dict[str, Opera
 
 
 def as_packed(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
-    """Return what our packed form executes: features by slices, (C_p / p!) Phi_p(scale q) against the state.
-
-    The coefficient of the feature 1 times 1 is a product of constants, and not counted.
-    """
+    """Return what our packed form executes: features by slices, (C_p / p!) Phi_p(scale q) against the state."""
     features = feature_count(head_size, order)
     state = features * (value_size + 1)
     return dict(
@@ -121,8 +118,8 @@ def as_packed(head_size: int, order: int, value_size: int) -> dict[str, Operatio
             PARTS,
             (
                 Operations(multiplications=2 * (features - 1)),
-                Operations(multiplications=state, additions=state),
-                Operations(multiplications=head_size + features - 1 + state, additions=state, divisions=value_size),
+                Operations(multiplications=features * value_size, additions=state),
+                Operations(multiplications=head_size + features + state, additions=state, divisions=value_size),
             ),
             strict=True,
         )

@@ -143,7 +143,7 @@ def test_sweep_and_report(inputs: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_options_reach_the_inputs(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--jobs", "0", "--input", inputs / "names.npz", "--keys", "a,b,c", "--scale", "0.5", "--causal"]
-    chosen = ["--mechanisms", "softmax,taylor/scores", "--arithmetic", "float32", "--orders", "1,3"]
+    chosen = ["--mechanisms", "softmax/softmax,taylor/scores", "--arithmetic", "float32", "--orders", "1,3"]
     code, printed, _ = run(capsys, "sweep", *arguments, *chosen, "--out", inputs / "run.sqlite", "--json")
     found = json.loads(printed)["records"]
     assert code == 0
@@ -202,7 +202,7 @@ def test_options_that_do_not_apply_are_refused(inputs: Path, capsys: pytest.Capt
 
 
 def test_synthetic_options_reach_the_inputs(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spreads = ["--logit-std", "1,1.0000001", "--seeds", "0,3", "--no-causal", "--mechanisms", "softmax"]
+    spreads = ["--logit-std", "1,1.0000001", "--seeds", "0,3", "--no-causal", "--mechanisms", "softmax/softmax"]
     code, printed, _ = run(capsys, "sweep", *FAST, *spreads, "--out", inputs / "run.sqlite", "--json")
     found = json.loads(printed)["records"]
     assert code == 0

@@ -151,7 +151,7 @@ def test_prove(capsys: pytest.CaptureFixture[str]) -> None:
     verdicts = re.findall(r"^  => (.*)$", printed, re.MULTILINE)
     assert len(verdicts) >= 20
     assert all(re.match("proved for all d|checked for ", verdict) for verdict in verdicts)
-    assert re.search(r"all +6,820 +6,665 +6,448", printed)
+    assert re.search(r"all +6,820 +6,665 +6,284", printed)
     code, printed, _ = run(capsys, "features", "--prove", "--json")
     document = json.loads(printed)
     assert code == 0

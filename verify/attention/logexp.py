@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
-from verify.attention.output import AttentionOutput, operands
+from verify.attention.output import AttentionOutput, Operands, operands
 from verify.attention.softmax import softmax_of
 from verify.problem import Problem
 
@@ -24,17 +24,24 @@ def quadratic(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
     """
     parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
-        return softmax_of(parts, _log_products(parts.q, parts.k))
+        return softmax_of(parts, _log_products(parts))
 
 
-def _log_products(q: NDArray[Any], k: NDArray[Any]) -> NDArray[Any]:
+def _log_products(parts: Operands) -> NDArray[Any]:
     """Return log sum_i exp(q_i + k_ti) as [..., n_q, n_k], a few query rows at a time."""
-    from scipy.special import logsumexp
-
+    q, k, arithmetic = parts.q, parts.k, parts.arithmetic
     lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
     logits = np.empty((*lead, q.shape[-2], k.shape[-2]), dtype=q.dtype)
     step = max(1, _ELEMENTS_PER_BLOCK // max(1, int(np.prod(lead)) * k.shape[-2] * k.shape[-1]))
     for first in range(0, q.shape[-2], step):
         rows = slice(first, first + step)
-        logits[..., rows, :] = logsumexp(q[..., rows, None, :] + k[..., None, :, :], axis=-1)
+        sums = arithmetic.as_sum(q[..., rows, None, :] + k[..., None, :, :])
+        logits[..., rows, :] = log_sum_exp(sums, arithmetic)
     return logits
+
+
+def log_sum_exp(values: NDArray[Any], arithmetic: Arithmetic) -> NDArray[Any]:
+    """Return log sum exp over the last axis, shifted by the largest, every step in the sums' format."""
+    top = values.max(axis=-1, keepdims=True)
+    sums = arithmetic.total(arithmetic.as_sum(np.exp(arithmetic.as_sum(values - top))))
+    return arithmetic.as_sum(arithmetic.as_sum(np.log(sums)) + top)[..., 0]

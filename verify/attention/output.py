@@ -26,7 +26,7 @@ class AttentionOutput:
 
 @dataclass(frozen=True)
 class Operands:
-    """A problem's arrays in one numpy type, folded so that grouped heads broadcast in matrix products.
+    """A problem's arrays in an arithmetic, folded so that grouped heads broadcast in matrix products.
 
     q: [..., G, H/G, n_q, d_k].  k, v: [..., G, 1, n_k, size].  attended: [..., G, H/G, n_q, n_k], or None.
     Without leading dimensions, everything stays two-dimensional.
@@ -36,7 +36,7 @@ class Operands:
     k: NDArray[Any]
     v: NDArray[Any]
     attended: BoolArray | None
-    scale: Any
+    arithmetic: Arithmetic
     output_shape: tuple[int, ...]
 
     def unfold(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -46,12 +46,7 @@ class Operands:
 
 def operands(problem: Problem, arithmetic: Arithmetic) -> Operands:
     """Take the problem's arrays into the arithmetic and fold its heads."""
-    q, k, v = (arithmetic.taken(values) for values in (problem.q, problem.k, problem.v))
-    dtype = arithmetic.dtype
-    with np.errstate(over="ignore", under="ignore"):
-        # 1/sqrt(d_k) in the arithmetic itself: two roundings, as any implementation has them
-        scale = dtype.type(1) / np.sqrt(dtype.type(problem.head_size)) if problem.scale is None else problem.scale
-        scale = dtype.type(scale)
+    q, k, v = (arithmetic.as_input(values) for values in (problem.q, problem.k, problem.v))
     attended = problem.attended
     if problem.q.ndim > 2:
         lead, groups = problem.q.shape[:-3], problem.k.shape[-3]
@@ -62,18 +57,38 @@ def operands(problem: Problem, arithmetic: Arithmetic) -> Operands:
         q = fold(q)
         attended = None if attended is None else fold(attended)
         k, v = k[..., None, :, :], v[..., None, :, :]
-    return Operands(q, k, v, attended, scale, problem.output_shape)
+    return Operands(q, k, v, attended, arithmetic, problem.output_shape)
+
+
+def scale_of(problem: Problem, arithmetic: Arithmetic) -> Any:
+    """Return the scale as a number of the sums' format; 1/sqrt(d_k) by two operations, as any implementation has it."""
+    one = arithmetic.as_sum(np.ones((), dtype=arithmetic.dtype))
+    if problem.scale is not None:
+        with np.errstate(over="ignore", under="ignore"):
+            return arithmetic.as_sum(np.asarray(problem.scale).astype(arithmetic.dtype))
+    return arithmetic.as_sum(one / arithmetic.as_sum(np.sqrt(problem.head_size * one)))
+
+
+def logits_of(problem: Problem, parts: Operands, keys: slice = slice(None)) -> NDArray[Any]:
+    """Return scale q.k_t for every query and these keys, [..., G, H/G, n_q, n_k], in the sums' format."""
+    arithmetic = parts.arithmetic
+    return arithmetic.as_sum(arithmetic.product(parts.q, parts.k[..., keys, :].mT) * scale_of(problem, arithmetic))
 
 
 def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
-    """Return sum_t w_t v_t / sum_t w_t for weights [..., G, H/G, n_q, n_k], masked ones being zero already."""
-    return divided(parts, weights @ parts.v, weights.sum(axis=-1, keepdims=True))
+    """Return sum_t w_t v_t / sum_t w_t for weights [..., G, H/G, n_q, n_k], masked ones being zero already.
+
+    The weights are rounded to factors first, and both sums take the same ones: a constant v comes out as it is.
+    """
+    weights = parts.arithmetic.as_factor(weights)
+    return divided(parts, parts.arithmetic.product(weights, parts.v), parts.arithmetic.total(weights))
 
 
 def divided(parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any]) -> AttentionOutput:
     """Divide numerators [..., n_q, d_v] by sums of weights [..., n_q, 1]; rows that attend to nothing become zero."""
+    arithmetic = parts.arithmetic
     with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
-        value = numerator / normaliser
+        value = arithmetic.as_output(arithmetic.as_sum(numerator / normaliser))
     if parts.attended is not None:
         value = np.where(parts.attended.any(axis=-1, keepdims=True), value, value.dtype.type(0))
     elif parts.k.shape[-2] == 0:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from verify.arithmetic import Arithmetic
-from verify.attention import logexp, softmax, taylor
+from verify.attention import logexp, softmax, taylor, taylor_state
 from verify.attention.output import AttentionOutput
 from verify.cost import (
     conventional_flops_per_token,
+    dense_feature_count,
     feature_count,
     flops_per_token,
     kv_cache_size,
@@ -67,6 +68,12 @@ def _packed_cost(problem: Problem, order: int) -> Cost:
     return Cost(feature_count(d, order), state_size(d, order, d_v), flops_per_token(d, order, d_v))
 
 
+def _dense_cost(problem: Problem, order: int) -> Cost:
+    d, d_v = problem.head_size, problem.value_size
+    features = dense_feature_count(d, order)
+    return Cost(features, (d_v + 1) * features, None)
+
+
 FORMS = {
     (form.mechanism, form.name): form
     for form in (
@@ -75,6 +82,13 @@ FORMS = {
             "softmax",
             "conventional attention, shifted by the row maximum, two passes",
             softmax.softmax,
+            _conventional_cost,
+        ),
+        Form(
+            "softmax",
+            "online",
+            f"the same in one pass over the keys, {softmax.ONLINE_KEYS} at a time, with a running maximum",
+            softmax.online,
             _conventional_cost,
         ),
         Form(
@@ -94,10 +108,15 @@ FORMS = {
         Form(
             "taylor",
             "packed",
-            f"symmetric features and a running state; within a causal chunk of {taylor.CHUNK} tokens, scores",
+            "symmetric features and a state, in chunks of an eighth of the tokens, 16 to"
+            f" {taylor_state.CHUNK}; a causal chunk's own pairs by scores",
             taylor.packed,
             _packed_cost,
         ),
+        Form(
+            "taylor", "stream", "symmetric features and a state, token by token if causal", taylor.stream, _packed_cost
+        ),
+        Form("taylor", "dense", "all d^p features of every degree, and weights from them", taylor.dense, _dense_cost),
     )
 }
 

@@ -1,25 +1,22 @@
-"""Taylor attention (SA): the exponential cut after a power, on logits or on packed symmetric features."""
+"""Taylor attention (SA): the exponential cut after a power, on logits, on all d^p features, or on the packed ones."""
 
 from __future__ import annotations
 
+from math import factorial, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
-from verify.attention.output import AttentionOutput, divided, normalised, operands
-from verify.basis import each_degree, exponent_factorials
-from verify.cost import degree_feature_count, feature_count
-from verify.errors import InvalidRequestError, TooLargeError
+from verify.attention.output import AttentionOutput, divided, logits_of, normalised, operands, scale_of
+from verify.attention.taylor_state import CHUNK, MEMORY_LIMIT, TaylorSums, check_memory
+from verify.cost import dense_feature_count
+from verify.errors import InvalidRequestError
 from verify.problem import Problem
 
-# Tokens whose features are held at once. Inside a chunk of a causal problem the polynomial is evaluated on the logits,
-# so the chunk also sets which share of the pairs takes the route over features.
-CHUNK = 32
-
-# What the packed form may hold in state, coefficients and one chunk's features.
-MEMORY_LIMIT = 512 * 2**20
+# Queries whose dense features are held at once.
+DENSE_TOKENS = 64
 
 
 def scores(problem: Problem, arithmetic: Arithmetic, order: int) -> AttentionOutput:
@@ -29,19 +26,22 @@ def scores(problem: Problem, arithmetic: Arithmetic, order: int) -> AttentionOut
     """
     parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
-        weights = truncated_exponential((parts.q @ parts.k.mT) * parts.scale, order)
+        weights = truncated_exponential(logits_of(problem, parts), order, arithmetic)
         if parts.attended is not None:
             weights = np.where(parts.attended, weights, arithmetic.dtype.type(0))
         return normalised(parts, weights)
 
 
-def truncated_exponential(logits: NDArray[Any], order: int) -> NDArray[Any]:
-    """Return sum over p <= order of s^p / p!, by Horner's rule 1 + s (1 + s/2 (1 + s/3 (...))), in the dtype of s."""
+def truncated_exponential(logits: NDArray[Any], order: int, arithmetic: Arithmetic) -> NDArray[Any]:
+    """Return sum over p <= order of s^p / p!, by Horner's rule 1 + s (1 + s/2 (1 + s/3 (...))), in the sums' format."""
     total = np.ones_like(logits)
     for p in range(order, 0, -1):
         total *= logits
+        total = arithmetic.as_sum(total)
         total /= logits.dtype.type(p)
+        total = arithmetic.as_sum(total)
         total += logits.dtype.type(1)
+        total = arithmetic.as_sum(total)
     return total
 
 
@@ -50,103 +50,127 @@ def packed(
     arithmetic: Arithmetic,
     order: int,
     *,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
+    side: str = "query",
     memory_limit: int = MEMORY_LIMIT,
 ) -> AttentionOutput:
     """Return Taylor attention over the symmetric features of SA (8)-(11), every step in the arithmetic.
 
-    S_p = sum_t Phi_p(k_t) [v_t | 1]^T;  [numerator | Z] = sum over p of (C_p / p! * Phi_p(scale q))^T S_p.
-    Queries and keys go by in chunks.  In a causal problem the chunk's own pairs are taken by their logits (Horner)
-    under the mask, and the tokens before it through the state.
+    Queries and keys go by in chunks, by default an eighth of the tokens, between 16 and CHUNK.  In a causal problem the
+    chunk's own pairs are taken by their logits under the mask, and the tokens before it through the state.
+
+    side: where the coefficients of the monomials stand, "query", "key" or, square-rooted, "both".
 
     Raises InvalidRequestError for a mask or a causal alignment that a running state cannot serve; TooLargeError before
     allocating if more than memory_limit bytes would be held.
     """
+    _require_servable(problem, "packed")
+    longest = max(problem.queries, problem.keys)
+    chunk = min(CHUNK, max(16, longest // 8)) if chunk is None else chunk
+    return _through_state(problem, arithmetic, order, chunk, side, memory_limit, own_pairs=True)
+
+
+def stream(
+    problem: Problem, arithmetic: Arithmetic, order: int, *, memory_limit: int = MEMORY_LIMIT
+) -> AttentionOutput:
+    """Return Taylor attention with every pair through the state; token by token if causal, as when generating.
+
+    Raises what `packed` raises.
+    """
+    _require_servable(problem, "stream")
+    chunk = 1 if problem.causal else min(CHUNK, max(16, max(problem.queries, problem.keys) // 8))
+    return _through_state(problem, arithmetic, order, chunk, "query", memory_limit, own_pairs=False)
+
+
+def dense(problem: Problem, arithmetic: Arithmetic, order: int, *, memory_limit: int = MEMORY_LIMIT) -> AttentionOutput:
+    """Return Taylor attention over all d_k^p features of each degree, the tensors q^(x)p of SA (4), coefficient 1 / p!.
+
+    As linear attentions of second order have it.  Causal and masked problems work on weights [n_q, n_k] = Phi(q)
+    Phi(k)^T, a few queries at a time.  Raises TooLargeError before allocating more than memory_limit bytes.
+    """
+    features = dense_feature_count(problem.head_size, order)
+    needed = features * (problem.keys + DENSE_TOKENS)
+    check_memory(features, needed, problem.head_size, order, arithmetic, memory_limit)
+    parts = operands(problem, arithmetic)
+    with np.errstate(all="ignore"):
+        q = arithmetic.as_factor(parts.q * scale_of(problem, arithmetic))
+        lead = np.broadcast_shapes(q.shape[:-2], parts.k.shape[:-2])
+        weights = np.zeros((*lead, problem.queries, problem.keys), dtype=arithmetic.dtype)
+        for place in np.ndindex(*lead):
+            here = tuple(0 if size == 1 else i for i, size in zip(place, parts.k.shape[:-2], strict=True))
+            phi = _tensors(parts.k[here], order, arithmetic)
+            for first in range(0, problem.queries, DENSE_TOKENS):
+                rows = slice(first, first + DENSE_TOKENS)
+                left = _tensors(q[place][rows], order, arithmetic)
+                for degree, (a, b) in enumerate(zip(left, phi, strict=True)):
+                    scaled = arithmetic.as_factor(a * arithmetic.as_constant(np.array(1.0 / factorial(degree))))
+                    arithmetic.add_product(weights[place][rows], scaled, b.T)
+        if parts.attended is not None:
+            weights = np.where(parts.attended, weights, arithmetic.dtype.type(0))
+        return normalised(parts, weights)
+
+
+def _tensors(tokens: NDArray[Any], order: int, arithmetic: Arithmetic) -> list[NDArray[Any]]:
+    """Return x^(x)p, flattened, for tokens [n, d_k] and p = 0 .. order: arrays [n, d_k^p]."""
+    powers = [np.ones((len(tokens), 1), dtype=tokens.dtype)]
+    for _ in range(order):
+        grown = powers[-1][:, :, None] * tokens[:, None, :]
+        powers.append(arithmetic.as_factor(grown.reshape(len(tokens), powers[-1].shape[1] * tokens.shape[1])))
+    return powers
+
+
+def _require_servable(problem: Problem, form: str) -> None:
     if problem.mask is not None or (problem.causal and problem.queries != problem.keys):
         raise InvalidRequestError(
-            f"{problem.name} with a mask or a shifted causal alignment for the packed form",
+            f"{problem.name} with a mask or a shifted causal alignment for the form {form}",
             "no mask, and n_q = n_k if causal",
             "use the form scores",
         )
-    _check_memory(problem, arithmetic, order, chunk, memory_limit)
-    parts = operands(problem, arithmetic)
-    shared = np.broadcast_shapes(parts.q.shape[:-2], parts.k.shape[:-2])
-    k, v = (np.broadcast_to(array, (*shared, *array.shape[-2:])) for array in (parts.k, parts.v))
-    ones = arithmetic.taken(np.ones((problem.keys, 1)))
-    sums = np.empty((*shared, problem.queries, problem.value_size + 1), dtype=arithmetic.dtype)
-    coefficients = _coefficients(problem.head_size, order, arithmetic)
-    with np.errstate(all="ignore"):
-        q = parts.q * parts.scale
-        for head in np.ndindex(*shared):
-            values = np.hstack([v[head], ones])
-            _packed_head(q[head], k[head], values, coefficients, problem.causal, chunk, sums[head])
-        return divided(parts, sums[..., :-1], sums[..., -1:])
 
 
-def _packed_head(
-    q: NDArray[Any],
-    k: NDArray[Any],
-    values: NDArray[Any],
-    coefficients: list[NDArray[Any]],
-    causal: bool,
+def _through_state(
+    problem: Problem,
+    arithmetic: Arithmetic,
+    order: int,
     chunk: int,
-    out: NDArray[Any],
-) -> None:
-    """Write [numerator | Z] of one head to out [n_q, d_v + 1]; q is scaled, values is [v | 1]."""
-    order = len(coefficients) - 1
-    state = [np.zeros((len(c), values.shape[-1]), dtype=q.dtype) for c in coefficients]
-
-    def read(queries: NDArray[Any]) -> NDArray[Any]:
-        features = each_degree(np.ascontiguousarray(queries.T), order)
-        total = np.zeros((len(queries), values.shape[-1]), dtype=q.dtype)
-        for phi, coefficient, block in zip(features, coefficients, state, strict=True):
-            total += (phi * coefficient[:, None]).T @ block
-        return total
-
-    def update(tokens: slice) -> None:
-        features = each_degree(np.ascontiguousarray(k[tokens].T), order)
-        for phi, block in zip(features, state, strict=True):
-            block += phi @ values[tokens]
-
-    if causal:
-        for first in range(0, len(q), chunk):
-            rows = slice(first, min(first + chunk, len(q)))
-            inside = np.tril(truncated_exponential(q[rows] @ k[rows].T, order))
-            out[rows] = inside @ values[rows]
-            if first:
-                out[rows] += read(q[rows])
-            update(rows)
-        return
-    for first in range(0, len(k), chunk):
-        update(slice(first, min(first + chunk, len(k))))
-    for first in range(0, len(q), chunk):
-        rows = slice(first, min(first + chunk, len(q)))
-        out[rows] = read(q[rows])
-
-
-def _coefficients(head_size: int, order: int, arithmetic: Arithmetic) -> list[NDArray[Any]]:
-    """Return C_p / p! = 1 / (product of the factorials of the exponents) per monomial, SA (3) and (8).
-
-    From exact integers, divided in float64 and rounded to the arithmetic.
-    """
-    factorials = exponent_factorials(head_size, order)
-    return [(1.0 / products.astype(np.float64)).astype(arithmetic.dtype) for products in factorials]
+    side: str,
+    memory_limit: int,
+    *,
+    own_pairs: bool,
+) -> AttentionOutput:
+    """Return the attention output with every pair through the state, or in a causal problem all but a chunk's own."""
+    parts = operands(problem, arithmetic)
+    k, v = (_heads_first(array) for array in (parts.k, parts.v))
+    sizes = (len(k), problem.head_size, problem.value_size, order)
+    sums = TaylorSums(arithmetic, *sizes, chunk=chunk, side=side, memory_limit=memory_limit)
+    with np.errstate(all="ignore"):
+        # queries of all heads that share a state stand behind one another: [G, H/G, n_q, d_k]
+        members = parts.q.shape[-3] if parts.q.ndim > 2 else 1
+        q = arithmetic.as_factor(parts.q * scale_of(problem, arithmetic))
+        q = q.reshape((len(k), members, problem.queries, problem.head_size))
+        numerator = np.zeros((*q.shape[:-1], problem.value_size), dtype=arithmetic.dtype)
+        normaliser = np.zeros((*q.shape[:-1], 1), dtype=arithmetic.dtype)
+        if not problem.causal:
+            for first in range(0, problem.keys, chunk):
+                sums.add(k[:, first : first + chunk], v[:, first : first + chunk])
+        for first in range(0, problem.queries, chunk):
+            rows = slice(first, first + chunk)
+            if problem.causal and not own_pairs:
+                sums.add(k[:, rows], v[:, rows])
+            if first or not (problem.causal and own_pairs):
+                for member in range(members):
+                    found = sums.read(q[:, member, rows])
+                    numerator[:, member, rows], normaliser[:, member, rows] = found
+            if problem.causal and own_pairs:
+                logits = arithmetic.product(q[:, :, rows], k[:, None, rows].mT)
+                weights = arithmetic.as_factor(np.tril(truncated_exponential(logits, order, arithmetic)))
+                arithmetic.add_product(numerator[:, :, rows], weights, v[:, None, rows])
+                arithmetic.add_total(normaliser[:, :, rows], weights)
+                sums.add(k[:, rows], v[:, rows])
+        shape = parts.q.shape[:-1]
+        return divided(parts, numerator.reshape((*shape, problem.value_size)), normaliser.reshape((*shape, 1)))
 
 
-def _check_memory(problem: Problem, arithmetic: Arithmetic, order: int, chunk: int, limit: int) -> None:
-    features = feature_count(problem.head_size, order)
-    highest = degree_feature_count(problem.head_size, order)
-    tokens = min(chunk, max(problem.queries, problem.keys))
-    # state and coefficients of all degrees, and of the highest degree: features, the degree below, one scaled copy
-    numbers = features * (problem.value_size + 2) + 3 * highest * tokens
-    needed = numbers * arithmetic.dtype.itemsize
-    if needed > limit:
-        raise TooLargeError(
-            f"{features:,} features of order {order} at head size {problem.head_size} need {_mebibytes(needed)}",
-            f"at most {_mebibytes(limit)} in {arithmetic.name}",
-            "lower the order or use the form scores",
-        )
-
-
-def _mebibytes(count: int) -> str:
-    return f"{-(-count // 2**20):,} MiB"
+def _heads_first(array: NDArray[Any]) -> NDArray[Any]:
+    """Return k or v of `Operands` as [all states, n_k, size]."""
+    return array.reshape((prod(array.shape[:-2]), *array.shape[-2:]))

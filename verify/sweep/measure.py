@@ -180,7 +180,7 @@ class _Setting:
         self.truth = truth
         self.arithmetic = arithmetic
         self.rows = truth.problem.attended_rows
-        rounded = truth.problem.rounded(arithmetic.format)
+        rounded = truth.problem.rounded(arithmetic.inputs)
         self.rounded_truth = truth if rounded is truth.problem else _Truth(rounded, truth.orders)
         self.softmax = truth.of("softmax")
         self.size = root_mean_square(np.abs(self.softmax.value[self.rows]))
@@ -226,7 +226,7 @@ class _Setting:
         } | {name: (gaps[name], own.value, self.softmax.value) for name in gaps if name != "quantisation"}
         return {
             "errors": {
-                name: summarise(error[rows], found[rows], origin[rows], self.size, self.arithmetic.format)
+                name: summarise(error[rows], found[rows], origin[rows], self.size, self.arithmetic.output)
                 for name, (error, found, origin) in parts.items()
             },
             "skill": skill(total[rows], self.null_error),
