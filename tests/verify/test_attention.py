@@ -20,7 +20,7 @@ from verify.truth import defined_attention, reference
 every_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS.keys())
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: f"{form.mechanism}-{form.name}")
 
-SUPPORTS_NO_MASK = ("packed", "stream")
+SUPPORTS_NO_MASK = ("packed", "stream", "linear")
 FEATURES = ("packed", "stream", "dense")
 
 
@@ -110,7 +110,7 @@ def test_every_form_is_as_accurate_as_its_arithmetic(
 ) -> None:
     problem = problem.rounded(arithmetic.inputs)
     if form.name in SUPPORTS_NO_MASK and (problem.mask is not None or problem.alignment is not None):
-        with pytest.raises(InvalidRequestError, match="use the form scores"):
+        with pytest.raises(InvalidRequestError, match="use the form"):
             form.run(problem, arithmetic, order)
         return
     output = form.run(problem, arithmetic, order)
@@ -264,14 +264,21 @@ def test_large_heads_and_many_tokens() -> None:
         assert (np.abs(computed_error(output.value, truth)) <= bound).all()
 
 
-def test_logexp_does_not_underflow_over_a_wide_range_of_keys() -> None:
-    # exp(-700) underflows float32 and exp(k_1 - k_2) float64: the logarithm has to be taken before the exponential
-    k = np.array([[-700.0, -690.0], [-701.0, -705.0], [600.0, 650.0]])
-    q = np.array([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
-    problem = Problem(q, k, [[1.0], [-2.0], [4.0]], causal=True)
+@pytest.mark.parametrize("form", ["quadratic", "linear", "stream"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("spread", [1.0, 50.0, 700.0])
+def test_logexp_over_a_wide_range_of_keys(form: str, causal: bool, spread: float) -> None:
+    # exp(-700) underflows float32, exp(k_1 - k_2) float64, and later tokens of a chunk dwarf the earlier ones
+    rng = np.random.default_rng(78)
+    q, k = rng.standard_normal((40, 3)), rng.uniform(-spread, spread, (40, 3))
+    v = rng.standard_normal((40, 2)) * rng.integers(0, 2, (40, 2))  # both signs, and zeros
+    problem = Problem(q, k, v, causal=causal)
     truth = reference(problem, mechanism="logexp")
     for arithmetic in (ARITHMETICS["float64"], ARITHMETICS["float32"]):
-        output = named_form("logexp", "quadratic").run(problem, arithmetic)
-        u = float(np.finfo(arithmetic.dtype).eps)
-        # logits near 700 are rounded to 350 u and twice subtracted; weights move by as much
-        assert np.abs(computed_error(output.value, truth)).max() <= 4 * 700 * u * 4
+        output = named_form("logexp", form).run(problem.rounded(arithmetic.inputs), arithmetic)
+        u = 2.0**-arithmetic.sums.precision
+        # exponents up to spread + |q| are rounded when q and k are added, and shifted twice; inputs by as much; weights
+        # move by as much relatively, so outputs by twice that times max |v|; linear does so once for every token
+        steps = 40 if form == "linear" else 1
+        allowed = 2 * np.abs(v).max() * ((4 * (spread + 5) + 4) * steps + 45) * u
+        assert np.abs(computed_error(output.value, truth)).max() <= allowed

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
-from verify.attention.output import AttentionOutput, Operands, operands
+from verify.attention.logexp_state import CHUNK, LogExpSums
+from verify.attention.output import AttentionOutput, Operands, divided, operands, require_servable
 from verify.attention.softmax import softmax_of
 from verify.problem import Problem
 
@@ -25,6 +26,85 @@ def quadratic(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
     parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
         return softmax_of(parts, _log_products(parts))
+
+
+def stream(problem: Problem, arithmetic: Arithmetic, *, chunk: int = CHUNK) -> AttentionOutput:
+    """Return log-exp attention with a state of d_k (d_v + 1) numbers, LE (5), (6), a chunk of tokens at a time.
+
+    In linear space around running maxima; where that would underflow, pair by pair.  v may have any sign.  Raises
+    InvalidRequestError for a mask or a causal alignment that a running state cannot serve.
+    """
+    require_servable(problem, "stream", "quadratic")
+    parts = operands(problem, arithmetic)
+    q, k, v = parts.by_state()
+    sums = LogExpSums(arithmetic, len(k), problem.head_size, problem.value_size)
+    numerator = np.zeros((*q.shape[:-1], problem.value_size), dtype=arithmetic.dtype)
+    normaliser = np.zeros((*q.shape[:-1], 1), dtype=arithmetic.dtype)
+    with np.errstate(all="ignore"):
+        if not problem.causal:
+            for first in range(0, problem.keys, chunk):
+                sums.add(k[:, first : first + chunk], v[:, first : first + chunk])
+        for first in range(0, problem.queries, chunk):
+            rows = slice(first, first + chunk)
+            if problem.causal:
+                found = sums.read_causally(q[:, :, rows], k[:, rows], v[:, rows])
+            else:
+                found = sums.read(q[:, :, rows])
+            numerator[:, :, rows], normaliser[:, :, rows] = found
+        return divided(parts, numerator, normaliser)
+
+
+def linear(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
+    """Return log-exp attention in true log space, LE (2), (5), (6), one token after another.
+
+    H_S <- log(exp(H_S) + exp(k) v^T), H_Z <- log(exp(H_Z) + exp(k)); log S = LSE_i(q_i + H_S,i), log Z likewise; y =
+    S / Z.  H_S carries a sign beside the logarithm of its magnitude, so that v may have any sign, and zero.  The sum of
+    weights is that of the largest component, exp(log Z - max_i (q_i + H_Z,i)).
+
+    Raises InvalidRequestError for a mask or a causal alignment that a running state cannot serve.
+    """
+    require_servable(problem, "linear", "quadratic")
+    parts = operands(problem, arithmetic)
+    q, k, v = parts.by_state()
+    numerator = np.zeros((*q.shape[:-1], problem.value_size), dtype=arithmetic.dtype)
+    normaliser = np.zeros((*q.shape[:-1], 1), dtype=arithmetic.dtype)
+    with np.errstate(all="ignore"):
+        # of [v | 1]: logarithms of magnitudes [states, n_k, d_v + 1], and signs
+        ones = np.ones((*v.shape[:-1], 1), dtype=v.dtype)
+        signs = np.sign(np.concatenate([v, ones], axis=-1))
+        logs = arithmetic.as_sum(np.log(np.concatenate([np.abs(v), ones], axis=-1)))
+        latent = np.full((len(k), problem.head_size, problem.value_size + 1), -np.inf, dtype=arithmetic.dtype)
+        latent_signs = np.zeros_like(latent)
+
+        def read(rows: int) -> None:
+            sums = arithmetic.as_sum(q[:, :, rows, :, None] + latent[:, None])
+            # one factor for numerator and Z: the largest exponent of Z, above all others but for rounding
+            top = sums[..., -1:].max(axis=-2, keepdims=True)
+            terms = arithmetic.as_sum(np.exp(arithmetic.as_sum(sums - top))) * latent_signs[:, None]
+            found = arithmetic.total(terms.swapaxes(-1, -2))[..., 0]
+            numerator[:, :, rows], normaliser[:, :, rows] = found[..., :-1], found[..., -1:]
+
+        for token in range(problem.keys):
+            added = arithmetic.as_sum(k[:, token, :, None] + logs[:, token, None, :])
+            latent, latent_signs = _signed_log_add(latent, latent_signs, added, signs[:, token, None, :], arithmetic)
+            if problem.causal:
+                read(token)
+        if not problem.causal and problem.keys:
+            for row in range(problem.queries):
+                read(row)
+        return divided(parts, numerator, normaliser)
+
+
+def _signed_log_add(
+    one: NDArray[Any], sign: NDArray[Any], other: NDArray[Any], other_sign: NDArray[Any], arithmetic: Arithmetic
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return log|x + y| and the sign of x + y for x = sign exp(one) and y likewise; log 0 is minus infinity."""
+    settle = arithmetic.as_sum
+    top = np.maximum(one, other)
+    shift = np.where(top == -np.inf, 0, top).astype(top.dtype)
+    parts = [s * settle(np.exp(settle(x - shift))) for x, s in ((one, sign), (other, other_sign))]
+    total = settle(parts[0] + parts[1])
+    return settle(settle(np.log(np.abs(total))) + shift), np.sign(total)
 
 
 def _log_products(parts: Operands) -> NDArray[Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
+from verify.errors import InvalidRequestError
 from verify.problem import BoolArray, Problem
 
 
@@ -39,6 +41,17 @@ class Operands:
     arithmetic: Arithmetic
     output_shape: tuple[int, ...]
 
+    @property
+    def members(self) -> int:
+        """How many queries of a token share a state."""
+        return self.q.shape[-3] if self.q.ndim > 2 else 1
+
+    def by_state(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return q [states, members, n_q, d_k], k [states, n_k, d_k] and v [states, n_k, d_v]."""
+        states = prod(self.k.shape[:-2])
+        k, v = (array.reshape((states, *array.shape[-2:])) for array in (self.k, self.v))
+        return self.q.reshape((states, self.members, *self.q.shape[-2:])), k, v
+
     def unfold(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return an array [..., G, H/G, n_q, x] as [..., H, n_q, x]."""
         return rows.reshape((*self.output_shape[:-1], rows.shape[-1]))
@@ -58,6 +71,16 @@ def operands(problem: Problem, arithmetic: Arithmetic) -> Operands:
         attended = None if attended is None else fold(attended)
         k, v = k[..., None, :, :], v[..., None, :, :]
     return Operands(q, k, v, attended, arithmetic, problem.output_shape)
+
+
+def require_servable(problem: Problem, form: str, instead: str) -> None:
+    """Raise InvalidRequestError for a mask or a causal alignment that a running state cannot serve."""
+    if problem.mask is not None or (problem.causal and problem.queries != problem.keys):
+        raise InvalidRequestError(
+            f"{problem.name} with a mask or a shifted causal alignment for the form {form}",
+            "no mask, and n_q = n_k if causal",
+            f"use the form {instead}",
+        )
 
 
 def scale_of(problem: Problem, arithmetic: Arithmetic) -> Any:
@@ -85,8 +108,12 @@ def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
 
 
 def divided(parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any]) -> AttentionOutput:
-    """Divide numerators [..., n_q, d_v] by sums of weights [..., n_q, 1]; rows that attend to nothing become zero."""
+    """Divide numerators [..., n_q, d_v] by sums of weights [..., n_q, 1]; rows that attend to nothing become zero.
+
+    Both may stand by state instead, [states, members, n_q, ...].
+    """
     arithmetic = parts.arithmetic
+    numerator, normaliser = (x.reshape((*parts.q.shape[:-1], x.shape[-1])) for x in (numerator, normaliser))
     with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
         value = arithmetic.as_output(arithmetic.as_sum(numerator / normaliser))
     if parts.attended is not None:

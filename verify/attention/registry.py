@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from verify.arithmetic import Arithmetic
-from verify.attention import logexp, softmax, taylor, taylor_state
+from verify.attention import logexp, logexp_state, softmax, taylor, taylor_state
 from verify.attention.output import AttentionOutput
 from verify.cost import (
     conventional_flops_per_token,
@@ -14,6 +14,7 @@ from verify.cost import (
     feature_count,
     flops_per_token,
     kv_cache_size,
+    logexp_state_size,
     state_size,
 )
 from verify.errors import InvalidRequestError
@@ -63,6 +64,10 @@ def _cache_cost(problem: Problem, order: int | None = None) -> Cost:
     return Cost(None, kv_cache_size(problem.keys, problem.head_size, problem.value_size), None)
 
 
+def _logexp_cost(problem: Problem) -> Cost:
+    return Cost(problem.head_size, logexp_state_size(problem.head_size, problem.value_size), None)
+
+
 def _packed_cost(problem: Problem, order: int) -> Cost:
     d, d_v = problem.head_size, problem.value_size
     return Cost(feature_count(d, order), state_size(d, order, d_v), flops_per_token(d, order, d_v))
@@ -97,6 +102,20 @@ FORMS = {
             "softmax over log sum_i exp(q_i + k_i), every pair of tokens",
             logexp.quadratic,
             _cache_cost,
+        ),
+        Form(
+            "logexp",
+            "linear",
+            "a state of d (d_v + 1) signed logarithms, one token after another",
+            logexp.linear,
+            _logexp_cost,
+        ),
+        Form(
+            "logexp",
+            "stream",
+            f"a state of d (d_v + 1) numbers, {logexp_state.CHUNK} tokens at a time; pair by pair where that underflows",
+            logexp.stream,
+            _logexp_cost,
         ),
         Form(
             "taylor",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from math import factorial, prod
+from math import factorial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
-from verify.attention.output import AttentionOutput, divided, logits_of, normalised, operands, scale_of
+from verify.attention.output import (
+    AttentionOutput,
+    divided,
+    logits_of,
+    normalised,
+    operands,
+    require_servable,
+    scale_of,
+)
 from verify.attention.taylor_state import CHUNK, MEMORY_LIMIT, TaylorSums, check_memory
 from verify.cost import dense_feature_count
-from verify.errors import InvalidRequestError
 from verify.problem import Problem
 
 # Queries whose dense features are held at once.
@@ -64,7 +71,7 @@ def packed(
     Raises InvalidRequestError for a mask or a causal alignment that a running state cannot serve; TooLargeError before
     allocating if more than memory_limit bytes would be held.
     """
-    _require_servable(problem, "packed")
+    require_servable(problem, "packed", "scores")
     longest = max(problem.queries, problem.keys)
     chunk = min(CHUNK, max(16, longest // 8)) if chunk is None else chunk
     return _through_state(problem, arithmetic, order, chunk, side, memory_limit, own_pairs=True)
@@ -77,7 +84,7 @@ def stream(
 
     Raises what `packed` raises.
     """
-    _require_servable(problem, "stream")
+    require_servable(problem, "stream", "scores")
     chunk = 1 if problem.causal else min(CHUNK, max(16, max(problem.queries, problem.keys) // 8))
     return _through_state(problem, arithmetic, order, chunk, "query", memory_limit, own_pairs=False)
 
@@ -119,15 +126,6 @@ def _tensors(tokens: NDArray[Any], order: int, arithmetic: Arithmetic) -> list[N
     return powers
 
 
-def _require_servable(problem: Problem, form: str) -> None:
-    if problem.mask is not None or (problem.causal and problem.queries != problem.keys):
-        raise InvalidRequestError(
-            f"{problem.name} with a mask or a shifted causal alignment for the form {form}",
-            "no mask, and n_q = n_k if causal",
-            "use the form scores",
-        )
-
-
 def _through_state(
     problem: Problem,
     arithmetic: Arithmetic,
@@ -140,14 +138,11 @@ def _through_state(
 ) -> AttentionOutput:
     """Return the attention output with every pair through the state, or in a causal problem all but a chunk's own."""
     parts = operands(problem, arithmetic)
-    k, v = (_heads_first(array) for array in (parts.k, parts.v))
+    q, k, v = parts.by_state()
     sizes = (len(k), problem.head_size, problem.value_size, order)
     sums = TaylorSums(arithmetic, *sizes, chunk=chunk, side=side, memory_limit=memory_limit)
     with np.errstate(all="ignore"):
-        # queries of all heads that share a state stand behind one another: [G, H/G, n_q, d_k]
-        members = parts.q.shape[-3] if parts.q.ndim > 2 else 1
-        q = arithmetic.as_factor(parts.q * scale_of(problem, arithmetic))
-        q = q.reshape((len(k), members, problem.queries, problem.head_size))
+        q = arithmetic.as_factor(q * scale_of(problem, arithmetic))
         numerator = np.zeros((*q.shape[:-1], problem.value_size), dtype=arithmetic.dtype)
         normaliser = np.zeros((*q.shape[:-1], 1), dtype=arithmetic.dtype)
         if not problem.causal:
@@ -158,7 +153,7 @@ def _through_state(
             if problem.causal and not own_pairs:
                 sums.add(k[:, rows], v[:, rows])
             if first or not (problem.causal and own_pairs):
-                for member in range(members):
+                for member in range(parts.members):
                     found = sums.read(q[:, member, rows])
                     numerator[:, member, rows], normaliser[:, member, rows] = found
             if problem.causal and own_pairs:
@@ -167,10 +162,4 @@ def _through_state(
                 arithmetic.add_product(numerator[:, :, rows], weights, v[:, None, rows])
                 arithmetic.add_total(normaliser[:, :, rows], weights)
                 sums.add(k[:, rows], v[:, rows])
-        shape = parts.q.shape[:-1]
-        return divided(parts, numerator.reshape((*shape, problem.value_size)), normaliser.reshape((*shape, 1)))
-
-
-def _heads_first(array: NDArray[Any]) -> NDArray[Any]:
-    """Return k or v of `Operands` as [all states, n_k, size]."""
-    return array.reshape((prod(array.shape[:-2]), *array.shape[-2:]))
+        return divided(parts, numerator, normaliser)

@@ -1,0 +1,105 @@
+"""Log-exp attention with a state of fixed size, in linear space around running maxima wherever that loses nothing."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.arithmetic import Arithmetic
+
+# Tokens taken at once.
+CHUNK = 128
+
+# Queries whose pairs are exponentiated one by one at a time.
+PAIRED_ROWS = 16
+
+# What underflow takes from a weight stays below 2**-8 unit roundoffs of the largest.
+MARGIN_BITS = 8
+
+
+class LogExpSums:
+    """exp(H_S) and exp(H_Z) of LE (6) for several heads, each key feature divided by the exponential of its maximum.
+
+    top: [H, d_k], the largest k of each feature so far, minus infinity before the first.  numerators: [H, d_k, d_v],
+    sum_t exp(k_t - top) v_t, of either sign.  normalisers: [H, d_k], sum_t exp(k_t - top).  A token that underflows
+    here is negligible against another one of the same feature, whatever the query is.
+    """
+
+    def __init__(self, arithmetic: Arithmetic, heads: int, head_size: int, value_size: int) -> None:
+        self.arithmetic = arithmetic
+        self.top = np.full((heads, head_size), -np.inf, dtype=arithmetic.dtype)
+        self.numerators = np.zeros((heads, head_size, value_size), dtype=arithmetic.dtype)
+        self.normalisers = np.zeros((heads, head_size), dtype=arithmetic.dtype)
+
+    def add(self, k: NDArray[Any], v: NDArray[Any]) -> None:
+        """Add tokens: k [H, n, d_k], v [H, n, d_v]."""
+        if k.shape[1]:
+            self.raise_top(np.maximum(self.top, k.max(axis=1)))
+            left = self._factors(k - self.top[:, None]).swapaxes(1, 2)
+            self.arithmetic.add_product(self.numerators, left, v)
+            self.arithmetic.add_total(self.normalisers[..., None], left)
+
+    def raise_top(self, top: NDArray[Any]) -> None:
+        """Take other, larger, maxima."""
+        settle = self.arithmetic.as_sum
+        # where nothing has been added yet, nothing is kept: exp(-inf)
+        kept = settle(np.exp(settle(np.where(self.top == -np.inf, -np.inf, self.top - top)))).astype(top.dtype)
+        self.numerators = settle(self.numerators * kept[..., None])
+        self.normalisers = settle(self.normalisers * kept)
+        self.top = top
+
+    def read(self, q: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return numerators and sums of weights, [H, members, n, d_v] and [.., 1], for q [H, members, n, d_k].
+
+        The sums of a row share a factor.
+        """
+        sums = self.arithmetic.as_sum(q + self.top[:, None, None])
+        return self._read(sums, sums.max(axis=-1, keepdims=True))
+
+    def read_causally(self, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Add tokens one by one and read after each, with q [H, members, n, d_k]; return what `read` returns.
+
+        A row's weights are divided by the largest there is, exp(a), a = max over the tokens up to its own and over i of
+        q_i + k_i.  Those of the chunk's own tokens are products exp(q + m - a) exp(k - m)^T with m the maxima of the
+        whole chunk: a matrix product.  The second factor is at most 1, the first at most exp(g), g = max_i (q_i + m_i)
+        - a, which later tokens make large.  Underflow takes at most half the smallest number from either factor, and so
+        at most exp(g) times that from a weight, whose largest is 1.  Where exp(g) is beyond 2**-(min_exponent +
+        MARGIN_BITS), the row is worked out pair by pair: exp(q_i + k_i - a), which underflows harmlessly.
+        """
+        settle = self.arithmetic.as_sum
+        limit = max(0.0, log(2.0) * (-self.arithmetic.factors.min_exponent - MARGIN_BITS))
+        highest = k.max(axis=1)[:, None, None]
+        reached = np.maximum(np.maximum.accumulate(k, axis=1), self.top[:, None])[:, None]
+        shift = settle(q + reached).max(axis=-1, keepdims=True)
+        exponents = settle(settle(q + highest) - shift)
+        far = exponents.max(axis=-1) > limit
+        left = self._factors(np.minimum(exponents, exponents.dtype.type(limit)))
+        right = self._factors(k[:, None] - highest)
+        weights = np.tril(self.arithmetic.product(left, right.mT))
+        for head, member in np.argwhere(far.any(axis=-1)).tolist():
+            for rows in _parts(np.flatnonzero(far[head, member])):
+                pairs = settle(settle(q[head, member, rows, None] + k[head]) - shift[head, member, rows, None])
+                found = self.arithmetic.total(settle(np.exp(pairs)))[..., 0]
+                weights[head, member, rows] = np.where(np.arange(k.shape[1]) <= rows[:, None], found, 0)
+        weights = self.arithmetic.as_factor(weights)
+        numerator, normaliser = self._read(settle(q + self.top[:, None, None]), shift)
+        self.arithmetic.add_product(numerator, weights, v[:, None])
+        self.arithmetic.add_total(normaliser, weights)
+        self.add(k, v)
+        return numerator, normaliser
+
+    def _read(self, sums: NDArray[Any], shift: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Read with q + top [H, members, n, d_k] and a shift [.., 1] that is not below them."""
+        left = self._factors(np.where(sums == -np.inf, -np.inf, sums - shift))
+        numerator = self.arithmetic.product(left, self.numerators[:, None])
+        return numerator, self.arithmetic.product(left, self.normalisers[:, None, :, None])
+
+    def _factors(self, exponents: NDArray[Any]) -> NDArray[Any]:
+        return self.arithmetic.as_factor(np.exp(self.arithmetic.as_sum(exponents)))
+
+
+def _parts(rows: NDArray[Any]) -> list[NDArray[Any]]:
+    return [rows[first : first + PAIRED_ROWS] for first in range(0, len(rows), PAIRED_ROWS)]
