@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,9 @@ def features(
     prove: Annotated[
         bool, typer.Option("--prove", help="Prove the formulas, check the numeric basis, and count operations.")
     ] = False,
-    style: Annotated[str, typer.Option("--as", help="plain, markdown, csv or latex.")] = "plain",
+    style: Annotated[
+        str, typer.Option("--as", help="plain, markdown, csv or latex; of --prove, csv has the statements only.")
+    ] = "plain",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Count features, state and FLOPs.
@@ -100,21 +103,19 @@ def _count_heads(widths: tuple[int, ...], cases: Cases, d_v: int | None, storage
     from verify.cost import multihead_cost, taylor_cost
 
     rows: list[MultiheadCost] = []
-    refused: InvalidRequestError | None = None
+    refused: list[InvalidRequestError] = []
     for width in widths:
         for size, order in cases:
             try:
                 rows.append(multihead_cost(width, size, order, d_v))
             except InvalidRequestError as error:
-                refused = refused or error
+                refused.append(error)
     if json_:
         document = {"rows": [cost_record(taylor_cost(size, order, d_v)) for size, order in cases]}
         print_json(document | {"heads": [multihead_record(row) for row in rows]})
     elif rows:
         print(multihead_table(rows, storage).styled(style, map(multihead_record, rows)))
-    if refused is not None:
-        sys.stdout.flush()
-        raise refused
+    _refuse(refused)
 
 
 def _list_monomials(cases: Cases, d_v: int | None, storage: str, style: str, json_: bool) -> None:
@@ -125,7 +126,7 @@ def _list_monomials(cases: Cases, d_v: int | None, storage: str, style: str, jso
     from verify.basis import monomial_table as listed
     from verify.cost import taylor_cost
 
-    refused: list[TooLargeError] = []
+    refused: list[InvalidRequestError] = []
 
     def records(size: int, order: int) -> list[dict[str, Any]]:
         try:
@@ -149,27 +150,48 @@ def _list_monomials(cases: Cases, d_v: int | None, storage: str, style: str, jso
                 print(monomial_table(rows).styled(style, rows), end="\n\n")
             else:
                 print(cost_table([taylor_cost(size, order, d_v)], storage).styled(style, []), end="\n\n")
-    if refused:
-        sys.stdout.flush()
-        raise refused[0]
+    _refuse(refused)
+
+
+def _refuse(refused: Sequence[InvalidRequestError]) -> None:
+    """Refuse the first of several after everything else has been printed, and say how many more there are."""
+    if not refused:
+        return
+    sys.stdout.flush()
+    first, more = refused[0], len(refused) - 1
+    given = f"{first.given} (and {more} more like it)" if more else first.given
+    raise InvalidRequestError(given, first.expected, first.remedy)
 
 
 def _prove(style: str, json_: bool) -> None:
-    from reports.findings import account_reasons, account_table, finding_table, finding_text
+    from reports.findings import (
+        account_notes,
+        account_record,
+        account_table,
+        account_title,
+        finding_table,
+        finding_text,
+    )
     from verify.audit import ACCOUNT, findings
     from verify.counting import account
+    from verify.symbolic import VARIABLES
 
     found: list[Finding] = []
+    if style == "plain" and not json_:
+        print(VARIABLES, end="\n\n")
     for finding in findings():
         found.append(finding)
         if style == "plain" and not json_:
             print(finding_text(finding), end="\n\n", flush=True)
-    operations = account(*ACCOUNT)
+    failed = [finding for finding in found if not finding.holds]
+    # what is counted may be what is wrong
+    operations = None if failed else account(*ACCOUNT)
     if json_:
         print_json(
             {
+                "variables": VARIABLES,
                 "findings": [asdict(finding) | {"holds": finding.holds} for finding in found],
-                "operations": [asdict(row) for row in operations],
+                "operations": None if operations is None else account_record(operations),
             }
         )
     elif style == "csv":
@@ -177,14 +199,12 @@ def _prove(style: str, json_: bool) -> None:
     else:
         if style != "plain":
             print(finding_table(found).styled(style, []), end="\n\n")
-        size, order, value_size = ACCOUNT
-        title = f"Operations of one token at d = {size}, d_v = {value_size}, order {order}, counted while they ran"
-        print(title, account_table(operations).styled(style, []), account_reasons(operations), sep="\n\n")
-    failed = [finding for finding in found if not finding.holds]
+        if operations is not None:
+            table = account_table(operations).styled(style, [])
+            print(account_title(operations, style), table, account_notes(operations, style), sep="\n\n")
     if failed:
         sys.stdout.flush()
         first = f"{failed[0].name}: {failed[0].difference}"
-        print(
-            one_line(f"attnproof: {len(failed)} of {len(found)} statements fail; the first is {first}"), file=sys.stderr
-        )
+        said = f"attnproof: {len(failed)} of {len(found)} statements fail; the first is {first}"
+        print(one_line(said), file=sys.stderr)
         raise typer.Exit(1)

@@ -31,14 +31,15 @@ app.command("list")(listing.listing)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if sys.stdout is None:
+        return _end(2, "the output is closed; expected somewhere to write to; redirect it elsewhere")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it cleans up as for Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name="attnproof", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except typer.TyperException as error:
         return _end(2, f"{error.format_message().rstrip('.')}; see attnproof --help")
     except InvalidRequestError as error:
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _end(2, f"the output cannot be written ({error.strerror}); expected room for it; redirect it elsewhere")
     if code == 130:
-        return _end(130, "interrupted; finished cells are kept, nothing is half-written")
+        return _end(130, "interrupted; a run file keeps its finished cells, and no other file is left half-written")
     return int(code or 0)
 
 

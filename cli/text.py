@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +17,7 @@ LARGEST_SIZE = 1 << 16
 
 LARGEST_MEMORY = 1 << 20  # GiB
 
-_INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
+_INTEGER = re.compile(r"\s*[+-]?\d{1,4000}\s*", re.ASCII)
 
 
 def one_line(message: str) -> str:
@@ -68,7 +67,7 @@ def integers(text: str, label: str, *, least: int, most: int, doubling: bool = F
             raise InvalidRequestError(
                 f"{label} {part.strip()!r}",
                 f"a last number that is reached {steps} from the first",
-                f"end it at {found[-1]} or give a step, as in 8:64:8",
+                f"end it at {found[-1]}, or choose the step, as in 8:64:8",
             )
         values.update(dict.fromkeys(found))
     return tuple(values)
@@ -121,8 +120,7 @@ def words(text: str) -> tuple[str, ...]:
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""
-    json.dump(document, sys.stdout, indent=2, allow_nan=False)
-    print()
+    print(json.dumps(document, indent=2, allow_nan=False))
 
 
 def print_json_stream(head: dict[str, Any], name: str, rows: Iterable[str]) -> None:

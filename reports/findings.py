@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from reports.text import Table, count_text
+from reports.text import Table, count_text, escape_markdown, printable
 from verify.finding import Finding
-from verify.operations import AccountRow
+from verify.operations import Account
 
 WIDTH = 118
 
@@ -33,21 +34,53 @@ def finding_table(findings: Iterable[Finding]) -> Table:
     return Table(columns, [[f.name, f.source, f.statement, verdict(f)] for f in findings])
 
 
-def account_table(account: Iterable[AccountRow]) -> Table:
+def account_table(account: Account) -> Table:
     """Return the operations of one token part by part, as published and as they ran."""
-    columns = ["part", "SA (14)", "as published, run", "packed, run", "of these x", "+", "/", "packed - SA (14)"]
+    columns = ["part", "SA (14), as we read it", "A1, A2 as written, run", "packed, run", "of these x", "+", "/"]
     rows = []
-    for row in account:
+    for row in account.rows:
         packed = row.packed
         counts = (row.charged, row.published.flops, packed.flops)
-        kinds = (packed.multiplications, packed.additions, packed.divisions, packed.flops - row.charged)
-        rows.append([row.part, *map(count_text, counts), *map(count_text, kinds)])
-    return Table(columns, rows)
+        kinds = (packed.multiplications, packed.additions, packed.divisions)
+        rows.append([row.part, *map(count_text, counts), *map(count_text, kinds), f"{packed.flops - row.charged:+,}"])
+    return Table([*columns, "packed - SA (14)"], rows)
 
 
-def account_reasons(account: Iterable[AccountRow]) -> str:
-    """Return why the parts differ, one paragraph each."""
-    return "\n".join("\n".join(_wrapped(f"{row.part}: {row.why}", "", "  ")) for row in account if row.why)
+def account_title(account: Account, style: str) -> str:
+    """Return what is counted, as a comment in LaTeX."""
+    sizes = f"d = {account.head_size}, d_v = {account.value_size}, order {account.order}"
+    return _commented([f"FLOPs of one token that goes through the state, at {sizes}, counted while they ran"], style)
+
+
+def account_notes(account: Account, style: str) -> str:
+    """Return why the parts differ, one paragraph each, and what causal chunks take besides."""
+    own, whole = account.own_pairs.flops, account.rows[-1].packed.flops
+    notes = [f"{row.part}: {row.why}" for row in account.rows if row.why]
+    notes.append(
+        f"causal: a chunk's own pairs go by scores; at {account.chunk} tokens a chunk that takes {own:,} more for each"
+        f" token, {whole + own:,} in all"
+    )
+    notes.append("every +, x and / is one; the first addition to a sum that is zero, and multiplications by 1, count")
+    return _commented(notes, style)
+
+
+def _commented(notes: Iterable[str], style: str) -> str:
+    """Return paragraphs where they stand: wrapped for a terminal, apart in Markdown, as comments in LaTeX."""
+    if style == "latex":
+        return "\n".join("% " + printable(note) for note in notes)
+    if style == "markdown":
+        return "\n\n".join(map(escape_markdown, notes))
+    return "\n".join("\n".join(_wrapped(note, "", "  ")) for note in notes)
+
+
+def account_record(account: Account) -> dict[str, Any]:
+    """Return every number of the account."""
+    record = asdict(account)
+    for row, written in zip(account.rows, record["rows"], strict=True):
+        for name in ("published", "packed"):
+            written[name]["flops"] = getattr(row, name).flops
+    record["own_pairs"]["flops"] = account.own_pairs.flops
+    return record
 
 
 def monomial_table(records: Iterable[Mapping[str, Any]]) -> Table:

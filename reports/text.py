@@ -57,7 +57,7 @@ class Table:
     def numeric(self, column: int) -> bool:
         """Say whether every filled cell of the column starts like a number: such columns are right-aligned."""
         cells = [row[column] for row in self.rows if row[column]]
-        return bool(cells) and all(cell[0].isdigit() or cell[0] in "-<" or cell in WORDS_FOR_NUMBERS for cell in cells)
+        return bool(cells) and all(cell[0].isdigit() or cell[0] in "+-<" or cell in WORDS_FOR_NUMBERS for cell in cells)
 
     def _alignment(self) -> list[str] | None:
         if not self.rows:

@@ -19,6 +19,9 @@ from cli.main import main
 
 README = Path(__file__).parents[1] / "README.md"
 
+# What `attnproof features --prove` prints, so that no statement changes unread
+PROOFS = Path(__file__).parent / "cli" / "proofs.txt"
+
 _BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
 
 
@@ -67,3 +70,6 @@ def _temporary_folder() -> Iterator[None]:
 
 if __name__ == "__main__":
     README.write_text(renewed(README.read_text()))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(["features", "--prove"]) == 0
+    PROOFS.write_text(printed.getvalue())

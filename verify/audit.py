@@ -6,35 +6,54 @@ by the standard library, with exact integers, and with operations counted while 
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from itertools import combinations_with_replacement, product
+from itertools import accumulate, combinations_with_replacement, product
 from math import factorial, prod
 
 import numpy as np
 
 from verify import basis, cost, counting, operations
+from verify.errors import InvalidRequestError
 from verify.finding import Finding, first_difference
 from verify.formats import FORMATS
 from verify.symbolic import PROOFS, enumerated_monomials, expanded_power
 from verify.symbolic.identities import FEATURES, FLOPS, MONOMIALS
+from verify.symbolic.minimality import CASES as RANK_CASES
+from verify.symbolic.minimality import random_ranks
 from verify.symbolic.proof import N, d, d_v, p
 
-SMALL = 6
-LARGER = ((16, 3), (8, 5))
-CASES = (*product(range(1, SMALL + 1), range(SMALL + 1)), *LARGER)
-CASES_SCOPE = f"checked for d <= {SMALL}, p <= {SMALL} and {', '.join(map(str, LARGER))}"
 
-COST_SIZES = (1, 2, 3, 5, 8)
-COST_ORDERS = range(7)
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+SMALL = 6
+LARGER = ((16, 3), (8, 5), (2, 24), (3, 21))
+CASES = (*product(range(1, SMALL + 1), range(SMALL + 1)), *LARGER)
+CASES_SCOPE = f"checked for d <= {SMALL}, p <= {SMALL} and {_listed(LARGER)}"
+
+COST_SIZES = (1, 2, 3, 5, 8, 16, 64, 128)
+COST_ORDERS = range(16)
 VALUE_SIZES = (1, 4)
-COST_SCOPE = f"checked for d in {', '.join(map(str, COST_SIZES))}, N <= {COST_ORDERS[-1]}, d_v in 1, 4 and d_v = d"
+COST_SCOPE = (
+    f"checked for d in {_listed(COST_SIZES)}, N <= {COST_ORDERS[-1]}, d_v in {_listed(VALUE_SIZES)} and d_v = d"
+)
+
+TENSOR_ELEMENTS = 4096
+
+ALPHA_SIZES, ALPHA_DEGREES = (1, 2, 4, 8, 64, 128), range(16)
+CONVENTIONAL = ((1, 7, 1000), (1, 8), (1, 3, None))  # n, d, d_v
+HEADS = ((24, 48), (2, 3, 8, 24), (0, 1, 3))  # W, d, N
 
 # The account of operations that is printed, and more cases that are checked
 ACCOUNT = (8, 3, 8)
-COUNTED = (ACCOUNT, (16, 2, 16), (3, 4, 5), (5, 1, 2), (4, 0, 3))
+COUNTED = (ACCOUNT, (16, 2, 16), (3, 4, 5), (5, 1, 2), (4, 0, 3), (2, 6, 3))
+CHUNKS = (1, 5)
 SOFTMAX_COUNTED = ((64, 8, 8), (17, 3, 5), (1, 4, 2))
 
 
@@ -63,7 +82,7 @@ class Check:
         )
 
 
-def named(monomial: Sequence[int]) -> str:
+def _named(monomial: Sequence[int]) -> str:
     """Return the monomial of these indices as text, x0 x0 x2."""
     return " ".join(f"x{i}" for i in monomial) or "1"
 
@@ -87,11 +106,11 @@ def _same_monomials(size: int, degree: int, others: Iterable[tuple[int, ...]], w
     known = set(others)
     for position, monomial in enumerate(numeric):
         if monomial not in known:
-            yield f"{at}: {named(_indices(monomial))} (position {position}) is not in {whose}"
+            yield f"{at}: {_named(_indices(monomial))} (position {position}) is not in {whose}"
         if numeric.index(monomial) != position:
-            yield f"{at}: {named(_indices(monomial))} stands at positions {numeric.index(monomial)} and {position}"
+            yield f"{at}: {_named(_indices(monomial))} stands at positions {numeric.index(monomial)} and {position}"
     for monomial in sorted(known - set(numeric), reverse=True):
-        yield f"{at}: {named(_indices(monomial))} of {whose} is missing in the numeric basis"
+        yield f"{at}: {_named(_indices(monomial))} of {whose} is missing in the numeric basis"
 
 
 def _against_the_expansion() -> Iterator[str]:
@@ -105,7 +124,7 @@ def _against_the_expansion() -> Iterator[str]:
             coefficient = expansion[_exponents(monomial, size)]
             if weight != coefficient:
                 yield (
-                    f"at d = {size}, p = {degree}: {named(monomial)} (position {position}) has multiplicity {weight},"
+                    f"at d = {size}, p = {degree}: {_named(monomial)} (position {position}) has multiplicity {weight},"
                     f" and the coefficient {coefficient} in sympy's expansion"
                 )
 
@@ -121,7 +140,7 @@ def _by_last_index() -> Iterator[str]:
         ordered = sorted(combinations_with_replacement(range(size), degree), key=lambda m: m[::-1])
         for position, (ours, expected) in enumerate(zip(monomials, ordered, strict=True)):
             if ours != expected:
-                yield f"at d = {size}, p = {degree}: {named(ours)} at position {position}, not {named(expected)}"
+                yield f"at d = {size}, p = {degree}: {_named(ours)} at position {position}, not {_named(expected)}"
         below = [()] if degree == 0 else basis.monomial_indices(size, degree - 1)
         first = 0
         for j, length in enumerate(basis.slice_lengths(size, degree) if degree else []):
@@ -135,16 +154,16 @@ def _positions() -> Iterator[str]:
         at = f"at d = {size}, p = {degree}"
         for position, monomial in enumerate(basis.monomial_indices(size, degree)):
             if basis.rank(monomial) != position:
-                yield f"{at}: rank({named(monomial)}) is {basis.rank(monomial)}, not {position}"
+                yield f"{at}: rank({_named(monomial)}) is {basis.rank(monomial)}, not {position}"
             if basis.unrank(position, degree) != monomial:
-                yield f"{at}: unrank({position}) is {named(basis.unrank(position, degree))}, not {named(monomial)}"
+                yield f"{at}: unrank({position}) is {_named(basis.unrank(position, degree))}, not {_named(monomial)}"
             weight, single = _expanded(size, degree)[_exponents(monomial, size)], basis.multiplicity(monomial)
             if single != weight:
-                yield f"{at}: multiplicity({named(monomial)}) is {single}, not {weight}"
+                yield f"{at}: multiplicity({_named(monomial)}) is {single}, not {weight}"
         for position, monomial in enumerate(combinations_with_replacement(range(size), degree)):
             found, back = basis.lexicographic_rank(monomial, size), basis.lexicographic_unrank(position, size, degree)
             if found != position or back != monomial:
-                yield f"{at}: {named(monomial)} is at {found} in the paper's order, and {named(back)} at {position}"
+                yield f"{at}: {_named(monomial)} is at {found} in the paper's order, and {_named(back)} at {position}"
 
 
 def _inner_products() -> Iterator[str]:
@@ -158,45 +177,62 @@ def _inner_products() -> Iterator[str]:
         expected = sum((q * k)[:, 0]) ** degree
         if total != expected:
             yield f"at d = {size}, p = {degree}: the weighted inner product of two features is {total}, not {expected}"
-        tensor = sum(
-            prod(int(q[i, 0]) for i in word) * prod(int(k[i, 0]) for i in word)
-            for word in product(range(size), repeat=degree)
-            if size <= SMALL - 2
-        )
-        if size <= SMALL - 2 and tensor != expected:
-            yield f"at d = {size}, p = {degree}: the sum over the tensor is {tensor}, not {expected}"
+        if size**degree <= TENSOR_ELEMENTS:
+            words = product(range(size), repeat=degree)
+            tensor = sum(prod(int(q[i, 0]) for i in word) * prod(int(k[i, 0]) for i in word) for word in words)
+            if tensor != expected:
+                yield f"at d = {size}, p = {degree}: the sum over the tensor is {tensor}, not {expected}"
 
 
 def _alphas() -> Iterator[str]:
-    for size, degree in product((1, 2, 4, 8, 64, 128), range(16)):
-        found = basis.alpha(degree, size)
-        square = Fraction(1, found.denominator**2 * found.radicand)
-        if found.denominator < 1 or square != Fraction(1, factorial(degree) ** 2 * size**degree):
-            yield f"at d = {size}, p = {degree}: alpha_p is {found}, whose square is {square}"
+    for size, degree in product(ALPHA_SIZES, ALPHA_DEGREES):
+        text = str(basis.alpha(degree, size))
+        numbers = re.fullmatch(r"1(?:/\(?(\d+)?(?: ?sqrt\((\d+)\))?\)?)?", text)
+        whole, radicand = (int(number or 1) for number in (numbers.groups() if numbers else (0, 0)))
+        if whole**2 * radicand != factorial(degree) ** 2 * size**degree:
+            yield f"at d = {size}, p = {degree}: alpha_p is {text}, and 1 / alpha_p^2 = {whole**2 * radicand}"
+
+
+def _monomial_table() -> Iterator[str]:
+    for size, degree in CASES:
+        expansion = _expanded(size, degree)
+        papers = {m: i for i, m in enumerate(combinations_with_replacement(range(size), degree))}
+        for position, row in enumerate(basis.monomial_table(size, degree)):
+            expected = (position, papers[row.indices], expansion[_exponents(row.indices, size)])
+            found = (row.position, row.lexicographic_position, row.multiplicity)
+            if found != expected:
+                yield f"at d = {size}, p = {degree}: {_named(row.indices)} is listed with {found}, not {expected}"
 
 
 def _costs() -> Iterator[str]:
     for size, order in product(COST_SIZES, COST_ORDERS):
-        listed = [comb_by_listing(size, degree) for degree in range(order + 1)]
+        counted = _counts(size, order)
         symbols = {d: size, p: order, N: order}
-        expected = {
-            "degree_features": (listed[-1], int(MONOMIALS.subs(symbols))),
-            "features": (sum(listed), int(FEATURES.subs(symbols))),
-            "dense_features": (sum(size**degree for degree in range(order + 1)),),
+        constant = {
+            "head_size": (size,),
+            "order": (order,),
             "terms": (order + 1,),
+            "degree_features": (counted[-1], int(MONOMIALS.subs(symbols))),
+            "features": (sum(counted), int(FEATURES.subs(symbols))),
+            "dense_features": (sum(size**degree for degree in range(order + 1)),),
             "alpha": (str(basis.alpha(order, size)),),
         }
-        for value_size in (*VALUE_SIZES, size):
-            row = cost.taylor_cost(size, order, value_size)
-            flops = sum((4 * value_size + 2 * degree + 4) * m for degree, m in enumerate(listed))
-            state = (value_size + 1) * sum(listed)
-            script = _nearest(flops, 6 * size) if value_size == size else None
-            expected |= {
-                "state_elements": (state,),
-                "flops_per_token": (flops, int(FLOPS.subs({**symbols, d_v: value_size}))),
+        for given in (*VALUE_SIZES, size, None):
+            row = cost.taylor_cost(size, order, given)
+            value_size = size if given is None else given
+            flops = sum((4 * value_size + 2 * degree + 4) * m for degree, m in enumerate(counted))
+            state = (value_size + 1) * sum(counted)
+            expected = constant | {
+                "value_size": (value_size,),
+                "state_elements": (state, cost.state_size(size, order, given)),
+                "flops_per_token": (
+                    flops,
+                    int(FLOPS.subs({**symbols, d_v: value_size})),
+                    cost.flops_per_token(size, order, given),
+                ),
                 "kv_break_even": (_nearest(state, size + value_size),),
                 "flop_break_even": (_nearest(flops, 2 * size + 2 * value_size + 3),),
-                "flop_break_even_script": (script,),
+                "flop_break_even_script": (_nearest(flops, 6 * size) if value_size == size else None,),
             }
             for name, accounts in expected.items():
                 found = getattr(row, name)
@@ -204,13 +240,16 @@ def _costs() -> Iterator[str]:
                     if found != account:
                         yield (
                             f"at d = {size}, d_v = {value_size}, order {order}: {name} is {found} by the cost"
-                            f" functions, {account} by listing or by the proved formula"
+                            f" functions, {account} by counting or by the proved formula"
                         )
 
 
-def comb_by_listing(size: int, degree: int) -> int:
-    """Return how many monomials of a degree the standard library lists."""
-    return sum(1 for _ in combinations_with_replacement(range(size), degree))
+def _counts(size: int, order: int) -> list[int]:
+    """Return how many monomials there are of each degree up to an order, by multiplying series, without binomials."""
+    series = [1] + [0] * order
+    for _ in range(size):  # times 1 + t + t^2 + ...
+        series = list(accumulate(series))
+    return series
 
 
 def _nearest(total: int, per_token: int) -> int:
@@ -219,49 +258,62 @@ def _nearest(total: int, per_token: int) -> int:
 
 
 def _conventional() -> Iterator[str]:
-    for n, size, value_size in product((1, 7, 1000), (1, 8), (1, 3)):
+    for n, size, given in product(*CONVENTIONAL):
+        value_size = size if given is None else given
         for name, found, expected in (
-            ("cache", cost.kv_cache_size(n, size, value_size), sum(size + value_size for _ in range(n))),
+            ("cache", cost.kv_cache_size(n, size, given), n * size + n * value_size),
             (
                 "FLOPs",
-                cost.conventional_flops_per_token(n, size, value_size),
-                sum(2 * size + 2 * value_size + 3 for _ in range(n)),
+                cost.conventional_flops_per_token(n, size, given),
+                2 * n * size + 2 * n * value_size + 3 * n,
             ),
-            ("FLOPs by the script", cost.script_flops_per_token(n, size), sum(6 * size for _ in range(n))),
-            ("log-exp state", cost.logexp_state_size(size, value_size), size * value_size + size),
+            ("FLOPs by the script", cost.script_flops_per_token(n, size), 6 * n * size),
+            ("log-exp state", cost.logexp_state_size(size, given), size * value_size + size),
         ):
             if found != expected:
                 yield f"at n = {n}, d = {size}, d_v = {value_size}: {name} {found}, not {expected}"
-    for name, format_ in FORMATS.items():
-        stored = len(np.zeros(24, dtype=format_.dtype).tobytes())
-        if cost.stored_bytes(24, format_) != stored:
-            yield f"24 numbers in {name} take {stored} bytes, not {cost.stored_bytes(24, format_)}"
+    for format_, count in product(FORMATS.values(), (1, 23, 1485)):
+        stored = len(np.zeros(count, dtype=format_.dtype).tobytes())
+        found = cost.stored_bytes(count, format_)
+        if found != stored:
+            yield f"{count} numbers in {format_.name} take {stored} bytes, not {found}"
 
 
 def _multihead() -> Iterator[str]:
-    for width, size, order in product((24, 48), (1, 3, 8, 24), (0, 1, 3)):
-        row, one = cost.multihead_cost(width, size, order, 5), cost.taylor_cost(size, order, 5)
-        heads = len(range(0, width, size))
-        expected = (heads, heads * one.state_elements, heads * one.flops_per_token, width + 5 * heads)
-        found = (row.heads, row.total_state_elements, row.total_flops_per_token, row.kv_cache_per_token)
-        if found != expected:
-            yield f"at width {width}, d = {size}, order {order}: heads, state, FLOPs and cache {found}, not {expected}"
+    for width, size, order in product(*HEADS):
+        at = f"at width {width}, d = {size}, order {order}"
+        for given in (5, None):
+            one = cost.taylor_cost(size, order, given)
+            heads = len(range(0, width, size))
+            state, flops = heads * one.state_elements, heads * one.flops_per_token
+            expected = (width, heads, one, state, flops, width + one.value_size * heads)
+            row = cost.multihead_cost(width, size, order, given)
+            totals = row.total_state_elements, row.total_flops_per_token, row.kv_cache_per_token
+            found = (row.width, row.heads, row.head, *totals)
+            if found != expected:
+                yield f"{at}: width, heads, one head, state, FLOPs and cache {found}, not {expected}"
+        with contextlib.suppress(InvalidRequestError):
+            yield f"{at}: width {width + 1} is taken for {cost.multihead_cost(width + 1, size, order).heads} heads"
 
 
 def _counted() -> Iterator[str]:
     for case in COUNTED:
+        at = f"at d, order, d_v = {case}"
         for name, counted, formula in (
             ("the packed form", counting.packed_parts, operations.as_packed),
             ("the method as published", counting.published_parts, operations.as_published),
         ):
-            found, expected = counted(*case), formula(*case)
-            for part in operations.PARTS:
-                if found[part] != expected[part]:
-                    at = f"at d, order, d_v = {case}"
-                    yield f"{at}: {part} of {name}: counted {found[part]}, expected {expected[part]}"
-        charged, published = sum(operations.charged(*case).values()), cost.flops_per_token(*case)
-        if charged != published:
-            yield f"at d, order, d_v = {case}: the parts of SA (14) add up to {charged}, not {published}"
+            pairs = zip(counted(*case).in_order(), formula(*case).in_order(), strict=True)
+            for part, (found, expected) in zip(operations.NAMES.in_order(), pairs, strict=True):
+                if found != expected:
+                    yield f"{at}: {part} of {name}: counted {found}, expected {expected}"
+        charged, published = operations.charged(*case), cost.flops_per_token(*case)
+        if sum(charged.in_order()) != published or charged.update != charged.read:
+            yield f"{at}: {charged} of SA (14) do not add up to {published}, with as much to update as to read"
+        for chunk in CHUNKS:
+            own = counting.own_pair_operations(*case, chunk), operations.as_own_pairs(*case, chunk)
+            if own[0] != own[1]:
+                yield f"{at}: own pairs of a chunk of {chunk}: counted {own[0]}, expected {own[1]}"
 
 
 def _counted_softmax() -> Iterator[str]:
@@ -291,7 +343,7 @@ CHECKS = (
     ),
     Check(
         "order of the basis",
-        "SA (10), (11)",
+        "ours, of SA (10), (11)",
         "monomials stand by their last index, each degree as slices of the one below times one variable",
         CASES_SCOPE,
         _by_last_index,
@@ -304,18 +356,25 @@ CHECKS = (
         _positions,
     ),
     Check(
-        "inner product",
+        "lists of monomials",
+        "SA (7), (8)",
+        "the list that is shown has every position, the paper's position and the multiplicity right",
+        CASES_SCOPE,
+        _monomial_table,
+    ),
+    Check(
+        "inner product of the numeric features",
         "SA (4)-(6), (8)",
-        "<Phi_p(q), Phi_p(k)> weighted by C_p is (q.k)^p, as is the sum over the tensor's d^p elements (d <= 4), in"
-        " random integers",
+        "<Phi_p(q), Phi_p(k)> weighted by C_p is (q.k)^p, as is the sum over the tensor's d^p elements (up to"
+        " 4096 of them), in random integers",
         CASES_SCOPE,
         _inner_products,
     ),
     Check(
         "alpha_p",
         "SA (3)",
-        "alpha_p^2 = 1 / (p!^2 d^p) exactly",
-        "checked for d in 1, 2, 4, 8, 64, 128, p <= 15",
+        "alpha_p = 1 / (p! c^p) with c = sqrt(d): alpha_p^2 = 1 / (p!^2 d^p) exactly",
+        f"checked for d in {_listed(ALPHA_SIZES)}, p <= {ALPHA_DEGREES[-1]}",
         _alphas,
     ),
     Check(
@@ -328,29 +387,37 @@ CHECKS = (
     Check(
         "conventional costs",
         "SA sections 2.6, 2.7; LE (6)",
-        "cache n (d_k + d_v), FLOPs n (2 d_k + 2 d_v + 3) or 6 n d, log-exp state d_k (d_v + 1), bytes of every format",
-        "checked for n <= 1000, d in 1, 8, d_v in 1, 3",
+        "as published: cache n (d_k + d_v), FLOPs n (2 d_k + 2 d_v + 3) or 6 n d, log-exp state d_k (d_v + 1), bytes of"
+        " every format",
+        "checked for n in {}, d in {}, d_v in {}".format(*map(_listed, CONVENTIONAL)).replace("None", "d"),
         _conventional,
     ),
     Check(
         "heads at fixed width",
         "SA (13), (15)",
-        "W/d heads cost W/d times one head",
-        "checked for W in 24, 48, d in 1, 3, 8, 24, N in 0, 1, 3",
+        "W/d heads cost W/d times one head, with d_v = d and d_v = 5; a width that is no multiple is refused",
+        "checked for W in {}, d in {}, N in {}".format(*map(_listed, HEADS)),
         _multihead,
+    ),
+    Check(
+        "ranks at random points",
+        "SA (7), (9)",
+        "(q.k)^p and the exponential cut after p have the ranks proved above at random integer points too",
+        f"checked for (d, p) in {_listed(RANK_CASES)}",
+        random_ranks,
     ),
     Check(
         "operations of Taylor attention",
         "SA (14), (15), A1, A2",
         "what the packed form and the method as published execute, counted, is what the account of their parts says",
-        f"checked for (d, N, d_v) in {', '.join(map(str, COUNTED))}",
+        f"checked for (d, N, d_v) in {_listed(COUNTED)}, causal chunks of {_listed(CHUNKS)}",
         _counted,
     ),
     Check(
         "operations of conventional attention",
         "SA section 2.7",
         "n (2 d_k + 2 d_v + 3) - 1 FLOPs executed, counted, and n + 1 comparisons",
-        f"checked for (n, d, d_v) in {', '.join(map(str, SOFTMAX_COUNTED))}",
+        f"checked for (n, d, d_v) in {_listed(SOFTMAX_COUNTED)}",
         _counted_softmax,
     ),
 )

@@ -149,7 +149,7 @@ def monomial_table(head_size: int, degree: int) -> list[Monomial]:
 
     Raises TooLargeError if the table, as text, would need more than LISTING_LIMIT bytes.
     """
-    _check_listing(head_size, degree, 1024)
+    _check_listing(head_size, degree, 1024 + 136 * degree)
     rows = zip(monomial_indices(head_size, degree), multiplicities(head_size, degree), strict=True)
     return [Monomial(i, lexicographic_rank(m, head_size), m, weight) for i, (m, weight) in enumerate(rows)]
 
@@ -240,5 +240,5 @@ def _check_listing(head_size: int, degree: int, each: int) -> None:
         raise TooLargeError(
             f"a list of {count:,} monomials of degree {degree} in {head_size} variables, {needed / 2**30:.3g} GiB",
             f"at most {LISTING_LIMIT / 2**30:.3g} GiB",
-            "rank and unrank single monomials, or take a smaller head size or degree",
+            "take a smaller head size or degree; rank and unrank of verify.basis need no list",
         )

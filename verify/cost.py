@@ -164,7 +164,7 @@ def multihead_cost(width: int, head_size: int, order: int, value_size: int | Non
         raise InvalidRequestError(
             f"width {width} at head size {head_size}, which does not divide it",
             "a width that is a multiple of the head size",
-            f"take {width - rest or head_size} or {width - rest + head_size}",
+            f"take {width - rest} or {width - rest + head_size}" if width > rest else f"take {head_size}",
         )
     head = taylor_cost(head_size, order, value_size)
     return MultiheadCost(

@@ -18,7 +18,7 @@ from verify.attention.softmax import softmax
 from verify.attention.taylor import packed
 from verify.basis import each_degree, monomial_indices, multiplicities
 from verify.formats import FORMATS, Format
-from verify.operations import PARTS, AccountRow, Operations, charged
+from verify.operations import NAMES, REASONS, Account, AccountRow, Operations, Parts, charged
 from verify.problem import Problem
 
 
@@ -134,18 +134,42 @@ class CountingArithmetic(Arithmetic):
         return True
 
 
-def account(head_size: int, order: int, value_size: int) -> tuple[AccountRow, ...]:
+def account(head_size: int, order: int, value_size: int, chunk: int = 16) -> Account:
     """Return the operations of one token, part by part and all together, counted beside what is published."""
-    charges = charged(head_size, order, value_size)
-    published = published_parts(head_size, order, value_size)
-    ours = packed_parts(head_size, order, value_size)
-    rows = [AccountRow(part, charges[part], published[part], ours[part], why) for part, why in PARTS.items()]
-    whole = sum(published.values(), Operations()), sum(ours.values(), Operations())
-    return (*rows, AccountRow("all", sum(charges.values()), *whole, ""))
+    sizes = (head_size, order, value_size)
+    columns = (
+        NAMES.in_order(),
+        charged(*sizes).in_order(),
+        published_parts(*sizes).in_order(),
+        packed_parts(*sizes).in_order(),
+        REASONS.in_order(),
+    )
+    rows = [AccountRow(*cells) for cells in zip(*columns, strict=True)]
+    whole = AccountRow(
+        "all",
+        sum(row.charged for row in rows),
+        sum((row.published for row in rows), Operations()),
+        sum((row.packed for row in rows), Operations()),
+        "",
+    )
+    return Account(*sizes, (*rows, whole), chunk, own_pair_operations(*sizes, chunk))
 
 
-def packed_parts(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
-    """Return what one token took of our packed form, counted while it ran, in the parts of `operations.PARTS`."""
+def own_pair_operations(head_size: int, order: int, value_size: int, chunk: int) -> Operations:
+    """Return what a token of a causal chunk took for the chunk's own pairs, counted while it ran."""
+    arithmetic = CountingArithmetic()
+    rng = np.random.default_rng(15)
+    q, k, v = (rng.uniform(0.5, 1.0, (3 * chunk, size)) for size in (head_size, head_size, value_size))
+    taken = []
+    for count in (2 * chunk, 3 * chunk):
+        packed(Problem(q[:count], k[:count], v[:count], causal=True), arithmetic, order, chunk=chunk)
+        taken.append(arithmetic.tally.taken())
+    through_state = sum(packed_parts(head_size, order, value_size).in_order(), Operations())
+    return (taken[1] - taken[0]).shared_by(chunk) - through_state
+
+
+def packed_parts(head_size: int, order: int, value_size: int) -> Parts[Operations]:
+    """Return what one token took of our packed form, counted while it ran."""
     arithmetic = CountingArithmetic()
     q, k, v = _tokens(head_size, value_size)
     for _ in each_degree(arithmetic.as_input(k[:1].T), order):
@@ -155,10 +179,10 @@ def packed_parts(head_size: int, order: int, value_size: int) -> dict[str, Opera
     update = arithmetic.tally.taken().shared_by(len(k)) - features
     packed(Problem(q, k, v), arithmetic, order)
     whole = arithmetic.tally.taken().shared_by(len(k))
-    return dict(zip(PARTS, (features * 2, update, whole - update - features * 2), strict=True))
+    return Parts(features * 2, update, whole - update - features * 2)
 
 
-def published_parts(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
+def published_parts(head_size: int, order: int, value_size: int) -> Parts[Operations]:
     """Return what the last of several tokens took of SA's method (A1, A2) as it is written, counted while it ran.
 
     Raises ArithmeticError if its output is not that of our form to 1e-9: sums of a few hundred terms of size 1.
@@ -195,7 +219,7 @@ def published_parts(head_size: int, order: int, value_size: int) -> dict[str, Op
     expected = packed(Problem(rows[0], rows[1], rows[2]), named_arithmetic("float64"), order).value[-1]
     if not np.abs(output.astype(np.float64) - expected).max() < 1e-9:
         raise ArithmeticError(f"the method as published gave {output.astype(np.float64)}, the packed form {expected}")
-    return dict(zip(PARTS, (both, update, read), strict=True))
+    return Parts(both, update, read)
 
 
 def softmax_operations(tokens: int, head_size: int, value_size: int) -> Operations:

@@ -6,8 +6,11 @@ What runs is counted in `verify.counting`; the formulas here say where every ope
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
 
 from verify.cost import degree_feature_count, feature_count
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,33 @@ class Operations:
         return Operations(**{kind: each for kind, (each, _) in counts.items()})
 
 
-# The parts of one token's work, and why ours differs from what SA (14) charges.
-PARTS = {
-    "features of q and k": "ours multiplies each monomial once, from a slice of the degree below; a product over its"
-    " indices takes p - 1",
-    "update of the state": "ours has no alpha_p here, C_p / p! standing wholly on the side of q; both add to Z without"
-    " multiplying by 1, which SA (14) charges",
-    "read-out": "C_p / p! once per monomial; ours scales q (d_k) and both divide by Z (d_v), which SA (14) leaves out",
-}
+@dataclass(frozen=True)
+class Parts(Generic[T]):
+    """One token's work with a state, in three parts."""
+
+    features: T
+    update: T
+    read: T
+
+    def in_order(self) -> tuple[T, T, T]:
+        """Return the parts in their order."""
+        return self.features, self.update, self.read
+
+
+# What the parts are called, and why what runs differs from SA (14) as we read it.
+NAMES = Parts("features of q and k", "update of the state", "read-out")
+REASONS = Parts(
+    "ours multiplies each monomial once on either side, from a slice of the degree below (those of degree 1 by 1); a"
+    " product over its indices takes p - 1",
+    "neither multiplies by 1 to add to Z (SA (14): once per feature); ours has no alpha_p here, C_p / p! standing"
+    " wholly on the side of q",
+    "one coefficient per feature, degree 0 included; beyond SA (14), ours scales q (d_k), and both divide by Z (d_v)",
+)
 
 
 @dataclass(frozen=True)
 class AccountRow:
-    """One part of a token's work: what SA (14) charges, and what ran, counted; why they differ."""
+    """One part of a token's work: what SA (14) charges as we read it, and what ran, counted; why they differ."""
 
     part: str
     charged: int
@@ -68,61 +85,67 @@ class AccountRow:
     why: str
 
 
-def charged(head_size: int, order: int, value_size: int) -> dict[str, int]:
+@dataclass(frozen=True)
+class Account:
+    """The operations of one token, part by part and, in the last row, together.
+
+    own_pairs: what a token of a causal chunk of so many tokens takes besides, for the pairs inside the chunk.
+    """
+
+    head_size: int
+    order: int
+    value_size: int
+    rows: tuple[AccountRow, ...]
+    chunk: int
+    own_pairs: Operations
+
+
+def charged(head_size: int, order: int, value_size: int) -> Parts[int]:
     """Return SA (14), (4 d_v + 2 p + 4) m_p summed over p <= order, in the parts that we read it as.
 
     2 (p - 1) for the features of q and k, 1 for alpha_p and 1 for C_p where p >= 1, 2 (d_v + 1) to update, as many to
-    read.
+    read.  The paper gives the sum only.
     """
     features = feature_count(head_size, order)
-    beyond_first = features - 1  # those of degree 1 and above
-    return dict(
-        zip(
-            PARTS,
-            (
-                2 * _index_products(head_size, order),
-                2 * (value_size + 1) * features + beyond_first,
-                2 * (value_size + 1) * features + beyond_first,
-            ),
-            strict=True,
-        )
-    )
+    each = 2 * (value_size + 1) * features + features - 1  # coefficients from degree 1 on
+    return Parts(2 * _index_products(head_size, order), each, each)
 
 
-def as_published(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
+def as_published(head_size: int, order: int, value_size: int) -> Parts[Operations]:
     """Return what the method of SA (A1, A2) executes as it is written: products over indices, alpha_p for k, C_p for q.
 
     Z_p <- Z_p + alpha_p Phi_p(k), S_p <- S_p + alpha_p Phi_p(k) v^T, y = (C_p Phi_p(q))^T S_p / (C_p Phi_p(q))^T Z_p.
     """
     features = feature_count(head_size, order)
-    read = features * (value_size + 1)
-    return dict(
-        zip(
-            PARTS,
-            (
-                Operations(multiplications=2 * _index_products(head_size, order)),
-                Operations(multiplications=features * (1 + value_size), additions=features * (value_size + 1)),
-                Operations(multiplications=features + read, additions=read, divisions=value_size),
-            ),
-            strict=True,
-        )
+    state = features * (value_size + 1)
+    return Parts(
+        Operations(multiplications=2 * _index_products(head_size, order)),
+        Operations(multiplications=state, additions=state),
+        Operations(multiplications=features + state, additions=state, divisions=value_size),
     )
 
 
-def as_packed(head_size: int, order: int, value_size: int) -> dict[str, Operations]:
+def as_packed(head_size: int, order: int, value_size: int) -> Parts[Operations]:
     """Return what our packed form executes: features by slices, (C_p / p!) Phi_p(scale q) against the state."""
     features = feature_count(head_size, order)
     state = features * (value_size + 1)
-    return dict(
-        zip(
-            PARTS,
-            (
-                Operations(multiplications=2 * (features - 1)),
-                Operations(multiplications=features * value_size, additions=state),
-                Operations(multiplications=head_size + features + state, additions=state, divisions=value_size),
-            ),
-            strict=True,
-        )
+    return Parts(
+        Operations(multiplications=2 * (features - 1)),
+        Operations(multiplications=features * value_size, additions=state),
+        Operations(multiplications=head_size + features + state, additions=state, divisions=value_size),
+    )
+
+
+def as_own_pairs(head_size: int, order: int, value_size: int, chunk: int) -> Operations:
+    """Return what a token of a causal chunk takes for the chunk's own pairs: logits, Horner's rule, the sums.
+
+    Pairs under the mask are worked out too, and set to zero.  Weights of order 0 are constants, added up uncounted.
+    """
+    weights = chunk if order else 1
+    return Operations(
+        multiplications=chunk * (head_size + order + value_size),
+        additions=chunk * (head_size - 1 + order + value_size) + weights,
+        divisions=chunk * order,
     )
 
 

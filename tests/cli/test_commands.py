@@ -278,7 +278,9 @@ def test_interrupting_keeps_what_is_finished(wait_for_cells: bool, tmp_path: Pat
     finally:
         process.kill()
     assert process.returncode == 130
-    assert (printed, said) == ("", "attnproof: interrupted; finished cells are kept, nothing is half-written\n")
+    assert printed == ""
+    assert said.startswith("attnproof: interrupted; a run file keeps its finished cells")
+    assert said.count("\n") == 1
     assert cells(tmp_path / "run.sqlite") > 0 or not wait_for_cells
 
 
@@ -312,8 +314,9 @@ def test_output_that_cannot_be_written_is_said_to_be(tmp_path: Path) -> None:
         process = start(tmp_path, "list", stdout=full)
         assert process.communicate()[1].startswith("attnproof: the output cannot be written")
         assert process.returncode == 2
-    script = "import sys; sys.stdout = sys.stderr = None; from cli.main import main; sys.exit(main(['nothing']))"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 2
+    for command in ("['nothing']", "['features', '--json']", "['features']"):
+        script = f"import sys; sys.stdout = sys.stderr = None; from cli.main import main; sys.exit(main({command}))"
+        assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 2
 
 
 def test_output_that_nobody_reads_is_no_message(tmp_path: Path) -> None:
@@ -369,9 +372,7 @@ def test_integers(text: str, expected: tuple[int, ...]) -> None:
     assert integers(text, "order", least=0, most=99) == expected
 
 
-@pytest.mark.parametrize(
-    "text", ["", ",", "1,", "1:", ":3", "1:2:3:4", "1:2:", "1.5", "1e3", "0x10", "٣", "9" * 30, "nan"]
-)
+@pytest.mark.parametrize("text", ["", ",", "1,", "1:", ":3", "1:2:3:4", "1:2:", "1.5", "1e3", "0x10", "٣", "nan"])
 def test_integers_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="expected integers"):
         integers(text, "order", least=0, most=99)

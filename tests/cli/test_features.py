@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.running import run
+from tests.readme import PROOFS
 from verify import basis, cost
 
 
@@ -105,7 +106,7 @@ def test_a_list_that_does_not_fit_is_refused_and_counted(style: str, capsys: pyt
     code, printed, said = run(capsys, "features", "--monomials", "--head-sizes", "64,1", "--orders", "10", *how)
     assert (code, said.count("\n")) == (2, 1)
     assert (
-        "a list of 621,324,937,376 monomials of degree 10 in 64 variables, 5.93e+05 GiB; expected at most 1 GiB" in said
+        "a list of 621,324,937,376 monomials of degree 10 in 64 variables, 1.38e+06 GiB; expected at most 1 GiB" in said
     )
     if style == "json":
         document = json.loads(printed)
@@ -150,14 +151,16 @@ def test_prove(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, said) == (0, "")
     verdicts = re.findall(r"^  => (.*)$", printed, re.MULTILINE)
     assert len(verdicts) >= 20
-    assert all(re.match("proved for all d|checked for ", verdict) for verdict in verdicts)
+    assert all(re.match("proved for all |checked for ", verdict) for verdict in verdicts)
+    assert printed == PROOFS.read_text(), "run make readme and read the difference"
     assert re.search(r"all +6,820 +6,665 +6,284", printed)
     code, printed, _ = run(capsys, "features", "--prove", "--json")
     document = json.loads(printed)
     assert code == 0
     assert len(document["findings"]) == len(verdicts)
     assert all(finding["holds"] for finding in document["findings"])
-    assert document["operations"][-1]["charged"] == 6_820
+    assert document["operations"]["rows"][-1]["charged"] == 6_820
+    assert document["operations"]["rows"][-1]["packed"]["flops"] == 6_284
     rows = list(csv.DictReader(io.StringIO(run(capsys, "features", "--prove", "--as", "csv")[1])))
     assert [row["scope"] for row in rows] == [finding["scope"] for finding in document["findings"]]
     assert "toprule" in run(capsys, "features", "--prove", "--as", "latex")[1]
@@ -230,9 +233,11 @@ def test_what_is_planted_makes_the_command_fail_and_is_named(
         (["--value-size", "1.5"], "value size '1.5'"),
         (["--width", "0"], "width 0"),
         (["--width", "8192:1024"], "runs backwards"),
-        (["--width", "1024:5000"], "end it at 4096 or give a step"),
+        (["--width", "1024:5000"], "end it at 4096, or choose the step"),
         (["--width", "wide"], "width 'wide'"),
         (["--storage", "float7"], "storage 'float7'; expected one of float64, float32"),
+        (["--head-sizes", "9" * 20], "from 1 to 65536"),
+        (["--orders", "0:7:2"], "end it at 6, or choose the step"),
         (["--as", "html"], "style 'html'; expected one of plain"),
         (["--as", "csv", "--json"], "--as csv with --json"),
         (["--prove", "--orders", "3"], "--orders with --prove"),

@@ -19,11 +19,12 @@ from verify.counting import (
     CountingArithmetic,
     Tally,
     account,
+    own_pair_operations,
     packed_parts,
     published_parts,
     softmax_operations,
 )
-from verify.operations import PARTS, Operations, as_packed, as_published, as_softmax, charged
+from verify.operations import NAMES, Operations, as_own_pairs, as_packed, as_published, as_softmax, charged
 from verify.problem import Problem
 
 CASES = [(8, 3, 8), (1, 5, 2), (4, 0, 3), (3, 4, 5)]
@@ -70,16 +71,29 @@ def test_counting_changes_no_value(causal: bool) -> None:
 def test_the_account_of_the_parts(case: tuple[int, int, int]) -> None:
     assert packed_parts(*case) == as_packed(*case)
     assert published_parts(*case) == as_published(*case)
-    assert sum(charged(*case).values()) == flops_per_token(*case)
+    assert sum(charged(*case).in_order()) == flops_per_token(*case)
 
 
 def test_the_account_that_is_printed() -> None:
-    rows = account(8, 3, 8)
-    assert [row.part for row in rows] == [*PARTS, "all"]
-    assert (rows[-1].charged, rows[-1].published.flops, rows[-1].packed.flops) == (6_820, 6_665, 6_284)
+    found = account(8, 3, 8)
+    assert [row.part for row in found.rows] == [*NAMES.in_order(), "all"]
+    assert [(row.charged, row.published.flops, row.packed.flops) for row in found.rows] == [
+        (552, 552, 328),
+        (3_134, 2_970, 2_805),
+        (3_134, 3_143, 3_151),
+        (6_820, 6_665, 6_284),
+    ]
     # 165 features and 9 = d_v + 1: two additions for each pair, one multiplication to update (none for Z) and one to
     # read; the features but the first twice; a coefficient each; the scale of q, the division
     assert 6_284 == 165 * (2 * 9 + 8 + 9) + 2 * 164 + 165 + 8 + 8
+    # 16 pairs: 15 for a logit, 9 for Horner's rule, 16 for the output and 1 for Z
+    assert (found.chunk, found.own_pairs.flops) == (16, 16 * (15 + 9 + 16 + 1))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_own_pairs_of_a_causal_chunk(case: tuple[int, int, int], chunk: int) -> None:
+    assert own_pair_operations(*case, chunk) == as_own_pairs(*case, chunk)
 
 
 def test_softmax_is_counted() -> None:
@@ -98,5 +112,11 @@ def test_a_form_that_does_more_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_another_function_is_not_counted_for_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "multiplicities", lambda size, degree: [1] * len(multiplicities(size, degree)))
+    with pytest.raises(ArithmeticError, match="the method as published gave"):
+        published_parts(8, 3, 8)
+
+
+def test_an_answer_of_nan_is_not_counted_for_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "multiplicities", lambda *a: [float("nan")] * len(multiplicities(*a)))
     with pytest.raises(ArithmeticError, match="the method as published gave"):
         published_parts(8, 3, 8)

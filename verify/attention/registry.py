@@ -113,7 +113,7 @@ FORMS = {
         Form(
             "logexp",
             "stream",
-            f"a state of d (d_v + 1) numbers, {logexp_state.CHUNK} tokens at a time; pair by pair where that underflows",
+            f"a state of d (d_v + 1) numbers, {logexp_state.CHUNK} at a time; pair by pair where that underflows",
             logexp.stream,
             _logexp_cost,
         ),

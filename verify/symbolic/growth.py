@@ -6,7 +6,7 @@ import sympy
 from sympy import Integer
 
 from verify.symbolic.identities import FEATURES, FLOPS
-from verify.symbolic.proof import Equality, Limit, N, Positive, Proof, Step, W, d, d_v
+from verify.symbolic.proof import Equality, Limit, N, Positive, Proof, Step, W, d, d_v, plain
 
 # d_v = d: what the paper's tables and its claim about head sizes are about
 _BRACKET = sympy.cancel(FLOPS / FEATURES).subs(d_v, d)
@@ -23,13 +23,14 @@ def _next(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 def _grows_with_head_size(cost: sympy.Expr, scale: sympy.Expr, name: str) -> tuple[Step, ...]:
     ratio = _next(cost, d)
     numerator, denominator = sympy.fraction(ratio)
-    at_zero = sympy.fraction(sympy.factor(ratio.subs(N, 0)))
+    at_zero = sympy.factor(ratio.subs(N, 0))
+    above, below = sympy.fraction(at_zero)
     return (
         Equality(f"{name} at d + 1 against d", cost.subs(d, d + 1) / cost, ratio),
         Positive("its denominator", sympy.expand(denominator), ((d, 1), (N, 0))),
         Positive("its numerator exceeds it for N >= 1", sympy.expand(numerator - denominator), ((d, 1), (N, 1))),
-        Positive("at N = 0 its denominator exceeds it", sympy.expand(at_zero[1] - at_zero[0]), ((d, 1),)),
-        Limit(f"{name}, against C(d + N, N), which grows as d^N / N!", cost / FEATURES / scale, d, Integer(1)),
+        Positive(f"at N = 0 it is {plain(at_zero)}, below 1", sympy.expand(below - above), ((d, 1),)),
+        Limit(f"{name} over {plain(scale)} C(d + N, N), where C ~ d^N / N!", cost / FEATURES / scale, d, Integer(1)),
     )
 
 
@@ -37,7 +38,7 @@ GROWTH = (
     Proof(
         "growth with head size",
         "SA (13), (15)",
-        "at fixed N, as d grows: features ~ d^N / N!, state ~ d^(N+1) / N!, FLOPs ~ 4 d^(N+1) / N! (d_v = d)",
+        "for every N, as d = d_v grows: features ~ d^N / N!, state ~ d^(N+1) / N!, FLOPs ~ 4 d^(N+1) / N!",
         (
             Equality("for N = 0", FEATURES, Integer(1), ((N, 0),)),
             Equality(
@@ -49,35 +50,38 @@ GROWTH = (
             Limit("the state has the factor d + 1", (d + 1) / d, d, Integer(1)),
             Limit("the FLOPs have the bracket of SA (15)", _BRACKET / (4 * d), d, Integer(1)),
         ),
-        "d, N",
+        "N",
     ),
     Proof(
         "growth with order",
         "SA (13), (15)",
-        "at fixed d, as N grows: features ~ N^d / d!, state ~ (d_v + 1) N^d / d!, FLOPs ~ 2 N^(d+1) d / ((d + 1) d!):"
-        " powers of N, where the dense d^N grows exponentially",
+        "for every d and d_v, as N grows: features ~ N^d / d!, state ~ (d_v + 1) N^d / d!, FLOPs ~ 2 N^(d+1) d /"
+        " ((d + 1) d!): powers of N",
         (
             Equality("for d = 1", FEATURES, N + 1, ((d, 1),)),
+            Limit("which is N in the limit", (N + 1) / N, N, Integer(1)),
             Equality("from d to d + 1 it is multiplied by", FEATURES.subs(d, d + 1) / FEATURES, (d + N + 1) / (d + 1)),
             Limit("which is N / (d + 1) in the limit", (d + N + 1) / (d + 1) / (N / (d + 1)), N, Integer(1)),
-            Limit("the bracket of SA (15)", sympy.cancel(FLOPS / FEATURES) / N, N, 2 * d / (d + 1)),
-            Limit("one more order multiplies the packed features by", (d + N + 1) / (N + 1), N, Integer(1)),
+            Limit("the bracket of SA (15) over N", sympy.cancel(FLOPS / FEATURES) / N, N, 2 * d / (d + 1)),
+            Limit("one more order multiplies the features by", (d + N + 1) / (N + 1), N, Integer(1)),
+            Equality("and the dense d^N by", d ** (N + 1) / d**N, d),
         ),
-        "d, N",
+        "d, d_v",
     ),
     Proof(
         "state at fixed width",
         "SA (13), abstract",
-        "W/d heads of size d hold W (1 + 1/d) C(d + N, N) numbers: more with every larger head size for N >= 1, as"
-        " W d^N / N!, and so not inversely proportional to it; only at N = 0 is it less",
+        "W/d heads of size d = d_v hold W (1 + 1/d) C(d + N, N) numbers: at d + 1 more than at d for every N >= 1,"
+        " hence more for every larger head size, and so not inversely proportional to it; only at N = 0 less. Over"
+        " W d^N / N! it tends to 1",
         _grows_with_head_size(_STATE_AT_WIDTH, W, "the state"),
         "d, N",
     ),
     Proof(
         "FLOPs at fixed width",
         "SA (15), abstract",
-        "W/d heads of size d take more FLOPs per token with every larger head size for N >= 1, as 4 W d^N / N!; only at"
-        " N = 0 fewer",
+        "W/d heads of size d = d_v take more FLOPs per token at d + 1 than at d for every N >= 1, hence more for every"
+        " larger head size; only at N = 0 fewer. Over 4 W d^N / N! they tend to 1",
         _grows_with_head_size(_FLOPS_AT_WIDTH, 4 * W, "the FLOPs"),
         "d, N",
     ),

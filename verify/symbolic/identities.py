@@ -13,9 +13,10 @@ from math import factorial, prod
 import sympy
 from sympy import binomial, rf
 
-from verify.symbolic.proof import Argument, Equality, Limit, N, Positive, Proof, d, d_v, e, p, sum_by_induction, t
+from verify.symbolic.proof import Argument, Equality, Limit, N, Positive, Proof, d, d_v, e, p, sum_by_induction, u
 
 LISTED = 4
+ONE = sympy.Integer(1)
 WHERE = f"by listing for d <= {LISTED}, p <= {LISTED}"
 
 MONOMIALS = binomial(d + p - 1, p)
@@ -68,6 +69,38 @@ def _by_ones(size: int, degree: int) -> tuple[int, int]:
     return sum(factorial(degree) // prod(map(factorial, m)) for m in listed(size, degree)), size**degree
 
 
+def _numbers(size: int) -> tuple[list[int], list[int]]:
+    return [7 - 3 * i for i in range(size)], [2 + 5 * i for i in range(size)]
+
+
+def _products(value: Callable[[int, int], int]) -> Callable[[], Iterator[str]]:
+    def agrees(size: int, degree: int) -> tuple[int, int]:
+        q, k = _numbers(size)
+        return value(size, degree), sum(map(int.__mul__, q, k)) ** degree
+
+    return _cases(agrees)
+
+
+def _by_words(size: int, degree: int) -> int:
+    q, k = _numbers(size)
+    return sum(
+        prod(q[i] for i in word) * prod(k[i] for i in word) for word in itertools.product(range(size), repeat=degree)
+    )
+
+
+def _by_monomials(size: int, degree: int) -> int:
+    q, k = _numbers(size)
+    total = 0
+    for exponents in listed(size, degree):
+        weight = factorial(degree) // prod(map(factorial, exponents))
+        total += (
+            weight
+            * prod(x**n for x, n in zip(q, exponents, strict=True))
+            * prod(x**n for x, n in zip(k, exponents, strict=True))
+        )
+    return total
+
+
 _RATIO = (d + p) / (d * (p + 1))
 
 IDENTITIES = (
@@ -82,8 +115,8 @@ IDENTITIES = (
                 WHERE,
                 _cases(_by_recurrence),
             ),
-            Equality("for one variable", MONOMIALS, sympy.Integer(1), ((d, 1),)),
-            Equality("for degree 0", MONOMIALS, sympy.Integer(1), ((p, 0),)),
+            Equality("for one variable", MONOMIALS, ONE, ((d, 1),)),
+            Equality("for degree 0", MONOMIALS, ONE, ((p, 0),)),
             Equality(
                 "and the recurrence",
                 MONOMIALS.subs({d: d + 1, p: p + 1}, simultaneous=True),
@@ -97,22 +130,23 @@ IDENTITIES = (
         "m_p = C(d + p - 1, p) monomials of degree p in d variables, by the generating function 1 / (1 - t)^d",
         (
             Argument(
-                "sum over p of m_p t^p = (1 + t + t^2 + ...)^d = (1 - t)^(-d): choose a power of each variable",
+                "sum over p of m_p t^p = (1 + t + t^2 + ...)^d = (1 - t)^(-d): choose a power of each variable; write u"
+                " for 1 - t, so that d/dt is - d/du",
                 WHERE,
                 _cases(_by_series),
             ),
             Equality(
-                "its derivative of order p is rising(d, p) (1 - t)^(-d - p): for p = 0",
-                rf(d, p) * (1 - t) ** (-d - p),
-                (1 - t) ** -d,
+                "its derivative of order p is rising(d, p) u^(-d - p): for p = 0",
+                rf(d, p) * u ** (-d - p),
+                u**-d,
                 ((p, 0),),
             ),
             Equality(
-                "and from p to p + 1",
-                sympy.diff(rf(d, p) * (1 - t) ** (-d - p), t),
-                rf(d, p + 1) * (1 - t) ** (-d - p - 1),
+                "and from p to p + 1, differentiating once more",
+                -sympy.diff(rf(d, p) * u ** (-d - p), u),
+                rf(d, p + 1) * u ** (-d - p - 1),
             ),
-            Equality("divided by p!, at t = 0, it is the coefficient of t^p", rf(d, p) / sympy.factorial(p), MONOMIALS),
+            Equality("divided by p!, at u = 1, it is the coefficient of t^p", rf(d, p) / sympy.factorial(p), MONOMIALS),
         ),
     ),
     Proof(
@@ -121,11 +155,15 @@ IDENTITIES = (
         "C_p = p! / (product of the factorials of the exponents) in (x_1 + ... + x_d)^p, the multinomial theorem, and"
         " the sum of all C_p is d^p",
         (
+            Equality("in (X + y)^p, y^e stands C(p, e) times: for p = 0", binomial(p, e), ONE, ((p, 0), (e, 0))),
+            Equality("y^0 in X (X + y)^p", binomial(p, e), binomial(p + 1, e), ((e, 0),)),
             Equality(
-                "(X + y)^(p+1) = X (X + y)^p + y (X + y)^p, so that y^(e+1) has the coefficient of Pascal's rule, which"
-                " C(p + 1, e + 1) obeys too: (X + y)^p = sum over e of C(p, e) X^(p-e) y^e",
-                binomial(p, e + 1) + binomial(p, e),
-                binomial(p + 1, e + 1),
+                "y^(p + 1) in y (X + y)^p, with p - e = 0", binomial(p + e, p), binomial(p + e + 1, p + 1), ((e, 0),)
+            ),
+            Equality(
+                "y^(e + 1) for e < n = p + e + 1 in X (X + y)^n + y (X + y)^n, with Pascal's rule",
+                binomial(p + e + 1, e + 1) + binomial(p + e + 1, e),
+                binomial(p + e + 2, e + 1),
             ),
             Equality(
                 "X = x_1 + ... + x_d, y one more variable: if the coefficients of X^p are p! / (product), those of"
@@ -163,31 +201,51 @@ IDENTITIES = (
         (
             *sum_by_induction((4 * d_v + 2 * p + 4) * MONOMIALS, FLOPS),
             Equality(
-                "without the fraction, as the cost functions have it",
-                FLOPS,
-                (4 * d_v + 4) * FEATURES + 2 * d * N / (d + 1) * FEATURES,
+                "as the cost functions have it, without the fraction, from N + 1 on",
+                FLOPS.subs(N, N + 1),
+                (4 * d_v + 4) * FEATURES.subs(N, N + 1) + 2 * d * binomial(d + N + 1, N),
             ),
+            Equality("and at N = 0, where the sum of p m_p is 0", FLOPS, (4 * d_v + 4) * FEATURES, ((N, 0),)),
         ),
         "d, d_v, N",
     ),
     Proof(
+        "inner product",
+        "SA (5), (6), (8)",
+        "(q.k)^p is the sum of all elements of (q^(x)p) * (k^(x)p), and <Phi_p(q), Phi_p(k)> weighted by C_p",
+        (
+            Argument(
+                "(sum of q_i k_i)^p multiplied out is the sum over all words i1 .. ip of (q_i1 .. q_ip) (k_i1 .. k_ip)",
+                f"{WHERE}, in integers",
+                _products(_by_words),
+            ),
+            Argument(
+                "words of the same exponents have the same product: the multinomial theorem at x_i = q_i k_i, whose"
+                " monomials are Phi_p(q) Phi_p(k)",
+                f"{WHERE}, in integers",
+                _products(_by_monomials),
+            ),
+        ),
+    ),
+    Proof(
         "packed against dense",
         "SA (4)-(7)",
-        "m_p / d^p = (1/p!) (1 + 1/d) (1 + 2/d) ... (1 + (p-1)/d): never below 1/p!, which it tends to as d grows",
+        "for every p, m_p / d^p = (1/p!) (1 + 1/d) (1 + 2/d) ... (1 + (p-1)/d): never below 1/p!, to which it tends as"
+        " d grows",
         (
-            Equality("for degree 0", MONOMIALS / d**p, sympy.Integer(1), ((p, 0),)),
+            Equality("for degree 0", MONOMIALS / d**p, ONE, ((p, 0),)),
             Equality(
                 "from degree p to p + 1 it is multiplied by (1 + p/d) / (p + 1)",
                 MONOMIALS.subs(p, p + 1) * d**p / (MONOMIALS * d ** (p + 1)),
                 _RATIO,
             ),
             Positive(
-                "this factor is not below 1 / (p + 1)",
+                "this factor is not below 1 / (p + 1), and the product of p of them not below 1/p!",
                 sympy.expand((p + 1) * (d + p) - (p + 1) * d),
                 ((p, 0),),
                 zero=True,
             ),
-            Limit("each factor", _RATIO, d, 1 / (p + 1)),
+            Limit("each factor tends to it, and the product of p of them to 1/p!", _RATIO, d, 1 / (p + 1)),
         ),
     ),
 )
