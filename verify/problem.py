@@ -174,7 +174,7 @@ class Problem:
     @cached_property
     def attended_rows(self) -> BoolArray:
         """Rows that see at least one key, [..., H, n_q]."""
-        if self.attended is not None and self.mask is not None:
+        if self.mask is not None and self.attended is not None:  # without a mask, nothing quadratic
             return np.asarray(self.attended.any(axis=-1))
         sees_first = np.arange(self.queries) + (self.shift or 0) >= 0  # and with it every key up to i + shift
         return np.broadcast_to(sees_first & (self.keys > 0), self.q.shape[:-1])

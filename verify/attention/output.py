@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -30,16 +31,31 @@ class AttentionOutput:
 class Operands:
     """A problem's arrays in an arithmetic, folded so that grouped heads broadcast in matrix products.
 
-    q: [..., G, H/G, n_q, d_k].  k, v: [..., G, 1, n_k, size].  attended: [..., G, H/G, n_q, n_k], or None.
-    Without leading dimensions, everything stays two-dimensional.
+    q: [..., G, H/G, n_q, d_k].  k, v: [..., G, 1, n_k, size].  Without leading dimensions, everything stays
+    two-dimensional.
     """
+
+    problem: Problem
 
     q: NDArray[Any]
     k: NDArray[Any]
     v: NDArray[Any]
-    attended: BoolArray | None
     arithmetic: Arithmetic
-    output_shape: tuple[int, ...]
+
+    @cached_property
+    def attended(self) -> BoolArray | None:
+        """Which queries see which keys, [..., G, H/G, n_q, n_k]; None where all do.  Quadratic: not for states."""
+        attended = self.problem.attended
+        return None if attended is None else self.fold(attended)
+
+    @property
+    def attended_rows(self) -> BoolArray:
+        """Which queries see anything, [..., G, H/G, n_q, 1]."""
+        return self.fold(self.problem.attended_rows[..., None])
+
+    def fold(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array [..., H, n_q, x] as [..., G, H/G, n_q, x]."""
+        return array if self.q.ndim == 2 else array.reshape((*self.q.shape[:-2], *array.shape[-2:]))
 
     @property
     def members(self) -> int:
@@ -54,23 +70,17 @@ class Operands:
 
     def unfold(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return an array [..., G, H/G, n_q, x] as [..., H, n_q, x]."""
-        return rows.reshape((*self.output_shape[:-1], rows.shape[-1]))
+        return rows.reshape((*self.problem.output_shape[:-1], rows.shape[-1]))
 
 
 def operands(problem: Problem, arithmetic: Arithmetic) -> Operands:
     """Take the problem's arrays into the arithmetic and fold its heads."""
     q, k, v = (arithmetic.as_input(values) for values in (problem.q, problem.k, problem.v))
-    attended = problem.attended
     if problem.q.ndim > 2:
         lead, groups = problem.q.shape[:-3], problem.k.shape[-3]
-
-        def fold(array: NDArray[Any]) -> NDArray[Any]:
-            return array.reshape((*lead, groups, problem.q.shape[-3] // groups, *array.shape[-2:]))
-
-        q = fold(q)
-        attended = None if attended is None else fold(attended)
+        q = q.reshape((*lead, groups, problem.q.shape[-3] // groups, *q.shape[-2:]))
         k, v = k[..., None, :, :], v[..., None, :, :]
-    return Operands(q, k, v, attended, arithmetic, problem.output_shape)
+    return Operands(problem, q, k, v, arithmetic)
 
 
 def require_servable(problem: Problem, form: str, instead: str) -> None:
@@ -116,8 +126,5 @@ def divided(parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any]) 
     numerator, normaliser = (x.reshape((*parts.q.shape[:-1], x.shape[-1])) for x in (numerator, normaliser))
     with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
         value = arithmetic.as_output(arithmetic.as_sum(numerator / normaliser))
-    if parts.attended is not None:
-        value = np.where(parts.attended.any(axis=-1, keepdims=True), value, value.dtype.type(0))
-    elif parts.k.shape[-2] == 0:
-        value = np.zeros_like(value)
+    value = np.where(parts.attended_rows, value, value.dtype.type(0))
     return AttentionOutput(parts.unfold(value), parts.unfold(normaliser)[..., 0])
