@@ -13,6 +13,7 @@ import verify
 from tests.benchmarks.ratios import Ratio, measured
 from verify.arithmetic import ARITHMETICS
 from verify.attention.features import FeatureMap
+from verify.attention.taylor_state import CHUNK
 from verify.basis import monomial_indices, multiplicities
 from verify.truth import reference
 
@@ -149,8 +150,8 @@ def _log_sum_exp(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def features_alone() -> Ratio:
-    """Return what the features of 128 tokens cost, against gathering and multiplying."""
-    d, order, n = 64, 3, 128
+    """Return what the features of a chunk cost, against gathering and multiplying."""
+    d, order, n = 64, 3, CHUNK
     tokens = normal(n, d)[0]
     indices = [np.array(monomial_indices(d, p), dtype=np.intp) for p in range(order + 1)]
     blocks = FeatureMap(ARITHMETICS["float32"], 1, d, order, n)
@@ -164,5 +165,8 @@ def features_alone() -> Ratio:
         return last
 
     return measured(
-        f"gather and product / slices, features alone, d = {d}, order {order}", "at least 10", gathered, sliced
+        f"gather and product / slices, features alone, d = {d}, order {order}, {n} tokens",
+        "at least 10",
+        gathered,
+        sliced,
     )
