@@ -10,7 +10,7 @@ import pytest
 import verify
 from tests.cases import ORDERS, PROBLEMS
 from verify.arithmetic import ARITHMETICS, Arithmetic
-from verify.attention import FORMS, Form, logexp, named_form, taylor, taylor_state
+from verify.attention import FORMS, Form, features, logexp, named_form, taylor, taylor_state
 from verify.basis import exponent_factorials
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.metrics import computed_error
@@ -183,6 +183,28 @@ def test_chunks_change_nothing(chunk: int, causal: bool) -> None:
     expected = reference(problem, 30, "taylor", 4).value
     found = taylor.packed(problem, ARITHMETICS["float64"], 4, chunk=chunk).value
     assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("side", taylor_state.SIDES)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("numbers", [1, 300, 1 << 18])
+def test_sides_of_the_coefficients_and_sizes_of_blocks_change_nothing(
+    side: str, causal: bool, numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # blocks of one row, of a few with heads in groups that do not come out even, and of everything
+    for module in (features, taylor_state):
+        monkeypatch.setattr(module, "BLOCK_NUMBERS", numbers)
+    q, k, v = np.random.default_rng(93).standard_normal((3, 5, TOKENS, 3))
+    problem = Problem(q, k, v, causal=causal)
+    expected = reference(problem, 30, "taylor", 3).value
+    found = taylor.packed(problem, ARITHMETICS["float64"], 3, chunk=7, side=side).value
+    assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
+
+
+def test_an_unknown_side_is_refused() -> None:
+    problem = Problem(*np.ones((3, 2, 2)))
+    with pytest.raises(InvalidRequestError, match="one of query, key, both"):
+        taylor.packed(problem, ARITHMETICS["float64"], 1, side="left")
 
 
 @every_form
