@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verify.attention import logexp_attention, softmax_attention, taylor_attention
+    from verify.attention import LogExpState, TaylorState, logexp_attention, softmax_attention, taylor_attention
     from verify.cost import feature_count, flops_per_token, state_size
     from verify.errors import AttnproofError, CertificationError, InvalidRequestError, TooLargeError
     from verify.problem import Problem
@@ -17,8 +17,10 @@ _HOMES = {
     "AttnproofError": "errors",
     "CertificationError": "errors",
     "InvalidRequestError": "errors",
+    "LogExpState": "attention",
     "Problem": "problem",
     "Reference": "truth",
+    "TaylorState": "attention",
     "TooLargeError": "errors",
     "feature_count": "cost",
     "flops_per_token": "cost",
@@ -33,8 +35,10 @@ __all__ = [
     "AttnproofError",
     "CertificationError",
     "InvalidRequestError",
+    "LogExpState",
     "Problem",
     "Reference",
+    "TaylorState",
     "TooLargeError",
     "feature_count",
     "flops_per_token",

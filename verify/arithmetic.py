@@ -72,7 +72,7 @@ class Arithmetic:
 
     def product(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """Return the matrix product of factors [..., m, k] and [..., k, n], added up in the sums' format."""
-        if self._native:
+        if self.keeps_sums:
             return np.asarray(left @ right)
         shape = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
         total = np.zeros((*shape, left.shape[-2], right.shape[-1]), dtype=self.dtype)
@@ -81,7 +81,7 @@ class Arithmetic:
 
     def add_product(self, total: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> None:
         """Add a matrix product of factors to sums [..., m, n], in place."""
-        if self._native:
+        if self.keeps_sums:
             total += left @ right
             return
         for i in range(left.shape[-1]):
@@ -89,19 +89,25 @@ class Arithmetic:
 
     def total(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the sum over the last axis, which stays with length 1, in the sums' format."""
-        if self._native:
+        if self.keeps_sums:
             return np.asarray(values.sum(axis=-1, keepdims=True))
         return self.product(values, np.ones((values.shape[-1], 1), dtype=self.dtype))
 
     def add_total(self, total: NDArray[Any], values: NDArray[Any]) -> None:
         """Add the sums over the last axis of factors to sums [..., 1], in place."""
-        if self._native:
+        if self.keeps_sums:
             total += values.sum(axis=-1, keepdims=True)
         else:
             self.add_product(total, values, np.ones((values.shape[-1], 1), dtype=self.dtype))
 
     @property
-    def _native(self) -> bool:
+    def keeps_factors(self) -> bool:
+        """Whether factors need no rounding of their own: their format is the carrier's."""
+        return self.factors.dtype == self.dtype
+
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether sums need no rounding of their own: their format is the carrier's."""
         return self.sums.dtype == self.dtype
 
     def _settled(self, values: NDArray[Any], format_: Format) -> NDArray[Any]:

@@ -39,22 +39,27 @@ def each_degree(tokens: NDArray[Any], order: int) -> Iterator[NDArray[Any]]:
     yield features
     for degree in range(1, order + 1):
         below, features = features, np.empty((sum(slice_lengths(size, degree)), count), dtype=tokens.dtype)
-        for rows, source, j in slices(size, degree):
+        for rows, source, j, _ in slices(size, degree):
             np.multiply(below[source], tokens[j], out=features[rows])
         yield features
 
 
-def slices(head_size: int, degree: int, most: int | None = None) -> Iterator[tuple[slice, slice, int]]:
-    """Yield (rows, source, j): these rows of a degree are the source rows of the degree below times x_j.
+def slices(head_size: int, degree: int, *, by_exponent: bool = False) -> Iterator[tuple[slice, slice, int, int]]:
+    """Yield (rows, source, j, e): these rows of a degree are the source rows of the degree below times x_j.
 
-    A slice longer than `most` comes in pieces.
+    by_exponent: split so that x_j has exponent e in all of these rows; otherwise e is 1 whatever the exponent.  Of the
+    monomials that end in j, those with exponent e of x_j are x_j**e times all of degree p - e in x_0 .. x_{j-1}; those
+    with the larger exponent come after.
     """
     first = 0
     for j, length in enumerate(slice_lengths(head_size, degree)):
-        for start in range(0, length, most or length):
-            count = min(length - start, most or length)
-            yield slice(first, first + count), slice(start, start + count), j
-            first += count
+        start = 0
+        lengths = [comb(max(0, j + degree - e - 1), degree - e) for e in range(1, degree + 1)]
+        for e, count in enumerate(lengths if by_exponent else [length], start=1):
+            if count:
+                yield slice(first, first + count), slice(start, start + count), j, e
+                first += count
+                start += count
 
 
 def exponent_factorials(head_size: int, order: int) -> Iterator[NDArray[Any]]:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic, named_arithmetic
+from verify.attention.features import FeatureMap
 from verify.attention.softmax import softmax
 from verify.attention.taylor import packed
-from verify.basis import each_degree, monomial_indices, multiplicities
+from verify.basis import monomial_indices, multiplicities
 from verify.formats import FORMATS, Format
 from verify.operations import NAMES, REASONS, Account, AccountRow, Operations, Parts, charged
 from verify.problem import Problem
@@ -91,7 +92,7 @@ class Counted:
         return self._compared(self.value >= _plain(other))
 
     def __eq__(self, other: object) -> bool:
-        return self._compared(self.value == _plain(other))
+        return bool(self.value == _plain(other))  # no formulation asks for it, only what watches for lost additions
 
     def __float__(self) -> float:
         return float(self.value)
@@ -130,8 +131,11 @@ class CountingArithmetic(Arithmetic):
     as_sum = as_output = as_factor
 
     @property
-    def _native(self) -> bool:
+    def keeps_factors(self) -> bool:
+        """Always: float64 rounds by itself."""
         return True
+
+    keeps_sums = keeps_factors
 
 
 def account(head_size: int, order: int, value_size: int, chunk: int = 16) -> Account:
@@ -171,15 +175,19 @@ def own_pair_operations(head_size: int, order: int, value_size: int, chunk: int)
 def packed_parts(head_size: int, order: int, value_size: int) -> Parts[Operations]:
     """Return what one token took of our packed form, counted while it ran."""
     arithmetic = CountingArithmetic()
+    tally = arithmetic.tally
     q, k, v = _tokens(head_size, value_size)
-    for _ in each_degree(arithmetic.as_input(k[:1].T), order):
-        pass
-    features = arithmetic.tally.taken()
+    features = FeatureMap(arithmetic, 1, head_size, order, 1)
+    of = {}
+    for side, share in (("key", 0.0), ("query", 1.0)):
+        for _ in features.blocks(arithmetic.as_input(k[None, :1]), share):
+            pass
+        of[side] = tally.taken()
     packed(Problem(q[:0], k, v), arithmetic, order)
-    update = arithmetic.tally.taken().shared_by(len(k)) - features
+    update = tally.taken().shared_by(len(k))
     packed(Problem(q, k, v), arithmetic, order)
-    whole = arithmetic.tally.taken().shared_by(len(k))
-    return Parts(features * 2, update, whole - update - features * 2)
+    whole = tally.taken().shared_by(len(k))
+    return Parts(of["key"] + of["query"], update - of["key"], whole - update - of["query"])
 
 
 def published_parts(head_size: int, order: int, value_size: int) -> Parts[Operations]:

@@ -9,6 +9,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.errors import InvalidRequestError
+
 
 @dataclass(frozen=True)
 class Format:
@@ -85,3 +87,13 @@ FORMATS = {
         Format("float8_e5m2", 3, -14, 8, np.dtype(ml_dtypes.float8_e5m2)),
     )
 }
+
+
+def named_format(name: str) -> Format:
+    """Return the format called name; InvalidRequestError names the known ones."""
+    try:
+        return FORMATS[name]
+    except KeyError:
+        raise InvalidRequestError(
+            f"unknown format {name!r}", "one of " + ", ".join(FORMATS), "choose one of these"
+        ) from None

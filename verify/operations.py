@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
+from verify.attention.features import factored_slices
 from verify.cost import degree_feature_count, feature_count
 
 T = TypeVar("T")
@@ -66,11 +67,12 @@ class Parts(Generic[T]):
 # What the parts are called, and why what runs differs from SA (14) as we read it.
 NAMES = Parts("features of q and k", "update of the state", "read-out")
 REASONS = Parts(
-    "ours multiplies each monomial once on either side, from a slice of the degree below (those of degree 1 by 1); a"
-    " product over its indices takes p - 1",
-    "neither multiplies by 1 to add to Z (SA (14): once per feature); ours has no alpha_p here, C_p / p! standing"
-    " wholly on the side of q",
-    "one coefficient per feature, degree 0 included; beyond SA (14), ours scales q (d_k), and both divide by Z (d_v)",
+    "ours multiplies each monomial once on either side, from a slice of the degree below (those of degree 1 by 1), and"
+    " divides x by 2 .. order for the coefficients C_p / p! on the side of q; a product over its indices takes p - 1",
+    "the method as written does not multiply by 1 to add to Z (SA (14): once per feature), ours does, v having a column"
+    " of ones; ours has no alpha_p here",
+    "the method as written has one coefficient per feature, degree 0 included, ours none; beyond SA (14), ours scales q"
+    " (d_k), and both divide by Z (d_v)",
 )
 
 
@@ -126,13 +128,22 @@ def as_published(head_size: int, order: int, value_size: int) -> Parts[Operation
 
 
 def as_packed(head_size: int, order: int, value_size: int) -> Parts[Operations]:
-    """Return what our packed form executes: features by slices, (C_p / p!) Phi_p(scale q) against the state."""
+    """Return what our packed form executes: features by slices, Phi_p(scale q) / exponents' factorials against sums.
+
+    Slices of the highest degree that are long enough are not multiplied out: their x_j goes to [v | 1], or to what was
+    read.
+    """
     features = feature_count(head_size, order)
     state = features * (value_size + 1)
+    kept_k, kept_q = (factored_slices(head_size, order, by_exponent=coefficients) for coefficients in (False, True))
     return Parts(
-        Operations(multiplications=2 * (features - 1)),
-        Operations(multiplications=features * value_size, additions=state),
-        Operations(multiplications=head_size + features + state, additions=state, divisions=value_size),
+        Operations(
+            multiplications=2 * (features - 1) - sum(kept_k) - sum(kept_q), divisions=head_size * max(0, order - 1)
+        ),
+        Operations(multiplications=state + len(kept_k) * (value_size + 1), additions=state),
+        Operations(
+            multiplications=head_size + state + len(kept_q) * (value_size + 1), additions=state, divisions=value_size
+        ),
     )
 
 
@@ -162,7 +173,7 @@ def as_softmax(tokens: int, head_size: int, value_size: int) -> Operations:
         additions=n * (head_size - 1) + n + (n - 1) * (1 + value_size),
         divisions=value_size,
         exponentials=n,
-        comparisons=n + 1,
+        comparisons=n,
     )
 
 

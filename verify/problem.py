@@ -101,12 +101,12 @@ class Problem:
         name: str = "problem",
     ) -> None:
         """Check the inputs and hold them as read-only float64 arrays."""
-        arrays = {label: _exact_float64(label, values) for label, values in (("q", q), ("k", k), ("v", v))}
+        arrays = {label: exact_float64(label, values) for label, values in (("q", q), ("k", k), ("v", v))}
         _check_shapes(**arrays)
         shape = (*arrays["q"].shape[:-1], arrays["k"].shape[-2])
         fields = {
             **arrays,
-            "scale": _checked_scale(scale),
+            "scale": checked_scale(scale),
             "causal": bool(causal),
             "mask": _checked_mask(mask, shape),
             "alignment": _checked_alignment(alignment, causal, shape[-2], shape[-1]),
@@ -227,7 +227,8 @@ class Problem:
         return state.hexdigest()
 
 
-def _exact_float64(label: str, values: ArrayLike) -> Float64Array:
+def exact_float64(label: str, values: ArrayLike) -> Float64Array:
+    """Return finite numbers [..., tokens, size] as read-only float64; InvalidRequestError for anything else."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         exact = array.astype(np.float64)
@@ -281,7 +282,8 @@ def _check_shapes(q: Float64Array, k: Float64Array, v: Float64Array) -> None:
         )
 
 
-def _checked_scale(scale: float | None) -> float | None:
+def checked_scale(scale: float | None) -> float | None:
+    """Return a scale as a float, None as it is; InvalidRequestError if it is not finite."""
     if scale is None:
         return None
     value = float(scale)

@@ -154,14 +154,14 @@ def features_alone() -> Ratio:
     d, order, n = 64, 3, CHUNK
     tokens = normal(n, d)[0]
     indices = [np.array(monomial_indices(d, p), dtype=np.intp) for p in range(order + 1)]
-    blocks = FeatureMap(ARITHMETICS["float32"], 1, d, order, n)
+    blocks = FeatureMap(ARITHMETICS["float32"], 1, d, order, n, formed=True)
 
     def gathered() -> Any:
         return [tokens[:, chosen].prod(axis=2) for chosen in indices]
 
     def sliced() -> Any:
-        for rows, phi in blocks.blocks(tokens[None]):
-            last = rows, phi
+        for block in blocks.blocks(tokens[None]):
+            last = block
         return last
 
     return measured(

@@ -3,11 +3,14 @@
 from verify.attention.functions import logexp_attention, softmax_attention, taylor_attention
 from verify.attention.output import AttentionOutput
 from verify.attention.registry import FORMS, Form, named_form
+from verify.attention.states import LogExpState, TaylorState
 
 __all__ = [
     "FORMS",
     "AttentionOutput",
     "Form",
+    "LogExpState",
+    "TaylorState",
     "logexp_attention",
     "named_form",
     "softmax_attention",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import comb
 from typing import Any
 
@@ -15,69 +16,127 @@ from verify.basis import slices
 # Numbers in one block of features: 2**18 of float32 are 1 MiB.
 BLOCK_NUMBERS = 1 << 18
 
+# Rows from which a slice of the highest degree is left as a product: below, multiplying it out is quicker than a matrix
+# product of its own.
+FACTORED_ROWS = 192
+
+
+@dataclass(frozen=True)
+class FeatureBlock:
+    """Some features of several heads' tokens.
+
+    degree, rows: which; rows are numbered through all degrees.  features: [H, rows, n].  factor: [H, n], by which these
+    have still to be multiplied, or None.
+    """
+
+    degree: int
+    rows: slice
+    features: NDArray[Any]
+    factor: NDArray[Any] | None = None
+
 
 class FeatureMap:
     """Phi_0 .. Phi_order of SA (10) for up to so many tokens of several heads at once, with buffers that are kept.
 
-    Every product is rounded to the arithmetic's factors.  Rows are numbered through all degrees, C(d_k + order, order)
-    in all, in the order of `verify.basis`.
+    Rows are numbered through all degrees, C(d_k + order, order) in all, in the order of `verify.basis`.  Every product
+    is rounded to the arithmetic's factors.
+
+    Where nothing is rounded but by the carrier, long slices of the highest degree come as features of the degree below
+    and the factor x_j: sum_t (Phi(k_t) x_j) v_t = sum_t Phi(k_t) (x_j v_t) needs d_k products of v instead of C(d_k +
+    order - 1, order) of features.  Features in a narrower format forbid that; formed: forbids it too.
     """
 
-    def __init__(self, arithmetic: Arithmetic, heads: int, head_size: int, order: int, tokens: int) -> None:
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        heads: int,
+        head_size: int,
+        order: int,
+        tokens: int,
+        *,
+        formed: bool = False,
+    ) -> None:
         self.arithmetic = arithmetic
         self.head_size = head_size
         self.order = order
+        carried = arithmetic.keeps_factors and arithmetic.keeps_sums
+        self.factored_rows = FACTORED_ROWS if carried and not formed else None
         self.rows = max(1, BLOCK_NUMBERS // max(1, heads * tokens))
         # degrees below the highest are whole: each is multiplied to the next
         sizes = [comb(head_size + degree - 1, degree) for degree in range(order + 1)]
         sizes[order] = min(self.rows, sizes[order])
         self.buffers = [np.empty((heads, size, tokens), dtype=arithmetic.dtype) for size in sizes]
         self.buffers[0][...] = arithmetic.as_input(np.ones(()))
-        self.largest = max(sizes)
 
-    def blocks(self, tokens: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield (rows, features [H, rows, n]) for tokens [H, n, d_k].
+    def blocks(self, tokens: NDArray[Any], share: float = 0.0) -> Iterator[FeatureBlock]:
+        """Yield the features of tokens [H, n, d_k], row after row.
 
-        A block is overwritten when the next is asked for, and nothing may be written to it.
+        share: the part of the coefficient C_p / p! = 1 / (product of the factorials of the exponents) that they carry,
+        0, 1/2 (its square root) or 1.  x_j enters as x_j / e**share where it gets its exponent e, so that coefficients
+        cost nothing per monomial.  A block is overwritten when the next is asked for, and nothing may be written to it.
         """
         heads, count = tokens.shape[:2]
-        components = np.ascontiguousarray(tokens.swapaxes(1, 2))[:, :, None, :]
+        components = self._components(tokens, share)
         below = self.buffers[0][:heads, :, :count]
-        yield slice(0, 1), below
+        yield FeatureBlock(0, slice(0, 1), below)
         first = 1
         for degree in range(1, self.order):
             features = self.buffers[degree][:heads, :, :count]
-            for rows, source, j in slices(self.head_size, degree):
-                self._multiply(below[:, source], components[:, j], features[:, rows])
-            yield slice(first, first + features.shape[1]), features
+            for rows, source, j, exponent in slices(self.head_size, degree, by_exponent=share > 0):
+                self._multiply(below[:, source], components[exponent - 1][:, j], features[:, rows])
+            yield FeatureBlock(degree, slice(first, first + features.shape[1]), features)
             first += features.shape[1]
             below = features
         if self.order:
-            yield from self._highest(below, components, first)
+            yield from self._highest(below, components, first, share)
+
+    def _components(self, tokens: NDArray[Any], share: float) -> list[NDArray[Any]]:
+        """Return x_j / e**share for e = 1, 2 ..., as far as they are needed: arrays [H, d_k, 1, n]."""
+        plain = np.ascontiguousarray(tokens.swapaxes(1, 2))[:, :, None, :]
+        if not share:
+            return [plain]
+        divisors = self.arithmetic.as_constant(np.arange(2, self.order + 1, dtype=np.float64) ** share)
+        return [plain, *(self.arithmetic.as_factor(plain / divisor) for divisor in divisors)]
 
     def _highest(
-        self, below: NDArray[Any], components: NDArray[Any], first: int
-    ) -> Iterator[tuple[slice, NDArray[Any]]]:
-        features = self.buffers[self.order][: len(below), :, : below.shape[-1]]
-        room = features.shape[1]
+        self, below: NDArray[Any], components: list[NDArray[Any]], first: int, share: float
+    ) -> Iterator[FeatureBlock]:
+        buffer = self.buffers[self.order][: len(below), :, : below.shape[-1]]
+        room = buffer.shape[1]
         filled = 0
-        for _, source, j in slices(self.head_size, self.order, self.rows):
+        for _, source, j, exponent in slices(self.head_size, self.order, by_exponent=share > 0):
+            component = components[exponent - 1][:, j]
             start, stop = source.start, source.stop
+            if self.factored_rows is not None and stop - start >= self.factored_rows:
+                if filled:
+                    yield FeatureBlock(self.order, slice(first, first + filled), buffer[:, :filled])
+                    first, filled = first + filled, 0
+                rows = slice(first, first + stop - start)
+                yield FeatureBlock(self.order, rows, below[:, source], component[:, 0])
+                first = rows.stop
+                continue
             while start < stop:
                 count = min(stop - start, room - filled)
-                target = features[:, filled : filled + count]
-                self._multiply(below[:, start : start + count], components[:, j], target)
+                target = buffer[:, filled : filled + count]
+                self._multiply(below[:, start : start + count], component, target)
                 start += count
                 filled += count
                 if filled == room:
-                    yield slice(first, first + filled), features
-                    first += filled
-                    filled = 0
+                    yield FeatureBlock(self.order, slice(first, first + filled), buffer)
+                    first, filled = first + filled, 0
         if filled:
-            yield slice(first, first + filled), features[:, :filled]
+            yield FeatureBlock(self.order, slice(first, first + filled), buffer[:, :filled])
 
     def _multiply(self, below: NDArray[Any], component: NDArray[Any], out: NDArray[Any]) -> None:
         np.multiply(below, component, out=out)
         settled = self.arithmetic.as_factor(out)
         if settled is not out:
             out[...] = settled
+
+
+def factored_slices(head_size: int, order: int, *, by_exponent: bool) -> list[int]:
+    """Return the lengths of the slices of the highest degree that come with a factor where they may."""
+    if not order:
+        return []
+    lengths = [rows.stop - rows.start for rows, *_ in slices(head_size, order, by_exponent=by_exponent)]
+    return [length for length in lengths if length >= FACTORED_ROWS]

@@ -25,7 +25,9 @@ def softmax_attention(
     """Return conventional attention, sum_t exp(s_t) v_t / sum_t exp(s_t) with s_t = scale q.k_t.
 
     q [..., H, n_q, d_k], k [..., G, n_k, d_k], v [..., G, n_k, d_v] -> [..., H, n_q, d_v] in the arithmetic's format;
-    shapes, scale, causal, alignment and mask as in `verify.Problem`.  Raises InvalidRequestError for a wrong request.
+    shapes, scale, causal, alignment and mask as in `verify.Problem`.  NaN and infinity stay where the arithmetic gives
+    them; `named_form(...).run(...)` of `verify.attention` also returns the sums of weights and the hazards.  Raises
+    InvalidRequestError for a wrong request.
     """
     problem = Problem(q, k, v, scale=scale, causal=causal, mask=mask, alignment=alignment)
     return named_form("softmax", "softmax").run(problem, named_arithmetic(arithmetic)).value
@@ -62,11 +64,13 @@ def taylor_attention(
     mask: ArrayLike | None = None,
     form: str = "packed",
     arithmetic: str = "float64",
+    **options: Any,
 ) -> NDArray[Any]:
     """Return Taylor attention, softmax attention with exp cut after the power `order`, SA (9).
 
-    Shapes as in `softmax_attention`.  Raises InvalidRequestError for a wrong request, TooLargeError where the packed
-    features would not fit into memory; the form packed takes no mask.
+    Shapes as in `softmax_attention`.  options: those of the form; packed and stream have side, degrees and
+    memory_limit, see `verify.attention.taylor.packed`.  Raises InvalidRequestError for a wrong request, TooLargeError
+    where the features would not fit into memory; forms with a state take no mask.
     """
     problem = Problem(q, k, v, scale=scale, causal=causal, alignment=alignment, mask=mask)
-    return named_form("taylor", form).run(problem, named_arithmetic(arithmetic), order).value
+    return named_form("taylor", form).run(problem, named_arithmetic(arithmetic), order, **options).value

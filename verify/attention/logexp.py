@@ -11,6 +11,7 @@ from verify.arithmetic import Arithmetic
 from verify.attention.logexp_state import CHUNK, LogExpSums
 from verify.attention.output import AttentionOutput, Operands, divided, operands, require_servable
 from verify.attention.softmax import softmax_of
+from verify.attention.sums import with_ones
 from verify.problem import Problem
 
 # Numbers held at once by the [rows, n_k, d_k] sums: 2**21 float64 are 16 MiB.
@@ -37,21 +38,19 @@ def stream(problem: Problem, arithmetic: Arithmetic, *, chunk: int = CHUNK) -> A
     require_servable(problem, "stream", "quadratic")
     parts = operands(problem, arithmetic)
     q, k, v = parts.by_state()
-    sums = LogExpSums(arithmetic, len(k), problem.head_size, problem.value_size)
-    numerator = np.zeros((*q.shape[:-1], problem.value_size), dtype=arithmetic.dtype)
-    normaliser = np.zeros((*q.shape[:-1], 1), dtype=arithmetic.dtype)
+    state = LogExpSums(arithmetic, len(k), problem.head_size, problem.value_size)
+    totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
     with np.errstate(all="ignore"):
         if not problem.causal:
             for first in range(0, problem.keys, chunk):
-                sums.add(k[:, first : first + chunk], v[:, first : first + chunk])
+                state.add(k[:, first : first + chunk], v[:, first : first + chunk])
         for first in range(0, problem.queries, chunk):
             rows = slice(first, first + chunk)
             if problem.causal:
-                found = sums.read_causally(q[:, :, rows], k[:, rows], v[:, rows])
+                totals[:, :, rows] = state.read_causally(q[:, :, rows], k[:, rows], v[:, rows])
             else:
-                found = sums.read(q[:, :, rows])
-            numerator[:, :, rows], normaliser[:, :, rows] = found
-        return divided(parts, numerator, normaliser)
+                totals[:, :, rows] = state.read(q[:, :, rows])
+        return divided(parts, totals[..., :-1], totals[..., -1:], state.sums)
 
 
 def linear(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
@@ -66,13 +65,12 @@ def linear(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
     require_servable(problem, "linear", "quadratic")
     parts = operands(problem, arithmetic)
     q, k, v = parts.by_state()
-    numerator = np.zeros((*q.shape[:-1], problem.value_size), dtype=arithmetic.dtype)
-    normaliser = np.zeros((*q.shape[:-1], 1), dtype=arithmetic.dtype)
+    totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
     with np.errstate(all="ignore"):
         # of [v | 1]: logarithms of magnitudes [states, n_k, d_v + 1], and signs
-        ones = np.ones((*v.shape[:-1], 1), dtype=v.dtype)
-        signs = np.sign(np.concatenate([v, ones], axis=-1))
-        logs = arithmetic.as_sum(np.log(np.concatenate([np.abs(v), ones], axis=-1)))
+        values = with_ones(v)
+        signs = np.sign(values)
+        logs = arithmetic.as_sum(np.log(np.abs(values)))
         latent = np.full((len(k), problem.head_size, problem.value_size + 1), -np.inf, dtype=arithmetic.dtype)
         latent_signs = np.zeros_like(latent)
 
@@ -81,8 +79,7 @@ def linear(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
             # one factor for numerator and Z: the largest exponent of Z, above all others but for rounding
             top = sums[..., -1:].max(axis=-2, keepdims=True)
             terms = arithmetic.as_sum(np.exp(arithmetic.as_sum(sums - top))) * latent_signs[:, None]
-            found = arithmetic.total(terms.swapaxes(-1, -2))[..., 0]
-            numerator[:, :, rows], normaliser[:, :, rows] = found[..., :-1], found[..., -1:]
+            totals[:, :, rows] = arithmetic.total(terms.swapaxes(-1, -2))[..., 0]
 
         for token in range(problem.keys):
             added = arithmetic.as_sum(k[:, token, :, None] + logs[:, token, None, :])
@@ -92,7 +89,7 @@ def linear(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
         if not problem.causal and problem.keys:
             for row in range(problem.queries):
                 read(row)
-        return divided(parts, numerator, normaliser)
+        return divided(parts, totals[..., :-1], totals[..., -1:])
 
 
 def _signed_log_add(

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
+from verify.attention.sums import EVERYTHING, Sums, with_ones
+from verify.formats import Format
 
 # Tokens taken at once.
 CHUNK = 128
@@ -23,43 +25,59 @@ MARGIN_BITS = 8
 class LogExpSums:
     """exp(H_S) and exp(H_Z) of LE (6) for several heads, each key feature divided by the exponential of its maximum.
 
-    top: [H, d_k], the largest k of each feature so far, minus infinity before the first.  numerators: [H, d_k, d_v],
-    sum_t exp(k_t - top) v_t, of either sign.  normalisers: [H, d_k], sum_t exp(k_t - top).  A token that underflows
-    here is negligible against another one of the same feature, whatever the query is.
+    top: [H, d_k], the largest k of each feature so far, minus infinity before the first.  sums: [H, d_k, d_v + 1],
+    sum_t exp(k_t - top) v_t, of either sign, and in the last column sum_t exp(k_t - top).  A token that underflows here
+    is negligible against another one of the same feature, whatever the query is.
     """
 
-    def __init__(self, arithmetic: Arithmetic, heads: int, head_size: int, value_size: int) -> None:
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        heads: int,
+        head_size: int,
+        value_size: int,
+        *,
+        storage: Format | None = None,
+        compensated: bool = False,
+        one_by_one: bool = False,
+    ) -> None:
         self.arithmetic = arithmetic
         self.top = np.full((heads, head_size), -np.inf, dtype=arithmetic.dtype)
-        self.numerators = np.zeros((heads, head_size, value_size), dtype=arithmetic.dtype)
-        self.normalisers = np.zeros((heads, head_size), dtype=arithmetic.dtype)
+        shape = (heads, head_size, value_size + 1)
+        self.sums = Sums(arithmetic, shape, storage=storage, compensated=compensated, one_by_one=one_by_one)
 
     def add(self, k: NDArray[Any], v: NDArray[Any]) -> None:
         """Add tokens: k [H, n, d_k], v [H, n, d_v]."""
         if k.shape[1]:
-            self.raise_top(np.maximum(self.top, k.max(axis=1)))
+            self._raise_top(np.maximum(self.top, k.max(axis=1)))
             left = self._factors(k - self.top[:, None]).swapaxes(1, 2)
-            self.arithmetic.add_product(self.numerators, left, v)
-            self.arithmetic.add_total(self.normalisers[..., None], left)
+            self.sums.add_product(EVERYTHING, left, with_ones(v))
 
-    def raise_top(self, top: NDArray[Any]) -> None:
+    def merge(self, other: LogExpSums) -> None:
+        """Add the sums of other tokens; these take the larger maxima, and so do the other's, as it stood."""
+        self._raise_top(np.maximum(self.top, other.top))
+        self.sums.merge(other.sums, self._kept(other.top, self.top))
+
+    def _raise_top(self, top: NDArray[Any]) -> None:
         """Take other, larger, maxima."""
-        settle = self.arithmetic.as_sum
-        # where nothing has been added yet, nothing is kept: exp(-inf)
-        kept = settle(np.exp(settle(np.where(self.top == -np.inf, -np.inf, self.top - top)))).astype(top.dtype)
-        self.numerators = settle(self.numerators * kept[..., None])
-        self.normalisers = settle(self.normalisers * kept)
-        self.top = top
+        if (top != self.top).any():
+            self.sums.scale(self._kept(self.top, top))
+            self.top = top
 
-    def read(self, q: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return numerators and sums of weights, [H, members, n, d_v] and [.., 1], for q [H, members, n, d_k].
+    def _kept(self, before: NDArray[Any], top: NDArray[Any]) -> NDArray[Any]:
+        """Return exp(before - top) [H, d_k, 1], and 0 where nothing had been added: there is nothing to keep."""
+        settle = self.arithmetic.as_sum
+        return settle(np.exp(settle(np.where(before == -np.inf, -np.inf, before - top)))).astype(top.dtype)[..., None]
+
+    def read(self, q: NDArray[Any]) -> NDArray[Any]:
+        """Return numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k].
 
         The sums of a row share a factor.
         """
-        sums = self.arithmetic.as_sum(q + self.top[:, None, None])
-        return self._read(sums, sums.max(axis=-1, keepdims=True))
+        exponents = self.arithmetic.as_sum(q + self.top[:, None, None])
+        return self._read(exponents, exponents.max(axis=-1, keepdims=True))
 
-    def read_causally(self, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def read_causally(self, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
         """Add tokens one by one and read after each, with q [H, members, n, d_k]; return what `read` returns.
 
         A row's weights are divided by the largest there is, exp(a), a = max over the tokens up to its own and over i of
@@ -85,17 +103,18 @@ class LogExpSums:
                 found = self.arithmetic.total(settle(np.exp(pairs)))[..., 0]
                 weights[head, member, rows] = np.where(np.arange(k.shape[1]) <= rows[:, None], found, 0)
         weights = self.arithmetic.as_factor(weights)
-        numerator, normaliser = self._read(settle(q + self.top[:, None, None]), shift)
-        self.arithmetic.add_product(numerator, weights, v[:, None])
-        self.arithmetic.add_total(normaliser, weights)
+        totals = self._read(settle(q + self.top[:, None, None]), shift)
+        self.arithmetic.add_product(totals, weights, with_ones(v)[:, None])
         self.add(k, v)
-        return numerator, normaliser
+        return totals
 
-    def _read(self, sums: NDArray[Any], shift: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _read(self, exponents: NDArray[Any], shift: NDArray[Any]) -> NDArray[Any]:
         """Read with q + top [H, members, n, d_k] and a shift [.., 1] that is not below them."""
-        left = self._factors(np.where(sums == -np.inf, -np.inf, sums - shift))
-        numerator = self.arithmetic.product(left, self.numerators[:, None])
-        return numerator, self.arithmetic.product(left, self.normalisers[:, None, :, None])
+        heads, members, count, size = exponents.shape
+        left = self._factors(np.where(exponents == -np.inf, -np.inf, exponents - shift))
+        totals = np.zeros((heads, members * count, self.sums.values.shape[-1]), dtype=self.arithmetic.dtype)
+        self.sums.add_to(totals, left.reshape(heads, members * count, size), EVERYTHING)
+        return totals.reshape(heads, members, count, -1)
 
     def _factors(self, exponents: NDArray[Any]) -> NDArray[Any]:
         return self.arithmetic.as_factor(np.exp(self.arithmetic.as_sum(exponents)))

@@ -1,4 +1,4 @@
-"""What every mechanism returns: the output and the sum of weights it was divided by."""
+"""What every mechanism returns: the output, the sum of weights it was divided by, and what went wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
+from verify.attention.sums import Sums
 from verify.errors import InvalidRequestError
+from verify.hazards import Hazards
 from verify.problem import BoolArray, Problem
 
 
@@ -20,11 +22,13 @@ class AttentionOutput:
     """A computed attention output.
 
     value: [..., H, n_q, d_v] in the arithmetic's format; zero in rows that attend to nothing, and whatever the division
-    gave (NaN and infinity included) everywhere else.  normaliser: [..., H, n_q], the computed sum of weights.
+    gave (NaN and infinity included) everywhere else.  normaliser: [..., H, n_q], the computed sum of weights.  hazards:
+    what went wrong on the way.
     """
 
     value: NDArray[Any]
     normaliser: NDArray[Any]
+    hazards: Hazards
 
 
 @dataclass(frozen=True)
@@ -93,19 +97,21 @@ def require_servable(problem: Problem, form: str, instead: str) -> None:
         )
 
 
-def scale_of(problem: Problem, arithmetic: Arithmetic) -> Any:
+def scale_of(scale: float | None, head_size: int, arithmetic: Arithmetic) -> Any:
     """Return the scale as a number of the sums' format; 1/sqrt(d_k) by two operations, as any implementation has it."""
     one = arithmetic.as_sum(np.ones((), dtype=arithmetic.dtype))
-    if problem.scale is not None:
+    if scale is not None:
         with np.errstate(over="ignore", under="ignore"):
-            return arithmetic.as_sum(np.asarray(problem.scale).astype(arithmetic.dtype))
-    return arithmetic.as_sum(one / arithmetic.as_sum(np.sqrt(problem.head_size * one)))
+            return arithmetic.as_sum(np.asarray(scale).astype(arithmetic.dtype))
+    return arithmetic.as_sum(one / arithmetic.as_sum(np.sqrt(head_size * one)))
 
 
 def logits_of(problem: Problem, parts: Operands, keys: slice = slice(None)) -> NDArray[Any]:
     """Return scale q.k_t for every query and these keys, [..., G, H/G, n_q, n_k], in the sums' format."""
     arithmetic = parts.arithmetic
-    return arithmetic.as_sum(arithmetic.product(parts.q, parts.k[..., keys, :].mT) * scale_of(problem, arithmetic))
+    return arithmetic.as_sum(
+        arithmetic.product(parts.q, parts.k[..., keys, :].mT) * scale_of(problem.scale, problem.head_size, arithmetic)
+    )
 
 
 def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
@@ -117,14 +123,34 @@ def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
     return divided(parts, parts.arithmetic.product(weights, parts.v), parts.arithmetic.total(weights))
 
 
-def divided(parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any]) -> AttentionOutput:
+def divided(
+    parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any], state: Sums | None = None
+) -> AttentionOutput:
     """Divide numerators [..., n_q, d_v] by sums of weights [..., n_q, 1]; rows that attend to nothing become zero.
 
-    Both may stand by state instead, [states, members, n_q, ...].
+    Both may stand by state instead, [states, members, n_q, ...].  state: the running sums they were read from, if any.
     """
-    arithmetic = parts.arithmetic
     numerator, normaliser = (x.reshape((*parts.q.shape[:-1], x.shape[-1])) for x in (numerator, normaliser))
+    value, hazards = quotient(parts.arithmetic, numerator, normaliser, parts.attended_rows, state)
+    return AttentionOutput(parts.unfold(value), parts.unfold(normaliser)[..., 0], hazards)
+
+
+def quotient(
+    arithmetic: Arithmetic,
+    numerator: NDArray[Any],
+    normaliser: NDArray[Any],
+    attended_rows: BoolArray,
+    state: Sums | None,
+) -> tuple[NDArray[Any], Hazards]:
+    """Return numerator / normaliser in the output's format, zero in rows that attend to nothing, and its hazards."""
     with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
         value = arithmetic.as_output(arithmetic.as_sum(numerator / normaliser))
-    value = np.where(parts.attended_rows, value, value.dtype.type(0))
-    return AttentionOutput(parts.unfold(value), parts.unfold(normaliser)[..., 0])
+    nonpositive = attended_rows & ~(normaliser.astype(np.float64) > 0)
+    value = np.where(attended_rows, value, value.dtype.type(0))
+    hazards = Hazards(
+        nonpositive_rows=int(np.count_nonzero(nonpositive)),
+        nonfinite_elements=int(np.count_nonzero(~np.isfinite(value.astype(np.float64)))),
+        nonfinite_state=0 if state is None else state.nonfinite,
+        lost_additions=0 if state is None else state.lost,
+    )
+    return value, hazards

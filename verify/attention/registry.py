@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from verify.arithmetic import Arithmetic
 from verify.attention import logexp, logexp_state, softmax, taylor, taylor_state
@@ -36,18 +37,34 @@ class Cost:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to compute one mechanism; `compute` and `cost` take an order exactly where the mechanism does."""
+    """One way to compute one mechanism; `compute` and `cost` take an order exactly where the mechanism does.
+
+    options: what else `compute` can be told, by keyword.
+    """
 
     mechanism: str
     name: str
     description: str
     compute: Callable[..., AttentionOutput]
     cost: Callable[..., Cost]
+    options: tuple[str, ...] = ()
 
-    def run(self, problem: Problem, arithmetic: Arithmetic, order: int | None = None) -> AttentionOutput:
-        """Compute the problem in the arithmetic; InvalidRequestError for an order where none belongs, or none."""
+    def run(
+        self, problem: Problem, arithmetic: Arithmetic, order: int | None = None, **options: Any
+    ) -> AttentionOutput:
+        """Compute the problem in the arithmetic.
+
+        Raises InvalidRequestError for an order where none belongs, or none, and for options that the form lacks.
+        """
         check_mechanism(self.mechanism, order)
-        return self.compute(problem, arithmetic) if order is None else self.compute(problem, arithmetic, order)
+        for name in options:
+            if name not in self.options:
+                expected = f"one of {', '.join(self.options)}" if self.options else "none"
+                raise InvalidRequestError(
+                    f"option {name!r} of the form {self.name}", expected, "choose a form that has it, or leave it out"
+                )
+        orders = () if order is None else (order,)
+        return self.compute(problem, arithmetic, *orders, **options)
 
     def costs(self, problem: Problem, order: int | None = None) -> Cost:
         """Return what the form costs on the problem; InvalidRequestError for an order where none belongs, or none."""
@@ -95,6 +112,7 @@ FORMS = {
             f"the same in one pass over the keys, {softmax.ONLINE_KEYS} at a time, with a running maximum",
             softmax.online,
             _conventional_cost,
+            options=("keys",),
         ),
         Form(
             "logexp",
@@ -116,6 +134,7 @@ FORMS = {
             f"a state of d (d_v + 1) numbers, {logexp_state.CHUNK} at a time; pair by pair where that underflows",
             logexp.stream,
             _logexp_cost,
+            options=("chunk",),
         ),
         Form(
             "taylor",
@@ -131,11 +150,24 @@ FORMS = {
             f" {taylor_state.CHUNK}; a causal chunk's own pairs by scores",
             taylor.packed,
             _packed_cost,
+            options=("chunk", "side", "degrees", "memory_limit"),
         ),
         Form(
-            "taylor", "stream", "symmetric features and a state, token by token if causal", taylor.stream, _packed_cost
+            "taylor",
+            "stream",
+            "symmetric features and a state, token by token if causal",
+            taylor.stream,
+            _packed_cost,
+            options=("side", "degrees", "memory_limit"),
         ),
-        Form("taylor", "dense", "all d^p features of every degree, and weights from them", taylor.dense, _dense_cost),
+        Form(
+            "taylor",
+            "dense",
+            "all d^p features of every degree, and weights from them",
+            taylor.dense,
+            _dense_cost,
+            options=("memory_limit",),
+        ),
     )
 }
 

@@ -18,7 +18,7 @@ from verify.attention.output import (
     require_servable,
     scale_of,
 )
-from verify.attention.taylor_state import CHUNK, MEMORY_LIMIT, TaylorSums, check_memory
+from verify.attention.taylor_state import CHUNK, FEWER, MEMORY_LIMIT, TaylorSums, check_memory, features_text
 from verify.cost import dense_feature_count
 from verify.problem import Problem
 
@@ -59,6 +59,7 @@ def packed(
     *,
     chunk: int | None = None,
     side: str = "query",
+    degrees: str = "together",
     memory_limit: int = MEMORY_LIMIT,
 ) -> AttentionOutput:
     """Return Taylor attention over the symmetric features of SA (8)-(11), every step in the arithmetic.
@@ -66,27 +67,39 @@ def packed(
     Queries and keys go by in chunks, by default an eighth of the tokens, between 16 and CHUNK.  In a causal problem the
     chunk's own pairs are taken by their logits under the mask, and the tokens before it through the state.
 
-    side: where the coefficients of the monomials stand, "query", "key" or, square-rooted, "both".
+    side: where the coefficients of the monomials stand, "query", "key" or, square-rooted, "both".  degrees: whether a
+    read-out adds up all of them "together", or each "apart" and then the highest first.
 
     Raises InvalidRequestError for a mask or a causal alignment that a running state cannot serve; TooLargeError before
     allocating if more than memory_limit bytes would be held.
     """
     require_servable(problem, "packed", "scores")
-    longest = max(problem.queries, problem.keys)
-    chunk = min(CHUNK, max(16, longest // 8)) if chunk is None else chunk
-    return _through_state(problem, arithmetic, order, chunk, side, memory_limit, own_pairs=True)
+    chunk = _chunk(problem) if chunk is None else chunk
+    options: dict[str, Any] = {"chunk": chunk, "side": side, "degrees": degrees, "memory_limit": memory_limit}
+    return _through_state(problem, arithmetic, order, own_pairs=True, **options)
 
 
 def stream(
-    problem: Problem, arithmetic: Arithmetic, order: int, *, memory_limit: int = MEMORY_LIMIT
+    problem: Problem,
+    arithmetic: Arithmetic,
+    order: int,
+    *,
+    side: str = "query",
+    degrees: str = "together",
+    memory_limit: int = MEMORY_LIMIT,
 ) -> AttentionOutput:
     """Return Taylor attention with every pair through the state; token by token if causal, as when generating.
 
-    Raises what `packed` raises.
+    Options and errors are those of `packed`.
     """
     require_servable(problem, "stream", "scores")
-    chunk = 1 if problem.causal else min(CHUNK, max(16, max(problem.queries, problem.keys) // 8))
-    return _through_state(problem, arithmetic, order, chunk, "query", memory_limit, own_pairs=False)
+    chunk = 1 if problem.causal else _chunk(problem)
+    options: dict[str, Any] = {"chunk": chunk, "side": side, "degrees": degrees, "memory_limit": memory_limit}
+    return _through_state(problem, arithmetic, order, own_pairs=False, **options)
+
+
+def _chunk(problem: Problem) -> int:
+    return min(CHUNK, max(16, max(problem.queries, problem.keys) // 8))
 
 
 def dense(problem: Problem, arithmetic: Arithmetic, order: int, *, memory_limit: int = MEMORY_LIMIT) -> AttentionOutput:
@@ -96,11 +109,11 @@ def dense(problem: Problem, arithmetic: Arithmetic, order: int, *, memory_limit:
     Phi(k)^T, a few queries at a time.  Raises TooLargeError before allocating more than memory_limit bytes.
     """
     features = dense_feature_count(problem.head_size, order)
-    needed = features * (problem.keys + DENSE_TOKENS)
-    check_memory(features, needed, problem.head_size, order, arithmetic, memory_limit)
+    needed = features * (problem.keys + DENSE_TOKENS) * arithmetic.dtype.itemsize
+    check_memory(features_text(features, problem.head_size, order, arithmetic), needed, memory_limit, FEWER)
     parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
-        q = arithmetic.as_factor(parts.q * scale_of(problem, arithmetic))
+        q = arithmetic.as_factor(parts.q * scale_of(problem.scale, problem.head_size, arithmetic))
         lead = np.broadcast_shapes(q.shape[:-2], parts.k.shape[:-2])
         weights = np.zeros((*lead, problem.queries, problem.keys), dtype=arithmetic.dtype)
         for place in np.ndindex(*lead):
@@ -127,39 +140,28 @@ def _tensors(tokens: NDArray[Any], order: int, arithmetic: Arithmetic) -> list[N
 
 
 def _through_state(
-    problem: Problem,
-    arithmetic: Arithmetic,
-    order: int,
-    chunk: int,
-    side: str,
-    memory_limit: int,
-    *,
-    own_pairs: bool,
+    problem: Problem, arithmetic: Arithmetic, order: int, *, own_pairs: bool, chunk: int, **options: Any
 ) -> AttentionOutput:
     """Return the attention output with every pair through the state, or in a causal problem all but a chunk's own."""
     parts = operands(problem, arithmetic)
     q, k, v = parts.by_state()
-    sizes = (len(k), problem.head_size, problem.value_size, order)
-    sums = TaylorSums(arithmetic, *sizes, chunk=chunk, side=side, memory_limit=memory_limit)
+    state = TaylorSums(arithmetic, len(k), problem.head_size, problem.value_size, order, chunk=chunk, **options)
     with np.errstate(all="ignore"):
-        q = arithmetic.as_factor(q * scale_of(problem, arithmetic))
-        numerator = np.zeros((*q.shape[:-1], problem.value_size), dtype=arithmetic.dtype)
-        normaliser = np.zeros((*q.shape[:-1], 1), dtype=arithmetic.dtype)
+        q = arithmetic.as_factor(q * scale_of(problem.scale, problem.head_size, arithmetic))
+        totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
         if not problem.causal:
             for first in range(0, problem.keys, chunk):
-                sums.add(k[:, first : first + chunk], v[:, first : first + chunk])
+                state.add(k[:, first : first + chunk], v[:, first : first + chunk])
         for first in range(0, problem.queries, chunk):
             rows = slice(first, first + chunk)
             if problem.causal and not own_pairs:
-                sums.add(k[:, rows], v[:, rows])
+                state.add(k[:, rows], v[:, rows])
             if first or not (problem.causal and own_pairs):
-                for member in range(parts.members):
-                    found = sums.read(q[:, member, rows])
-                    numerator[:, member, rows], normaliser[:, member, rows] = found
+                totals[:, :, rows] = state.read(q[:, :, rows])
             if problem.causal and own_pairs:
                 logits = arithmetic.product(q[:, :, rows], k[:, None, rows].mT)
                 weights = arithmetic.as_factor(np.tril(truncated_exponential(logits, order, arithmetic)))
-                arithmetic.add_product(numerator[:, :, rows], weights, v[:, None, rows])
-                arithmetic.add_total(normaliser[:, :, rows], weights)
-                sums.add(k[:, rows], v[:, rows])
-        return divided(parts, numerator, normaliser)
+                arithmetic.add_product(totals[:, :, rows, :-1], weights, v[:, None, rows])
+                arithmetic.add_total(totals[:, :, rows, -1:], weights)
+                state.add(k[:, rows], v[:, rows])
+        return divided(parts, totals[..., :-1], totals[..., -1:], state.sums)

@@ -1,4 +1,4 @@
-"""Taylor attention with a state of fixed size: update with keys and values, read with queries, merge."""
+"""Sums of fixed size over the symmetric features of keys, read with the features of queries."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
 from verify.attention.features import BLOCK_NUMBERS, FeatureMap
-from verify.basis import exponent_factorials
+from verify.attention.sums import Sums
 from verify.errors import InvalidRequestError, TooLargeError
+from verify.formats import Format
 
-SIDES = ("query", "key", "both")
+# The part of a monomial's coefficient C_p / p! that stands on the side of the query; the key has the rest.
+SIDES = {"query": 1.0, "key": 0.0, "both": 0.5}
+
+# How the degrees are added up in a read-out: one accumulator for all, or one each and the highest degree first.
+DEGREES = ("together", "apart")
 
 # Tokens taken at once, unless fewer are given: matrix products of fewer do not reach the machine's speed.
-CHUNK = 256
+CHUNK = 512
 
-# What state, coefficients and buffers of features may take.
+# What state and buffers of features may take.
 MEMORY_LIMIT = 512 * 2**20
 
 
 class TaylorSums:
     """S = sum_t Phi(k_t) v_t^T and z = sum_t Phi(k_t) for several heads, SA (A2), all degrees up to the order.
 
-    numerators: [H, m, d_v], normalisers: [H, m], m = C(d_k + order, order), in the arithmetic's sums.  The coefficient
-    C_p / p! of a monomial stands on the side of the query, of the key, or its square root on both.
+    sums: [H, m, d_v + 1], S and in the last column z; m = C(d_k + order, order).  The coefficient C_p / p! of a
+    monomial stands on the side of the query, of the key, or its square root on both.
     """
 
     def __init__(
@@ -40,79 +45,93 @@ class TaylorSums:
         *,
         chunk: int = CHUNK,
         side: str = "query",
+        degrees: str = "together",
+        storage: Format | None = None,
+        compensated: bool = False,
+        one_by_one: bool = False,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         """Raise TooLargeError before allocating anything if more than memory_limit bytes would be held."""
-        if side not in SIDES:
-            raise InvalidRequestError(f"coefficients on side {side!r}", "one of " + ", ".join(SIDES), "choose one")
+        for name, given, known in (("side", side, tuple(SIDES)), ("degrees", degrees, DEGREES)):
+            if given not in known:
+                raise InvalidRequestError(f"{name} {given!r}", "one of " + ", ".join(known), "choose one")
         features = comb(head_size + order, order)
         below = comb(head_size + order - 1, max(0, order - 1))  # features of all degrees but the highest
-        # state of all heads; coefficients and the integers they come from; buffers
-        numbers = heads * features * (value_size + 1) + 3 * features + 2 * below * chunk
-        check_memory(features, numbers, head_size, order, arithmetic, memory_limit)
+        # state of all heads, and what compensates it; features; room of the sums for a block or a slice of them
+        stored = arithmetic.sums.width // 8 if storage is None else storage.width // 8
+        needed = heads * features * (value_size + 1) * max(stored, arithmetic.dtype.itemsize) * (1 + compensated)
+        needed += (below * chunk + 2 * BLOCK_NUMBERS) * arithmetic.dtype.itemsize
+        needed += 2 * below * (value_size + 1) * arithmetic.dtype.itemsize
+        check_memory(features_text(features, head_size, order, arithmetic), needed, memory_limit, FEWER)
+        self.heads, self.value_size, self.order, self.chunk = heads, value_size, order, chunk
         self.arithmetic = arithmetic
-        self.heads, self.head_size, self.value_size, self.order, self.chunk = heads, head_size, value_size, order, chunk
-        self.side = side
-        self.numerators = np.zeros((heads, features, value_size), dtype=arithmetic.dtype)
-        self.normalisers = np.zeros((heads, features), dtype=arithmetic.dtype)
-        self.coefficients = _coefficients(head_size, order, arithmetic, rooted=side == "both")
+        self.degrees = degrees
+        self.sums = Sums(
+            arithmetic,
+            (heads, features, value_size + 1),
+            storage=storage,
+            compensated=compensated,
+            one_by_one=one_by_one,
+        )
         # heads that are small together share their blocks; a large one stands alone
         self.together = max(1, min(heads, BLOCK_NUMBERS // max(1, features * chunk)))
         self.map = FeatureMap(arithmetic, self.together, head_size, order, chunk)
-        self.weighted = np.empty((self.together, self.map.largest, chunk), dtype=arithmetic.dtype)
+        self.shares = {"query": SIDES[side], "key": 1.0 - SIDES[side]}
+        self.values = np.ones((self.together, chunk, value_size + 1), dtype=arithmetic.dtype)
+        self.multiplied = np.empty_like(self.values)
 
     def add(self, k: NDArray[Any], v: NDArray[Any]) -> None:
         """Add tokens: k [H, n, d_k], v [H, n, d_v], n up to the chunk, in the arithmetic."""
         for heads in self._groups():
-            for rows, phi in self._features(k[heads], "key"):
-                self.arithmetic.add_product(self.numerators[heads, rows], phi, v[heads])
-                self.arithmetic.add_total(self.normalisers[heads, rows, None], phi)
+            values = self.values[: len(k[heads]), : k.shape[1]]
+            values[..., :-1] = v[heads]
+            for block in self.map.blocks(k[heads], self.shares["key"]):
+                right = values
+                if block.factor is not None:
+                    right = self.multiplied[: len(values), : k.shape[1]]
+                    np.multiply(values, block.factor[..., None], out=right)
+                self.sums.add_product((heads, block.rows), block.features, right)
 
-    def read(self, q: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return numerators [H, n, d_v] and sums of weights [H, n, 1] for queries [H, n, d_k], n up to the chunk."""
-        numerator = np.zeros((*q.shape[:2], self.value_size), dtype=self.arithmetic.dtype)
-        normaliser = np.zeros((*q.shape[:2], 1), dtype=self.arithmetic.dtype)
+    def read(self, q: NDArray[Any]) -> NDArray[Any]:
+        """Return numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k].
+
+        The members of a head share its state; n is up to the chunk.
+        """
+        parts = self.order + 1 if self.degrees == "apart" else 1
+        totals = np.zeros((parts, *q.shape[:-1], self.value_size + 1), dtype=self.arithmetic.dtype)
         for heads in self._groups():
-            for rows, phi in self._features(q[heads], "query"):
-                left = phi.swapaxes(1, 2)
-                state, sums = self.numerators[heads, rows], self.normalisers[heads, rows, None]
-                self.arithmetic.add_product(numerator[heads], left, state)
-                self.arithmetic.add_product(normaliser[heads], left, sums)
-        return numerator, normaliser
+            for member in range(q.shape[1]):
+                for block in self.map.blocks(q[heads, member], self.shares["query"]):
+                    factor = None if block.factor is None else block.factor[..., None]
+                    target = totals[block.degree % parts, heads, member]
+                    self.sums.add_to(target, block.features.swapaxes(1, 2), (heads, block.rows), factor)
+        total: NDArray[Any] = totals[-1]
+        for other in totals[-2::-1]:
+            total = self.arithmetic.as_sum(total + other)
+        return total
+
+    def merge(self, other: TaylorSums) -> None:
+        """Add the sums of other tokens."""
+        self.sums.merge(other.sums)
 
     def _groups(self) -> Iterator[slice]:
         for first in range(0, self.heads, self.together):
             yield slice(first, min(first + self.together, self.heads))
 
-    def _features(self, tokens: NDArray[Any], side: str) -> Iterator[tuple[slice, NDArray[Any]]]:
-        for rows, phi in self.map.blocks(tokens):
-            if self.side not in (side, "both"):
-                yield rows, phi
-                continue
-            weighted = self.weighted[: len(phi), : phi.shape[1], : phi.shape[2]]
-            np.multiply(phi, self.coefficients[rows, None], out=weighted)
-            yield rows, self.arithmetic.as_factor(weighted)
 
-
-def _coefficients(head_size: int, order: int, arithmetic: Arithmetic, *, rooted: bool) -> NDArray[Any]:
-    """Return C_p / p! = 1 / (product of the factorials of the exponents) per monomial, SA (3) and (8), or its root.
-
-    From exact integers, worked out in float64 and rounded to the arithmetic's factors.
-    """
-    exact = [1.0 / products.astype(np.float64) for products in exponent_factorials(head_size, order)]
-    coefficients = np.concatenate(exact)
-    return arithmetic.as_constant(np.sqrt(coefficients) if rooted else coefficients)
-
-
-def check_memory(features: int, numbers: int, head_size: int, order: int, arithmetic: Arithmetic, limit: int) -> None:
-    """Raise TooLargeError if so many numbers of the carrier take more than the limit in bytes."""
-    needed = numbers * arithmetic.dtype.itemsize
+def check_memory(what: str, needed: int, limit: int, remedy: str) -> None:
+    """Raise TooLargeError if so many bytes are more than the limit."""
     if needed > limit:
-        raise TooLargeError(
-            f"{features:,} features of order {order} at head size {head_size} need {_mebibytes(needed)}",
-            f"at most {_mebibytes(limit)} in {arithmetic.name}",
-            "lower the order or use the form scores",
-        )
+        raise TooLargeError(f"{what} need {_mebibytes(needed)}", f"at most {_mebibytes(limit)}", remedy)
+
+
+def features_text(features: int, head_size: int, order: int, arithmetic: Arithmetic) -> str:
+    """Return in words what too large a request asks for."""
+    return f"{features:,} features of order {order} at head size {head_size} in {arithmetic.name}"
+
+
+# What to do about too many features.
+FEWER = "lower the order or use the form scores"
 
 
 def _mebibytes(count: int) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
 from verify.problem import Problem
+from verify.reading import reading
 
 SUFFIXES = (".npz", ".npy", ".safetensors")
 
@@ -69,7 +68,7 @@ class FileInput:
         )
 
     def _read_npz(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        with _reading(path) as file, np.load(file, allow_pickle=False) as archive:
+        with reading(path) as file, np.load(file, allow_pickle=False) as archive:
             self._require_keys(path, archive.files)
             arrays = {key: archive[key] for key in (*self.keys, "mask") if key in archive.files}
             words = [key for key in ("scale", "causal", "alignment") if key in archive.files]
@@ -79,7 +78,7 @@ class FileInput:
     def _read_safetensors(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         from safetensors import safe_open
 
-        with _reading(path), safe_open(path, "np") as archive:
+        with reading(path), safe_open(path, "np") as archive:
             held = list(archive.keys())
             self._require_keys(path, held)
             wanted = [key for key in (*self.keys, "mask") if key in held]
@@ -104,26 +103,9 @@ class FileInput:
 
 
 def _read_npy(path: str) -> NDArray[Any]:
-    with _reading(path) as file:
+    with reading(path) as file:
         array: NDArray[Any] = np.load(file, allow_pickle=False)
         return array
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[BinaryIO]:
-    """Open a file, and say in one way whatever goes wrong while it is read."""
-    try:
-        with Path(path).open("rb") as file:
-            yield file
-    except InvalidRequestError:
-        raise
-    except FileNotFoundError as error:
-        raise InvalidRequestError(f"no file {path}", "an existing file", "check the path") from error
-    except Exception as error:  # damaged bytes make the readers raise nearly anything, from zlib.error to TokenError
-        why = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
-        raise InvalidRequestError(
-            f"{path} cannot be read ({why})", "numeric arrays without pickled objects", "check that the file is whole"
-        ) from error
 
 
 def _stated_text(path: str, key: str, array: NDArray[Any]) -> str:

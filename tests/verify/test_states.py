@@ -1,0 +1,472 @@
+"""States: the same answer as the whole context at once, whatever the chunks, and files that give them back."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import verify
+from verify.arithmetic import ARITHMETICS
+from verify.attention import logexp_state, states, taylor_state
+from verify.attention.features import FeatureMap
+from verify.basis import each_degree, exponent_factorials
+from verify.errors import InvalidRequestError, TooLargeError
+from verify.formats import FORMATS
+from verify.problem import Problem
+from verify.truth import reference
+
+State = Any  # either of the two: merging takes two of one kind
+
+# Float64 to 1e-11 of the largest output is what the project promises; a few hundred sums leave about 1e-15.
+AGREEMENT = 1e-11
+
+
+def tokens(seed: int, count: int, head_size: int = 4, value_size: int = 3, lead: tuple[int, ...] = ()) -> Any:
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((*lead, count, size)) for size in (head_size, head_size, value_size))
+
+
+def taylor(order: int = 3, head_size: int = 4, value_size: int = 3, **options: Any) -> verify.TaylorState:
+    return verify.TaylorState(head_size, value_size, order, **options)
+
+
+def logexp(head_size: int = 4, value_size: int = 3, **options: Any) -> verify.LogExpState:
+    return verify.LogExpState(head_size, value_size, **options)
+
+
+def exact(state: State, q: Any, k: Any, v: Any) -> Any:
+    problem = Problem(q, k, v, scale=state.settings.get("scale"))
+    return reference(problem, 30, state.mechanism, state.settings.get("order")).value
+
+
+every_state = pytest.mark.parametrize("make", [taylor, logexp])
+
+
+def gap(found: Any, expected: Any) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+    order=st.integers(0, 7),
+    kind=st.sampled_from(["taylor", "logexp"]),
+    chunk=st.sampled_from([1, 5, 16, 512]),
+    data=st.data(),
+)
+def test_batch_chunked_streamed_and_merged_are_one(
+    seed: int, cuts: list[int], order: int, kind: str, chunk: int, data: st.DataObject
+) -> None:
+    q, k, v = tokens(seed, 60)
+    options: dict[str, Any] = {
+        "compensated": data.draw(st.booleans()),
+        "one_by_one": data.draw(st.booleans()),
+        **({"side": data.draw(st.sampled_from(["query", "key", "both"]))} if kind == "taylor" else {}),
+        **({"degrees": data.draw(st.sampled_from(["together", "apart"]))} if kind == "taylor" else {}),
+    }
+
+    def new() -> State:
+        state = taylor(order, **options) if kind == "taylor" else logexp(**options)
+        state._chunk = min(chunk, state._chunk)
+        return state
+
+    whole = new()
+    expected = exact(whole, q, k, v)
+    # even orders alone have no weights below zero: elsewhere a sum of weights near zero amplifies what is rounded
+    calm = np.abs(whole_normaliser(q, k, order)) > 3 if kind == "taylor" else np.ones(60, dtype=bool)
+    whole.update(k, v)
+    ends = sorted({*cuts, 0, 60})
+    pieces = [slice(a, b) for a, b in pairwise(ends)]
+    streamed = new()
+    parts = []
+    for piece in pieces:
+        streamed.update(k[piece], v[piece])
+        parts.append(new())
+        parts[-1].update(k[piece], v[piece])
+    for part in data.draw(st.permutations(parts[1:])):
+        parts[0].merge(part)
+    for state in (whole, streamed, parts[0]):
+        found = np.concatenate([state.read(q[piece]).value for piece in pieces])
+        assert state.tokens == 60
+        assert gap(found[calm], expected[calm]) <= AGREEMENT
+
+
+def whole_normaliser(q: Any, k: Any, order: int) -> Any:
+    logits = q @ k.T / 2
+    weights = sum(logits**p / float(np.prod(np.arange(1.0, p + 1))) for p in range(order + 1))
+    return np.asarray(weights).sum(axis=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**16), order=st.sampled_from([0, 2, 3, 4]), kind=st.sampled_from(["taylor", "logexp"]))
+def test_what_must_not_matter(seed: int, order: int, kind: str) -> None:
+    q, k, v = tokens(seed, 20)
+
+    def output(q: Any, k: Any, v: Any, **options: Any) -> Any:
+        state: State = taylor(order, **options) if kind == "taylor" else logexp(**options)
+        state.update(k, v)
+        return state.read(q).value
+
+    found = output(q, k, v)
+    # powers of two pass through every step unchanged
+    np.testing.assert_array_equal(output(q, k, 8 * v), 8 * found)
+    if kind == "taylor":
+        np.testing.assert_array_equal(output(4 * q, k, v, scale=0.125), found)
+    # tokens in another order, and a constant v: only sums are rounded differently; Z near zero amplifies that
+    calm = np.abs(whole_normaliser(q, k, order)) > 1 if kind == "taylor" else np.ones(20, dtype=bool)
+    order_of = np.random.default_rng(seed).permutation(20)
+    assert np.abs(output(q, k[order_of], v[order_of]) - found)[calm].max(initial=0) <= AGREEMENT * (1 + np.abs(v).max())
+    assert np.abs(output(q, k, np.full_like(v, -1.25)) + 1.25)[calm].max(initial=0) <= AGREEMENT
+
+
+@every_state
+def test_leading_dimensions_and_grouped_queries(make: Any) -> None:
+    q, k, v = tokens(211, 9, lead=(2, 6))
+    state = make(lead=(2, 3))
+    state.update(k[:, :3], v[:, :3])
+    expected = exact(state, q, k[:, :3], v[:, :3])
+    output = state.read(q)
+    assert gap(output.value, expected) <= AGREEMENT
+    assert output.normaliser.shape == (2, 6, 9)
+    assert state.nbytes == make(lead=(2, 3)).nbytes
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@every_state
+def test_states_are_the_forms_in_every_arithmetic(make: Any, arithmetic: str) -> None:
+    # not causal, so that the form takes the same steps in the same order
+    q, k, v = (x / 2 for x in tokens(212, 40))
+    state = make(arithmetic=arithmetic)
+    state._chunk = 40
+    state.update(k, v)
+    found = state.read(q).value
+    if state.mechanism == "taylor":
+        expected = verify.taylor_attention(q, k, v, order=3, arithmetic=arithmetic, chunk=40)
+    else:
+        expected = verify.logexp_attention(q, k, v, form="stream", arithmetic=arithmetic)
+    np.testing.assert_array_equal(found.astype(np.float64), expected.astype(np.float64))
+    assert found.dtype == ARITHMETICS[arithmetic].output.dtype
+
+
+def test_more_than_two_to_the_24_tokens() -> None:
+    count = 2**24 + 1000
+    kept = {
+        one_by_one: taylor(1, 2, 1, arithmetic="float32", one_by_one=one_by_one, compensated=True)
+        for one_by_one in (False, True)
+    }
+    naive = taylor(1, 2, 1, arithmetic="float32", one_by_one=True)
+    rng = np.random.default_rng(213)
+    sums = np.zeros((3, 2))
+    for first in range(0, count, 2**21):
+        number = min(2**21, count - first)
+        k = rng.standard_normal((number, 2)).astype(np.float32)
+        v = rng.standard_normal((number, 1)).astype(np.float32) + np.float32(1)
+        for state in (naive, *kept.values()):
+            state.update(k, v)
+        phi = np.concatenate([np.ones((number, 1)), k], axis=1).astype(np.float64)
+        sums += phi.T @ np.concatenate([v, np.ones((number, 1))], axis=1)
+    q = np.array([[0.5, -0.25], [0.0, 0.0]])
+    weights = np.concatenate([np.ones((2, 1)), q / np.sqrt(2)], axis=1) @ sums
+    expected = weights[:, :1] / weights[:, 1:]
+    # a chunk's 512 tokens are added up in float32 at worst one after the other, each sum of those in a pair
+    for one_by_one, state in kept.items():
+        assert state.tokens == count
+        assert state.hazards.lost_additions == 0
+        assert np.abs(state.read(q).value - expected).max() <= (512 * 2.0**-24 if not one_by_one else 8 * 2.0**-24) * 4
+        assert abs(state.read(q).normaliser[1] - count) <= 1  # float32 at 2**24: the nearest even number
+    assert naive.read(q).normaliser[1] == 2**24
+    assert naive.hazards.lost_additions > 1000
+    assert naive.read(q).hazards == naive.hazards
+
+
+@pytest.mark.parametrize("storage", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("compensated", [False, True])
+@every_state
+def test_storage(make: Any, storage: str, compensated: bool, tmp_path: Path) -> None:
+    q, k, v = (x / 2 for x in tokens(214, 30))
+    state = make(arithmetic="float32", storage=storage, compensated=compensated)
+    for first in range(0, 30, 10):
+        state.update(k[first : first + 10], v[first : first + 10])
+    u = 2.0 ** -FORMATS[storage].precision
+    u = max(u * u if compensated else u, 2.0**-24)
+    # three additions to a sum, weights between 1/4 and 4 times their mean, a hundred roundings in float32
+    assert np.abs(state.read(q).value - exact(state, q, k, v)).max() <= (3 * 16 * u + 100 * 2.0**-24) * np.abs(v).max()
+    one = make(arithmetic="float32", storage=storage)
+    assert {array.dtype for name, array in one._arrays().items() if name != "top"} == {FORMATS[storage].dtype}
+    state.save(tmp_path / "a.npz")
+    again = type(state).load(tmp_path / "a.npz", storage=storage, arithmetic="float32")
+    np.testing.assert_array_equal(again.read(q).value, state.read(q).value)
+    assert (again.tokens, again.settings, again.hazards) == (state.tokens, state.settings, state.hazards)
+    again.update(k, v)
+    assert again.tokens == 60
+
+
+def test_bytes_of_a_state_are_those_of_the_formula() -> None:
+    numbers = verify.state_size(8, 3)
+    for storage, width in (("float64", 8), ("float32", 4), ("bfloat16", 2)):
+        state = taylor(3, 8, 8, storage=storage)
+        assert state.nbytes == width * numbers
+        state.update(*tokens(215, 700, 8, 8)[1:])
+        assert state.nbytes == width * numbers
+    assert logexp(8, 5).nbytes == 8 * (8 * 6 + 8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("formed", [False, True])
+def test_features_carry_their_share_of_the_coefficients(share: float, formed: bool) -> None:
+    # head size 24, order 3: slices long enough to be left as products, which the other tests here are too small for
+    x = np.random.default_rng(216).standard_normal((2, 5, 24))
+    blocks = FeatureMap(ARITHMETICS["float64"], 2, 24, 3, 5, formed=formed).blocks(x, share)
+    found = np.empty((2, 2925, 5))
+    factored = 0
+    for block in blocks:
+        factored += block.factor is not None
+        found[:, block.rows] = block.features if block.factor is None else block.features * block.factor[:, None]
+    assert (factored > 0) == (not formed)
+    factorials = np.concatenate(list(exponent_factorials(24, 3))).astype(np.float64)
+    for head in range(2):
+        expected = np.concatenate(list(each_degree(x[head].T, 3))) / factorials[:, None] ** share
+        np.testing.assert_allclose(found[head], expected, rtol=8 * 2.0**-53, atol=0)
+
+
+def test_long_slices_in_states() -> None:
+    q, k, v = (x / 2 for x in tokens(217, 30, 24, 2))
+    expected = reference(Problem(q, k, v), 30, "taylor", 3).value
+    for options in (
+        {},
+        {"side": "both", "degrees": "apart"},
+        {"side": "key", "compensated": True},
+        {"one_by_one": True},
+    ):
+        state = taylor(3, 24, 2, **options)
+        state.update(k, v)
+        assert gap(state.read(q).value, expected) <= AGREEMENT
+
+
+def test_an_empty_update_is_nothing_and_an_unseen_state_cannot_be_read() -> None:
+    makes: list[Any] = [taylor, logexp]
+    for make in makes:
+        state = make()
+        state.update(np.empty((0, 4)), np.empty((0, 3)))
+        with pytest.raises(InvalidRequestError, match="a state that has seen nothing; expected at least one token"):
+            state.read(np.ones((2, 4)))
+        state.merge(make())
+        assert state.tokens == 0
+        state.update(np.ones((1, 4)), np.ones((1, 3)))
+        assert state.read(np.empty((0, 4))).value.shape == (0, 3)
+        state.merge(make())
+        assert state.read(np.ones((1, 4))).value.tolist() == [[1.0] * 3]
+
+
+def test_no_denominator_and_infinite_sums_are_hazards() -> None:
+    state = taylor(1, 1, 1, scale=1.0)
+    state.update([[-1.0]], [[3.0]])  # 1 + s = 0
+    output = state.read([[1.0], [2.0], [0.0]])
+    assert output.normaliser.tolist() == [0.0, -1.0, 1.0]
+    assert (output.hazards.nonpositive_rows, output.hazards.nonfinite_elements) == (2, 1)
+    assert not np.isfinite(output.value[0, 0])
+    large = taylor(3, 1, 1, arithmetic="float16")
+    large.update([[200.0]], [[1.0]])
+    assert large.hazards.nonfinite_state > 0
+    assert large.hazards
+    assert large.read([[1.0]]).hazards.nonfinite_state > 0
+    assert not taylor().hazards
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head_size": 5}, "head_size 5; expected head_size 4"),
+        ({"value_size": 2}, "value_size 2; expected value_size 3"),
+        ({"order": 2}, "order 2; expected order 3"),
+        ({"arithmetic": "float32"}, "arithmetic 'float32'; expected arithmetic 'float64'"),
+        ({"storage": "float16"}, "storage 'float16'; expected storage None"),
+        ({"lead": (2,)}, "lead (2,); expected lead ()"),
+        ({"scale": 0.5}, "scale 0.5; expected scale None"),
+        ({"side": "both"}, "side 'both'; expected side 'query'"),
+        ({"compensated": True}, "compensated True; expected compensated False"),
+    ],
+)
+def test_states_of_other_settings_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    one = taylor()
+    other = verify.TaylorState(**({"head_size": 4, "value_size": 3, "order": 3} | change))
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
+        one.merge(other)
+    other.save(tmp_path / "a.npz")
+    name = next(iter(change))
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
+        verify.TaylorState.load(tmp_path / "a.npz", **{name: one.settings[name]})
+    assert verify.TaylorState.load(tmp_path / "a.npz").settings == other.settings
+
+
+def test_states_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="LogExpState to merge into TaylorState; expected two states of one"):
+        taylor().merge(logexp())  # type: ignore[arg-type]
+    logexp().save(tmp_path / "a.npz")
+    with pytest.raises(InvalidRequestError, match="mechanism 'logexp'; expected mechanism 'taylor'"):
+        verify.TaylorState.load(tmp_path / "a.npz")
+    with pytest.raises(InvalidRequestError, match=r"expected 'orders' of a state; expected one of arithmetic"):
+        verify.LogExpState.load(tmp_path / "a.npz", orders=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: taylor(-1), "order -1; expected an integer of at least 0"),
+        (lambda: taylor(3.0), "order 3.0; expected an integer"),  # type: ignore[arg-type]
+        (lambda: taylor(3, 0), "head size 0"),
+        (lambda: logexp(True), "head size True"),
+        (lambda: taylor(3, 4, -2), "value size -2"),
+        (lambda: logexp(lead=3), "lead 3; expected a tuple"),
+        (lambda: taylor(lead=(0,)), "leading dimension 0"),
+        (lambda: taylor(arithmetic="float7"), "unknown arithmetic 'float7'"),
+        (lambda: logexp(storage="float7"), "unknown format 'float7'"),
+        (lambda: taylor(side="left"), "side 'left'; expected one of query, key, both"),
+        (lambda: taylor(degrees="never"), "degrees 'never'; expected one of together, apart"),
+        (lambda: taylor(scale=float("nan")), "scale nan"),
+        (lambda: taylor(7, 64, 64), "1,329,890,705 features of order 7 at head size 64"),
+        (lambda: logexp(10**6, 10**6), "a state of head size 1000000"),
+    ],
+)
+def test_settings_of_no_state_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
+        make()
+
+
+def test_arrays_of_other_shapes_are_refused() -> None:
+    state = taylor(lead=(2,))
+    k, v = np.ones((2, 5, 4)), np.ones((2, 5, 3))
+    for arrays, message in (
+        ((k[0], v), "k of shape [5, 4]; expected [2, n, 4]"),
+        ((k[..., :3], v), "k of shape [2, 5, 3]"),
+        ((k, v[:1]), "v of shape [1, 5, 3]; expected [2, n, 3]"),
+        ((k, v[:, :4]), "5 keys and 4 values"),
+        ((np.full_like(k, np.nan), v), "k holds 40 values that are NaN"),
+        ((k.astype(object), v), "k of type object"),
+    ):
+        with pytest.raises(InvalidRequestError, match=re.escape(message)):
+            state.update(*arrays)
+    assert state.tokens == 0
+    state.update(k, v)
+    for q in (np.ones((3, 5, 4)), np.ones((2, 5, 3)), np.ones((5, 4)), np.ones((1, 2, 5, 4)), np.ones((0, 5, 4))):
+        if q.shape[0] == 0:
+            assert state.read(q).value.shape == (0, 5, 3)
+        else:
+            with pytest.raises(InvalidRequestError, match=r"q of shape .* for a state of \[2, n, 4\]"):
+                state.read(q)
+
+
+def test_memory_is_refused_before_it_is_taken() -> None:
+    with pytest.raises(TooLargeError, match="at most 1 MiB"):
+        taylor(3, 16, 16, memory_limit=2**20)
+    with pytest.raises(TooLargeError, match="need 3,"):
+        taylor(3, 16, 16, lead=(24, 1000), memory_limit=2**20)
+
+
+def changed(path: Path, change: Any) -> Path:
+    """Write a copy of a saved state with other members."""
+    with np.load(path) as archive:
+        members = {name: archive[name] for name in archive.files}
+    about = json.loads(str(members["about"]))
+    change(members, about)
+    if "about" in members:
+        members["about"] = np.array(json.dumps(about))
+    np.savez(path.with_name("changed.npz"), **members)
+    return path.with_name("changed.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, a: a.update(version=2), "version 2; expected version 1"),
+        (lambda m, a: a.update(tokens=-3), "damaged state"),
+        (lambda m, a: a.update(tokens="many"), "damaged state"),
+        (lambda m, a: a.pop("settings"), "damaged state"),
+        (lambda m, a: a["settings"].pop("order"), "settings of no state"),
+        (lambda m, a: a["settings"].pop("side"), "settings of no state"),
+        (lambda m, a: a["settings"].update(order=7, head_size=64), "settings of no state"),
+        (lambda m, a: a["settings"].update(order=2), "with arrays sums [1, 35, 4] of float64"),
+        (lambda m, a: a["formats"].update(sums="float8_e5m2"), "with arrays sums"),
+        (lambda m, a: a["formats"].update(sums="float7"), "damaged state"),
+        (lambda m, a: m.pop("sums"), "damaged state"),
+        (lambda m, a: m.update(more=np.zeros(3)), "damaged state"),
+        (lambda m, a: m.pop("about"), "holds no state"),
+    ],
+)
+def test_files_of_no_state_are_refused(change: Any, message: str, tmp_path: Path) -> None:
+    state = taylor()
+    state.update(*tokens(218, 5)[1:])
+    state.save(tmp_path / "a.npz")
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
+        verify.TaylorState.load(changed(tmp_path / "a.npz", change))
+
+
+def test_damaged_and_wrong_files_are_refused(tmp_path: Path) -> None:
+    state = taylor()
+    state.update(*tokens(219, 5)[1:])
+    path = tmp_path / "a.npz"
+    state.save(path)
+    whole = path.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InvalidRequestError, match="check that the file is whole"):
+            verify.TaylorState.load(path)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 3] ^= 1
+    path.write_bytes(bytes(flipped))
+    with pytest.raises(InvalidRequestError, match=r"a\.npz"):
+        verify.TaylorState.load(path)
+    with pytest.raises(InvalidRequestError, match=r"no file .*b\.npz"):
+        verify.TaylorState.load(tmp_path / "b.npz")
+    np.savez(tmp_path / "c.npz", q=np.ones(3))
+    with pytest.raises(InvalidRequestError, match="holds no state"):
+        verify.TaylorState.load(tmp_path / "c.npz")
+    np.savez(tmp_path / "d.npz", about=np.array([{"version": 1}], dtype=object))
+    with pytest.raises(InvalidRequestError, match="without pickled objects"):
+        verify.TaylorState.load(tmp_path / "d.npz")
+    with pytest.raises(InvalidRequestError, match="which exists"):
+        state.save(path)
+    with pytest.raises(InvalidRequestError, match=r"an ending \.npz"):
+        state.save(tmp_path / "a.pkl")
+    state.save(path, overwrite=True)
+    assert verify.TaylorState.load(path).tokens == 5
+
+
+@every_state
+def test_planted_errors_are_rejected(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what the comparisons of this file would say of a wrong state
+    q, k, v = tokens(220, 60)
+    expected = exact(make(), q, k, v)
+    right = {module: module.CHUNK for module in (taylor_state, logexp_state)}
+    assert all(chunk >= 60 for chunk in right.values())
+
+    def output() -> Any:
+        parts = [make(), make()]
+        for part, piece in zip(parts, (slice(0, 20), slice(20, 60)), strict=True):
+            part.update(k[piece], v[piece])
+        parts[0].merge(parts[1])
+        return parts[0].read(q).value
+
+    assert gap(output(), expected) <= AGREEMENT
+    merge = states.AttentionState.merge
+
+    def twice(one: Any, other: Any) -> None:
+        merge(one, other)
+        merge(one, other)
+
+    for wrong in (lambda *_: None, twice):
+        monkeypatch.setattr(states.AttentionState, "merge", wrong)
+        assert not gap(output(), expected) <= AGREEMENT
+    monkeypatch.setattr(states.AttentionState, "merge", merge)
+    assert gap(output(), expected) <= AGREEMENT
+    monkeypatch.setattr(states, "quotient", lambda *a: (np.full((60, 3), np.nan), None))
+    assert not gap(output(), expected) <= AGREEMENT
