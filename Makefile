@@ -19,7 +19,7 @@ help:
 	@echo "make report   run the main job and write its report to build/report"
 	@echo "make test     run the tests"
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
-	@echo "make bench    measure speed, as ratios with their spread"
+	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"
 	@echo "make lint     check style, types and import contracts"
 	@echo "make readme   write the outputs shown in README.md anew"
 	@echo "make wheel    build the wheel into dist"
@@ -27,7 +27,7 @@ help:
 
 report: $(INSTALLED)
 	$(BIN)/attnproof sweep --out build/run.sqlite
-	$(BIN)/attnproof report build/run.sqlite --out build/report
+	$(BIN)/attnproof report build/run.sqlite --out build/report $(if $(wildcard build/bench.json),--bench build/bench.json)
 
 test: $(DEVELOPING)
 	$(BIN)/python -m pytest

@@ -13,6 +13,7 @@ from cli.text import print_json
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run files written by attnproof sweep.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
+    bench: Annotated[Path | None, typer.Option(help="Measurements of make bench, to be shown too.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write tables, figures and a page from runs.
@@ -21,7 +22,7 @@ def report(
     """
     from reports.write import write_report
 
-    written = write_report(runs, out)
+    written = write_report(runs, out, bench)
     if json_:
         print_json({"page": str(written.page), "files": [str(path) for path in written.files]})
     else:

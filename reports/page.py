@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.benchmarks import Benchmarks
 from reports.figures import Figure
 from reports.tables import InputSection
 from reports.text import Table, escape_markdown, printable
@@ -25,6 +26,7 @@ class Contents:
     costs: Table
     unmeasured: Table
     figures: Sequence[Figure]
+    benchmarks: Benchmarks | None
     sessions: Sequence[tuple[str, Session]]
     superseded: int
     quantised: int

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reports.benchmarks import load_benchmarks
 from reports.costs import cost_record, cost_table
 from reports.figures import figures
 from reports.frame import load_runs
@@ -28,12 +29,14 @@ class Written:
     files: Sequence[Path]
 
 
-def write_report(runs: Sequence[Path], out: Path) -> Written:
+def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> Written:
     """Write report.html, report.md, cells.csv, costs.csv and figures/ into a folder.
 
-    Raises InvalidRequestError for run files that cannot be read or a folder that cannot be written.
+    bench: a file that `make bench` wrote, to be shown too.  Raises InvalidRequestError for files that cannot be read or
+    a folder that cannot be written.
     """
     loaded = load_runs(runs)
+    benchmarks = None if bench is None else load_benchmarks(bench)
     _require_writable(out)
     costs = _costs(loaded.frame)
     contents = Contents(
@@ -42,6 +45,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Written:
         costs=cost_table(costs),
         unmeasured=unmeasured_table(loaded.frame),
         figures=figures(loaded.frame),
+        benchmarks=benchmarks,
         sessions=loaded.sessions,
         superseded=loaded.superseded,
         quantised=len(quantised(loaded.frame)),
@@ -56,11 +60,11 @@ def write_report(runs: Sequence[Path], out: Path) -> Written:
     for figure in contents.figures:
         files[f"figures/{figure.name}.svg"] = figure.svg
         files[f"figures/{figure.name}.png"] = figure.png
-    sources = {run.resolve() for run in runs}
+    sources = {path.resolve() for path in (*runs, *([bench] if bench else []))}
     for name in files:
         if (out / name).resolve() in sources:
             raise InvalidRequestError(
-                f"the run file {out / name} where the report would write", "another folder", "choose another folder"
+                f"the file to read {out / name} where the report would write", "another folder", "choose another folder"
             )
     for name, content in files.items():
         _put(out / name, content)

@@ -70,19 +70,28 @@ class Arithmetic:
         """Return the result in its format and that format's numpy type."""
         return self.output.rounded(values)
 
-    def product(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-        """Return the matrix product of factors [..., m, k] and [..., k, n], added up in the sums' format."""
+    def product(self, left: NDArray[Any], right: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the matrix product of factors [..., m, k] and [..., k, n], added up in the sums' format.
+
+        out: where to put it, if not in a new array.
+        """
         if self.keeps_sums:
-            return np.asarray(left @ right)
+            return np.asarray(np.matmul(left, right, out=out))
         shape = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-        total = np.zeros((*shape, left.shape[-2], right.shape[-1]), dtype=self.dtype)
+        total = np.empty((*shape, left.shape[-2], right.shape[-1]), dtype=self.dtype) if out is None else out
+        total[...] = 0
         self.add_product(total, left, right)
         return total
 
-    def add_product(self, total: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> None:
-        """Add a matrix product of factors to sums [..., m, n], in place."""
+    def add_product(
+        self, total: NDArray[Any], left: NDArray[Any], right: NDArray[Any], room: NDArray[Any] | None = None
+    ) -> None:
+        """Add a matrix product of factors to sums [..., m, n], in place.
+
+        room: space for the product, if it need not be new.
+        """
         if self.keeps_sums:
-            total += left @ right
+            total += np.matmul(left, right, out=room)
             return
         for i in range(left.shape[-1]):
             total[...] = self.as_sum(total + self.as_sum(left[..., i, None] * right[..., i, None, :]))

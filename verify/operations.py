@@ -150,12 +150,11 @@ def as_packed(head_size: int, order: int, value_size: int) -> Parts[Operations]:
 def as_own_pairs(head_size: int, order: int, value_size: int, chunk: int) -> Operations:
     """Return what a token of a causal chunk takes for the chunk's own pairs: logits, Horner's rule, the sums.
 
-    Pairs under the mask are worked out too, and set to zero.  Weights of order 0 are constants, added up uncounted.
+    Pairs under the mask are worked out too, and set to zero.
     """
-    weights = chunk if order else 1
     return Operations(
-        multiplications=chunk * (head_size + order + value_size),
-        additions=chunk * (head_size - 1 + order + value_size) + weights,
+        multiplications=chunk * (head_size + order + value_size + 1),
+        additions=chunk * (head_size - 1 + order + value_size + 1),
         divisions=chunk * order,
     )
 

@@ -1,31 +1,40 @@
-"""Measure every ratio, print each as it is found, say what it was measured on, and fail if one is missed."""
+"""Measure everything, print each result as it is found, write all to a file, and fail if a bound is missed."""
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from tests.benchmarks import attention, truth
 from verify.executors import cores
+from verify.placing import place
 from verify.sweep.provenance import machine
+
+RESULTS = Path("build/bench.json")
 
 
 def main() -> None:
-    """Print machine and threads, then a line for each ratio."""
-    facts = machine()
+    """Print machine and threads, then a line for each measurement; write them to RESULTS."""
+    facts = machine() | {"cores": cores()}
     names = ("python", "python-flint", "mpmath", "gmpy2", "numpy")
     versions = ", ".join(f"{name} {facts['versions'][name]}" for name in names)
     print(f"{facts['processor'] or facts['machine']}, {cores()} cores; {versions}")
-    print("median of the ratios of turns (least .. most), median times, bound")
-    held = []
-    for module, threads in ((attention, 2), (truth, 1)):
+    print("median of the turns (least .. most; median times), bound")
+    found = []
+    for module, threads in ((attention, attention.THREADS), (truth, 1)):
         with threadpool_limits(limits=threads):
             print(f"BLAS threads: {threads}")
-            for ratio in module.ratios():
-                print(ratio, flush=True)
-                held.append(ratio.holds)
-    sys.exit(0 if all(held) else 1)
+            for measurement in module.measurements():
+                print(measurement, flush=True)
+                found.append(measurement.document(threads))
+    document = {"version": 1, "machine": facts, "measurements": found}
+    RESULTS.parent.mkdir(exist_ok=True)
+    place(RESULTS, lambda file: file.write(json.dumps(document, indent=1).encode()), overwrite=True)
+    print(f"file: {RESULTS}")
+    sys.exit(0 if all(each["holds"] for each in found) else 1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import verify
-from tests.benchmarks.ratios import Ratio, measured
+from tests.benchmarks.measurements import MEGABYTE, Measurement, peak_growth, ratio
 from verify.arithmetic import ARITHMETICS
 from verify.attention.features import FeatureMap
 from verify.attention.taylor_state import CHUNK
@@ -19,73 +19,116 @@ from verify.truth import reference
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
+THREADS = 2
+LONG, SHORT = 65_536, 4096
+NAMES = {"taylor": "packed of order 3", "logexp": "log-exp stream"}
+
 # Tokens whose cumulative sums the plain method holds at once: beyond it, it needs more memory and is no faster.
 PLAIN_CHUNK = 8
 
 
-def ratios() -> Iterator[Ratio]:
-    """Yield the ratios one by one, each named with its sizes; everything in float32, causal."""
-    yield against_plain(16, 3, 2048, 10)
-    yield against_plain(64, 3, 128, 30)
-    yield against_plain(8, 7, 512, 20)
+def measurements() -> Iterator[Measurement]:
+    """Yield what is measured, each named with its sizes; everything in float32, causal."""
+    yield from against_plain(16, 3, 2048, 10)
+    yield from against_plain(64, 3, 128, 30)
+    yield from against_plain(8, 7, 512, 20)
     yield against_a_product(64, 3, 4096)
-    yield against_nested(2048, 64)
-    yield per_token("packed of order 3", 16, lambda tokens: packed(tokens, 3))
-    yield per_token("log-exp stream", 64, logexp)
+    yield growth_of_packed(64, 3, 4096)
+    yield from against_nested(2048, 64)
+    for kind, d in (("taylor", 16), ("logexp", 64)):
+        yield per_token(kind, d)
+        yield memory_by_context(kind, d)
     yield features_alone()
 
 
-def against_plain(d: int, order: int, n: int, least: int) -> Ratio:
-    """Return the published method against our packed form, and in the name how near they are to each other."""
+def against_plain(d: int, order: int, n: int, least: int) -> Iterator[Measurement]:
+    """Yield the published method's time over that of our packed form, and how far apart they are."""
     tokens = normal(n, d)
-    gap = np.abs(plain_taylor(tokens, order) - packed(tokens, order)).max()
-    return measured(
-        f"plain Taylor / packed, d = {d}, order {order}, n = {n} (largest difference {gap:.0e})",
+    sizes = f"d = {d}, order {order}, n = {n}"
+    yield ratio(
+        f"plain Taylor / packed, {sizes}",
         f"at least {least}",
         lambda: plain_taylor(tokens, order),
         lambda: packed(tokens, order),
         turns=3,
     )
+    # a few hundred float32 roundings of each; a wrong coefficient leaves more than 1e-2
+    gap = np.abs(plain_taylor(tokens, order) - packed(tokens, order)).max()
+    yield Measurement(f"largest difference of plain Taylor and packed, {sizes}", "at most 1e-4", [float(gap)])
 
 
-def against_a_product(d: int, order: int, n: int) -> Ratio:
+def against_a_product(d: int, order: int, n: int) -> Measurement:
     """Return a large matrix product of 4 m (d_v + 1) n FLOPs against our packed form."""
     size = round((2 * comb(d + order, order) * (d + 1) * n) ** (1 / 3))
     square = np.random.default_rng(91).standard_normal((size, size)).astype(np.float32)
     tokens = normal(n, d)
-    return measured(
+    return ratio(
         f"a product of two {size} x {size} matrices, as many FLOPs / packed, d = {d}, order {order}, n = {n}",
         "at least 0.5",
         lambda: square @ square,
         lambda: packed(tokens, order),
-        turns=3,
+        turns=7,
     )
 
 
-def against_nested(n: int, d: int) -> Ratio:
-    """Return nested log-sum-exps against the log-exp stream; the name has the largest error of each."""
+def growth_of_packed(d: int, order: int, n: int) -> Measurement:
+    """Return by how much a process grows at its peak in one call of our packed form."""
+    growth = [peak_growth(packed, normal(n, d), order, threads=THREADS) / MEGABYTE for _ in range(3)]
+    return Measurement(f"peak memory growth of packed, d = {d}, order {order}, n = {n}", "at most 400", growth, "MB")
+
+
+def against_nested(n: int, d: int) -> Iterator[Measurement]:
+    """Yield the time of nested log-sum-exps over that of the log-exp stream, and the largest errors likewise."""
     q, k, v = tokens = positive(n, d)
-    exact = reference(verify.Problem(q[:256], k[:256], v[:256], causal=True), 20, "logexp").value
-    errors = [np.abs(form(tokens)[:256] - exact).max() for form in (nested_logexp, logexp)]
-    return measured(
-        f"nested log-sum-exps / log-exp stream, d = {d}, n = {n} (errors {errors[0]:.1e}, {errors[1]:.1e})",
+    yield ratio(
+        f"nested log-sum-exps / log-exp stream, d = {d}, n = {n}",
         "at least 20",
         lambda: nested_logexp(tokens),
         lambda: logexp(tokens),
         turns=3,
     )
+    shown = slice(n - 64, n)  # a causal query is one of its own; exact values of the last rows are enough
+    exact = reference(verify.Problem(q[shown], k, v, causal=True, alignment="bottom-right"), 20, "logexp").value
+    ours, nested = (np.abs(form(tokens)[shown] - exact).max() for form in (logexp, nested_logexp))
+    yield Measurement(
+        f"largest error, log-exp stream ({ours:.1e}) / nested log-sum-exps ({nested:.1e}), d = {d}, last 64 of {n}",
+        "at most 1",
+        [float(ours / nested)],
+    )
 
 
-def per_token(name: str, d: int, form: Callable[[Arrays], object]) -> Ratio:
-    """Return a long context against as many tokens in short ones."""
-    long, short = normal(65_536, d), normal(4096, d)
-    return measured(
-        f"time per token at n = 65,536 / at 4,096, {name}, d = {d}",
+def per_token(kind: str, d: int) -> Measurement:
+    """Return the time of a long context over that of as many tokens in short ones."""
+    long, short = normal(LONG, d), normal(SHORT, d)
+    form = FORMS[kind]
+    return ratio(
+        f"time per token at n = {LONG:,} / at {SHORT:,}, {NAMES[kind]}, d = {d}",
         "at most 1.3",
         lambda: form(long),
-        lambda: [form(short) for _ in range(16)],
-        turns=3,
+        lambda: [form(short) for _ in range(LONG // SHORT)],
+        turns=5,
     )
+
+
+def memory_by_context(kind: str, d: int) -> Measurement:
+    """Return by how much more a process grows when its state takes in a long context, in pieces, than a short one."""
+    long, short = (peak_growth(stream_into, kind, d, count, threads=THREADS) for count in (LONG, SHORT))
+    name = f"memory at n = {LONG:,} beyond that at {SHORT:,}, {NAMES[kind]}, d = {d}, tokens in pieces of {SHORT:,}"
+    # what the allocator keeps between pieces is a few of their arrays, whatever the context
+    return Measurement(name, "at most 8", [(long - short) / MEGABYTE], "MB")
+
+
+def stream_into(kind: str, d: int, count: int) -> None:
+    """Let a state take in tokens and answer, a piece after the other."""
+    state: verify.TaylorState | verify.LogExpState
+    if kind == "taylor":
+        state = verify.TaylorState(d, d, 3, arithmetic="float32")
+    else:
+        state = verify.LogExpState(d, d, arithmetic="float32")
+    q, k, v = normal(SHORT, d)
+    for _ in range(count // SHORT):
+        state.update(k, v)
+        state.read(q)
 
 
 def normal(n: int, d: int) -> Arrays:
@@ -108,6 +151,9 @@ def packed(tokens: Arrays, order: int) -> NDArray[Any]:
 def logexp(tokens: Arrays) -> NDArray[Any]:
     """Return our constant-state log-exp attention."""
     return verify.logexp_attention(*tokens, causal=True, form="stream", arithmetic="float32")
+
+
+FORMS: dict[str, Callable[[Arrays], NDArray[Any]]] = {"taylor": lambda tokens: packed(tokens, 3), "logexp": logexp}
 
 
 def plain_taylor(tokens: Arrays, order: int) -> NDArray[Any]:
@@ -149,7 +195,7 @@ def _log_sum_exp(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.log(np.exp(values - top).sum(axis=1)) + top[:, 0])
 
 
-def features_alone() -> Ratio:
+def features_alone() -> Measurement:
     """Return what the features of a chunk cost, against gathering and multiplying."""
     d, order, n = 64, 3, CHUNK
     tokens = normal(n, d)[0]
@@ -164,7 +210,7 @@ def features_alone() -> Ratio:
             last = block
         return last
 
-    return measured(
+    return ratio(
         f"gather and product / slices, features alone, d = {d}, order {order}, {n} tokens",
         "at least 10",
         gathered,

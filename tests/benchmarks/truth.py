@@ -8,7 +8,7 @@ import numpy as np
 from flint import arb, arb_mat
 from mpmath import mp
 
-from tests.benchmarks.ratios import Ratio, measured
+from tests.benchmarks.measurements import Measurement, ratio
 from verify.executors import worker_pool
 from verify.problem import Problem
 from verify.truth import reference, taylor_references
@@ -19,17 +19,17 @@ DIGITS = 50
 SIZE = 64
 
 
-def ratios() -> Iterator[Ratio]:
+def measurements() -> Iterator[Measurement]:
     """Yield the ratios one by one, each named with its sizes."""
     problem = normal(128)
-    yield measured(
+    yield ratio(
         "textbook mpmath loop / reference, n = 128, d = 64, one process",
         "at least 20",
         textbook_loop(problem),
         lambda: reference(problem, DIGITS),
     )
     larger = normal(512)
-    yield measured(
+    yield ratio(
         "reference / raw arb_mat products and arb.exp, n = 512, d = 64",
         "at most 1.8",
         lambda: reference(larger, DIGITS),
@@ -40,7 +40,7 @@ def ratios() -> Iterator[Ratio]:
         yield all_orders(normal(tokens))
     with worker_pool(2) as pool:
         largest = normal(2048)  # the first turn, which does not count, starts the processes
-        yield measured(
+        yield ratio(
             "one process / two, n = 2048, d = 64, start-up apart",
             "at least 1.7",
             lambda: reference(largest, DIGITS),
@@ -49,9 +49,9 @@ def ratios() -> Iterator[Ratio]:
         )
 
 
-def all_orders(problem: Problem) -> Ratio:
+def all_orders(problem: Problem) -> Measurement:
     """Return what all orders up to 15 cost, against the last alone."""
-    return measured(
+    return ratio(
         f"Taylor orders 0 to 15 / order 15 alone, n = {problem.queries}, d = 64",
         "at most 2",
         lambda: taylor_references(problem, range(16), DIGITS),

@@ -261,7 +261,7 @@ def test_functions_of_arrays_pass_everything_on() -> None:
     scaled = Problem(q, k, v, scale=0.3, **how)
     calls: dict[tuple[str, str, int | None], Any] = {
         ("softmax", "softmax", None): verify.softmax_attention(q, k, v, scale=0.3, **how),
-        ("logexp", "quadratic", None): verify.logexp_attention(q, k, v, **how),
+        ("logexp", "quadratic", None): verify.logexp_attention(q, k, v, form="quadratic", **how),
         ("taylor", "scores", 3): verify.taylor_attention(q, k, v, order=3, form="scores", scale=0.3, **how),
     }
     for (mechanism, form, order), found in calls.items():

@@ -67,6 +67,7 @@ class FeatureMap:
         sizes[order] = min(self.rows, sizes[order])
         self.buffers = [np.empty((heads, size, tokens), dtype=arithmetic.dtype) for size in sizes]
         self.buffers[0][...] = arithmetic.as_input(np.ones(()))
+        self.components = [np.empty((heads, head_size, 1, tokens), arithmetic.dtype) for _ in range(max(1, order))]
 
     def blocks(self, tokens: NDArray[Any], share: float = 0.0) -> Iterator[FeatureBlock]:
         """Yield the features of tokens [H, n, d_k], row after row.
@@ -92,11 +93,15 @@ class FeatureMap:
 
     def _components(self, tokens: NDArray[Any], share: float) -> list[NDArray[Any]]:
         """Return x_j / e**share for e = 1, 2 ..., as far as they are needed: arrays [H, d_k, 1, n]."""
-        plain = np.ascontiguousarray(tokens.swapaxes(1, 2))[:, :, None, :]
+        found = [component[: len(tokens), :, :, : tokens.shape[1]] for component in self.components]
+        found[0][...] = tokens.swapaxes(1, 2)[:, :, None, :]
         if not share:
-            return [plain]
+            return found[:1]
         divisors = self.arithmetic.as_constant(np.arange(2, self.order + 1, dtype=np.float64) ** share)
-        return [plain, *(self.arithmetic.as_factor(plain / divisor) for divisor in divisors)]
+        for divisor, component in zip(divisors, found[1:], strict=True):
+            np.divide(found[0], divisor, out=component)
+            self._settle(component)
+        return found
 
     def _highest(
         self, below: NDArray[Any], components: list[NDArray[Any]], first: int, share: float
@@ -129,9 +134,13 @@ class FeatureMap:
 
     def _multiply(self, below: NDArray[Any], component: NDArray[Any], out: NDArray[Any]) -> None:
         np.multiply(below, component, out=out)
-        settled = self.arithmetic.as_factor(out)
-        if settled is not out:
-            out[...] = settled
+        self._settle(out)
+
+    def _settle(self, values: NDArray[Any]) -> None:
+        """Round results of the carrier to factors, in place."""
+        settled = self.arithmetic.as_factor(values)
+        if settled is not values:
+            values[...] = settled
 
 
 def factored_slices(head_size: int, order: int, *, by_exponent: bool) -> list[int]:

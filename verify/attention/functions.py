@@ -41,12 +41,13 @@ def logexp_attention(
     causal: bool = False,
     alignment: str | None = None,
     mask: ArrayLike | None = None,
-    form: str = "quadratic",
+    form: str = "stream",
     arithmetic: str = "float64",
 ) -> NDArray[Any]:
     """Return log-exp attention, softmax(log(exp(Q) exp(K)^T)) V, LE (1); v may have any sign.
 
-    Shapes as in `softmax_attention`; the mechanism has no scale.  Raises InvalidRequestError for a wrong request.
+    Shapes as in `softmax_attention`; the mechanism has no scale.  Raises InvalidRequestError for a wrong request; the
+    form quadratic alone takes a mask.
     """
     problem = Problem(q, k, v, causal=causal, alignment=alignment, mask=mask)
     return named_form("logexp", form).run(problem, named_arithmetic(arithmetic)).value

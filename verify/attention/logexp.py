@@ -38,18 +38,19 @@ def stream(problem: Problem, arithmetic: Arithmetic, *, chunk: int = CHUNK) -> A
     require_servable(problem, "stream", "quadratic")
     parts = operands(problem, arithmetic)
     q, k, v = parts.by_state()
+    values = with_ones(v, arithmetic)
     state = LogExpSums(arithmetic, len(k), problem.head_size, problem.value_size)
     totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
     with np.errstate(all="ignore"):
         if not problem.causal:
             for first in range(0, problem.keys, chunk):
-                state.add(k[:, first : first + chunk], v[:, first : first + chunk])
+                state.add(k[:, first : first + chunk], values[:, first : first + chunk])
         for first in range(0, problem.queries, chunk):
             rows = slice(first, first + chunk)
             if problem.causal:
-                totals[:, :, rows] = state.read_causally(q[:, :, rows], k[:, rows], v[:, rows])
+                state.read_causally(q[:, :, rows], k[:, rows], values[:, rows], totals[:, :, rows])
             else:
-                totals[:, :, rows] = state.read(q[:, :, rows])
+                state.read(q[:, :, rows], totals[:, :, rows])
         return divided(parts, totals[..., :-1], totals[..., -1:], state.sums)
 
 
@@ -68,7 +69,7 @@ def linear(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
     totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
     with np.errstate(all="ignore"):
         # of [v | 1]: logarithms of magnitudes [states, n_k, d_v + 1], and signs
-        values = with_ones(v)
+        values = with_ones(v, arithmetic)
         signs = np.sign(values)
         logs = arithmetic.as_sum(np.log(np.abs(values)))
         latent = np.full((len(k), problem.head_size, problem.value_size + 1), -np.inf, dtype=arithmetic.dtype)

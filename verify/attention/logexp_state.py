@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
-from verify.attention.sums import EVERYTHING, Sums, with_ones
+from verify.attention.sums import EVERYTHING, Sums
 from verify.formats import Format
 
 # Tokens taken at once.
@@ -46,12 +46,12 @@ class LogExpSums:
         shape = (heads, head_size, value_size + 1)
         self.sums = Sums(arithmetic, shape, storage=storage, compensated=compensated, one_by_one=one_by_one)
 
-    def add(self, k: NDArray[Any], v: NDArray[Any]) -> None:
-        """Add tokens: k [H, n, d_k], v [H, n, d_v]."""
+    def add(self, k: NDArray[Any], values: NDArray[Any]) -> None:
+        """Add tokens: k [H, n, d_k] and values [H, n, d_v + 1], the last of which is 1."""
         if k.shape[1]:
             self._raise_top(np.maximum(self.top, k.max(axis=1)))
             left = self._factors(k - self.top[:, None]).swapaxes(1, 2)
-            self.sums.add_product(EVERYTHING, left, with_ones(v))
+            self.sums.add_product(EVERYTHING, left, values)
 
     def merge(self, other: LogExpSums) -> None:
         """Add the sums of other tokens; these take the larger maxima, and so do the other's, as it stood."""
@@ -69,16 +69,16 @@ class LogExpSums:
         settle = self.arithmetic.as_sum
         return settle(np.exp(settle(np.where(before == -np.inf, -np.inf, before - top)))).astype(top.dtype)[..., None]
 
-    def read(self, q: NDArray[Any]) -> NDArray[Any]:
-        """Return numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k].
+    def read(self, q: NDArray[Any], totals: NDArray[Any]) -> None:
+        """Add numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k].
 
         The sums of a row share a factor.
         """
         exponents = self.arithmetic.as_sum(q + self.top[:, None, None])
-        return self._read(exponents, exponents.max(axis=-1, keepdims=True))
+        self._read(exponents, exponents.max(axis=-1, keepdims=True), totals)
 
-    def read_causally(self, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
-        """Add tokens one by one and read after each, with q [H, members, n, d_k]; return what `read` returns.
+    def read_causally(self, q: NDArray[Any], k: NDArray[Any], values: NDArray[Any], totals: NDArray[Any]) -> None:
+        """Add tokens one by one and read after each, with q [H, members, n, d_k]; add to totals what `read` adds.
 
         A row's weights are divided by the largest there is, exp(a), a = max over the tokens up to its own and over i of
         q_i + k_i.  Those of the chunk's own tokens are products exp(q + m - a) exp(k - m)^T with m the maxima of the
@@ -103,18 +103,15 @@ class LogExpSums:
                 found = self.arithmetic.total(settle(np.exp(pairs)))[..., 0]
                 weights[head, member, rows] = np.where(np.arange(k.shape[1]) <= rows[:, None], found, 0)
         weights = self.arithmetic.as_factor(weights)
-        totals = self._read(settle(q + self.top[:, None, None]), shift)
-        self.arithmetic.add_product(totals, weights, with_ones(v)[:, None])
-        self.add(k, v)
-        return totals
+        self._read(settle(q + self.top[:, None, None]), shift, totals)
+        self.arithmetic.add_product(totals, weights, values[:, None])
+        self.add(k, values)
 
-    def _read(self, exponents: NDArray[Any], shift: NDArray[Any]) -> NDArray[Any]:
+    def _read(self, exponents: NDArray[Any], shift: NDArray[Any], totals: NDArray[Any]) -> None:
         """Read with q + top [H, members, n, d_k] and a shift [.., 1] that is not below them."""
-        heads, members, count, size = exponents.shape
         left = self._factors(np.where(exponents == -np.inf, -np.inf, exponents - shift))
-        totals = np.zeros((heads, members * count, self.sums.values.shape[-1]), dtype=self.arithmetic.dtype)
-        self.sums.add_to(totals, left.reshape(heads, members * count, size), EVERYTHING)
-        return totals.reshape(heads, members, count, -1)
+        for member in range(totals.shape[1]):
+            self.sums.add_to(totals[:, member], left[:, member], EVERYTHING)
 
     def _factors(self, exponents: NDArray[Any]) -> NDArray[Any]:
         return self.arithmetic.as_factor(np.exp(self.arithmetic.as_sum(exponents)))

@@ -14,6 +14,7 @@ from verify.attention import logexp_state, taylor_state
 from verify.attention.logexp_state import LogExpSums
 from verify.attention.output import AttentionOutput, quotient, scale_of
 from verify.attention.state_files import StateFile, read_state, write_state
+from verify.attention.sums import with_ones
 from verify.attention.taylor_state import MEMORY_LIMIT, TaylorSums, check_memory
 from verify.errors import InvalidRequestError
 from verify.formats import Format, named_format
@@ -58,7 +59,8 @@ class AttentionState:
         with np.errstate(all="ignore"):
             for first in range(0, keys.shape[1], self._chunk):
                 rows = slice(first, first + self._chunk)
-                self._sums.add(self._arithmetic.as_input(keys[:, rows]), self._arithmetic.as_input(values[:, rows]))
+                taken = self._arithmetic.as_input(keys[:, rows]), self._arithmetic.as_input(values[:, rows])
+                self._sums.add(taken[0], with_ones(taken[1], self._arithmetic))
         self.tokens += keys.shape[1]
 
     def read(self, q: ArrayLike) -> AttentionOutput:
@@ -88,7 +90,8 @@ class AttentionState:
         with np.errstate(all="ignore"):
             for first in range(0, count, self._chunk):
                 rows = slice(first, first + self._chunk)
-                totals[:, :, rows] = self._sums.read(self._scaled(self._arithmetic.as_input(by_state[:, :, rows])))
+                scaled = self._scaled(self._arithmetic.as_input(by_state[:, :, rows]))
+                self._sums.read(scaled, totals[:, :, rows])
         totals = totals.reshape((*queries.shape[:-1], totals.shape[-1]))
         everywhere = np.ones((*queries.shape[:-1], 1), dtype=np.bool_)
         parts = totals[..., :-1], totals[..., -1:]

@@ -172,9 +172,9 @@ class Sums:
         return self._rooms[name][:count].reshape(shape)
 
 
-def with_ones(values: NDArray[Any]) -> NDArray[Any]:
-    """Return values [..., d_v] with a last column of ones, which adds up the weights."""
-    return np.concatenate([values, np.ones((*values.shape[:-1], 1), dtype=values.dtype)], axis=-1)
+def with_ones(values: NDArray[Any], arithmetic: Arithmetic) -> NDArray[Any]:
+    """Return values [..., d_v] of the arithmetic with a last column of ones, which adds up the weights."""
+    return np.concatenate([values, arithmetic.as_input(np.ones((*values.shape[:-1], 1)))], axis=-1)
 
 
 def _outer(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

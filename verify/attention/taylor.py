@@ -18,6 +18,7 @@ from verify.attention.output import (
     require_servable,
     scale_of,
 )
+from verify.attention.sums import with_ones
 from verify.attention.taylor_state import CHUNK, FEWER, MEMORY_LIMIT, TaylorSums, check_memory, features_text
 from verify.cost import dense_feature_count
 from verify.problem import Problem
@@ -39,9 +40,15 @@ def scores(problem: Problem, arithmetic: Arithmetic, order: int) -> AttentionOut
         return normalised(parts, weights)
 
 
-def truncated_exponential(logits: NDArray[Any], order: int, arithmetic: Arithmetic) -> NDArray[Any]:
-    """Return sum over p <= order of s^p / p!, by Horner's rule 1 + s (1 + s/2 (1 + s/3 (...))), in the sums' format."""
-    total = np.ones_like(logits)
+def truncated_exponential(
+    logits: NDArray[Any], order: int, arithmetic: Arithmetic, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Return sum over p <= order of s^p / p!, by Horner's rule 1 + s (1 + s/2 (1 + s/3 (...))), in the sums' format.
+
+    out: where to work, if not in a new array.
+    """
+    total = np.empty_like(logits) if out is None else out
+    total[...] = 1
     for p in range(order, 0, -1):
         total *= logits
         total = arithmetic.as_sum(total)
@@ -50,6 +57,27 @@ def truncated_exponential(logits: NDArray[Any], order: int, arithmetic: Arithmet
         total += logits.dtype.type(1)
         total = arithmetic.as_sum(total)
     return total
+
+
+class OwnPairs:
+    """The pairs of a causal chunk's tokens among themselves, by their logits under the mask; its buffers are kept."""
+
+    def __init__(self, arithmetic: Arithmetic, order: int, groups: tuple[int, int], chunk: int, values: int) -> None:
+        """Make room for heads and members, tokens of a chunk, and values with their column of ones."""
+        self.arithmetic = arithmetic
+        self.order = order
+        self.logits, self.weights = (np.empty((*groups, chunk, chunk), dtype=arithmetic.dtype) for _ in range(2))
+        self.products = np.empty((*groups, chunk, values), dtype=arithmetic.dtype)
+        self.later = ~np.tri(chunk, dtype=np.bool_)
+
+    def add(self, totals: NDArray[Any], q: NDArray[Any], k: NDArray[Any], values: NDArray[Any]) -> None:
+        """Add to totals [H, members, n, d_v + 1] what q [H, members, n, d_k] sees of k [H, n, d_k] up to its place."""
+        n = k.shape[1]
+        logits = self.arithmetic.product(q, k[:, None].mT, out=self.logits[..., :n, :n])
+        weights = truncated_exponential(logits, self.order, self.arithmetic, out=self.weights[..., :n, :n])
+        weights = self.arithmetic.as_factor(weights)
+        np.copyto(weights, weights.dtype.type(0), where=self.later[:n, :n])
+        self.arithmetic.add_product(totals, weights, values[:, None], room=self.products[..., :n, :])
 
 
 def packed(
@@ -145,23 +173,24 @@ def _through_state(
     """Return the attention output with every pair through the state, or in a causal problem all but a chunk's own."""
     parts = operands(problem, arithmetic)
     q, k, v = parts.by_state()
+    values = with_ones(v, arithmetic)
     state = TaylorSums(arithmetic, len(k), problem.head_size, problem.value_size, order, chunk=chunk, **options)
+    own = OwnPairs(arithmetic, order, q.shape[:2], chunk, values.shape[-1]) if problem.causal and own_pairs else None
     with np.errstate(all="ignore"):
         q = arithmetic.as_factor(q * scale_of(problem.scale, problem.head_size, arithmetic))
-        totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
+        totals = np.zeros((*q.shape[:-1], values.shape[-1]), dtype=arithmetic.dtype)
         if not problem.causal:
             for first in range(0, problem.keys, chunk):
-                state.add(k[:, first : first + chunk], v[:, first : first + chunk])
+                state.add(k[:, first : first + chunk], values[:, first : first + chunk])
         for first in range(0, problem.queries, chunk):
             rows = slice(first, first + chunk)
-            if problem.causal and not own_pairs:
-                state.add(k[:, rows], v[:, rows])
-            if first or not (problem.causal and own_pairs):
-                totals[:, :, rows] = state.read(q[:, :, rows])
-            if problem.causal and own_pairs:
-                logits = arithmetic.product(q[:, :, rows], k[:, None, rows].mT)
-                weights = arithmetic.as_factor(np.tril(truncated_exponential(logits, order, arithmetic)))
-                arithmetic.add_product(totals[:, :, rows, :-1], weights, v[:, None, rows])
-                arithmetic.add_total(totals[:, :, rows, -1:], weights)
-                state.add(k[:, rows], v[:, rows])
+            if own is not None:
+                if first:
+                    state.read(q[:, :, rows], totals[:, :, rows])
+                own.add(totals[:, :, rows], q[:, :, rows], k[:, rows], values[:, rows])
+                state.add(k[:, rows], values[:, rows])
+                continue
+            if problem.causal:
+                state.add(k[:, rows], values[:, rows])
+            state.read(q[:, :, rows], totals[:, :, rows])
         return divided(parts, totals[..., :-1], totals[..., -1:], state.sums)

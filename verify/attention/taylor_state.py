@@ -63,9 +63,8 @@ class TaylorSums:
         needed += (below * chunk + 2 * BLOCK_NUMBERS) * arithmetic.dtype.itemsize
         needed += 2 * below * (value_size + 1) * arithmetic.dtype.itemsize
         check_memory(features_text(features, head_size, order, arithmetic), needed, memory_limit, FEWER)
-        self.heads, self.value_size, self.order, self.chunk = heads, value_size, order, chunk
+        self.heads = heads
         self.arithmetic = arithmetic
-        self.degrees = degrees
         self.sums = Sums(
             arithmetic,
             (heads, features, value_size + 1),
@@ -77,38 +76,42 @@ class TaylorSums:
         self.together = max(1, min(heads, BLOCK_NUMBERS // max(1, features * chunk)))
         self.map = FeatureMap(arithmetic, self.together, head_size, order, chunk)
         self.shares = {"query": SIDES[side], "key": 1.0 - SIDES[side]}
-        self.values = np.ones((self.together, chunk, value_size + 1), dtype=arithmetic.dtype)
-        self.multiplied = np.empty_like(self.values)
+        self.multiplied = np.empty((self.together, chunk, value_size + 1), dtype=arithmetic.dtype)
+        self.apart = [np.empty_like(self.multiplied) for _ in range(order + 1)] if degrees == "apart" else []
 
-    def add(self, k: NDArray[Any], v: NDArray[Any]) -> None:
-        """Add tokens: k [H, n, d_k], v [H, n, d_v], n up to the chunk, in the arithmetic."""
+    def add(self, k: NDArray[Any], values: NDArray[Any]) -> None:
+        """Add tokens: k [H, n, d_k] and values [H, n, d_v + 1], the last of which is 1; n up to the chunk."""
         for heads in self._groups():
-            values = self.values[: len(k[heads]), : k.shape[1]]
-            values[..., :-1] = v[heads]
             for block in self.map.blocks(k[heads], self.shares["key"]):
-                right = values
+                right = values[heads]
                 if block.factor is not None:
-                    right = self.multiplied[: len(values), : k.shape[1]]
-                    np.multiply(values, block.factor[..., None], out=right)
+                    right = np.multiply(right, block.factor[..., None], out=self._room(self.multiplied, right))
                 self.sums.add_product((heads, block.rows), block.features, right)
 
-    def read(self, q: NDArray[Any]) -> NDArray[Any]:
-        """Return numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k].
+    def read(self, q: NDArray[Any], totals: NDArray[Any]) -> None:
+        """Add numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k].
 
         The members of a head share its state; n is up to the chunk.
         """
-        parts = self.order + 1 if self.degrees == "apart" else 1
-        totals = np.zeros((parts, *q.shape[:-1], self.value_size + 1), dtype=self.arithmetic.dtype)
         for heads in self._groups():
             for member in range(q.shape[1]):
+                target = totals[heads, member]
+                parts = [self._room(part, target) for part in self.apart] or [target]
+                for part in parts[: len(self.apart)]:
+                    part[...] = 0
                 for block in self.map.blocks(q[heads, member], self.shares["query"]):
                     factor = None if block.factor is None else block.factor[..., None]
-                    target = totals[block.degree % parts, heads, member]
-                    self.sums.add_to(target, block.features.swapaxes(1, 2), (heads, block.rows), factor)
-        total: NDArray[Any] = totals[-1]
-        for other in totals[-2::-1]:
-            total = self.arithmetic.as_sum(total + other)
-        return total
+                    into = parts[block.degree % len(parts)]
+                    self.sums.add_to(into, block.features.swapaxes(1, 2), (heads, block.rows), factor)
+                if self.apart:
+                    total = parts[-1]
+                    for part in parts[-2::-1]:
+                        total = self.arithmetic.as_sum(total + part)
+                    target[...] = self.arithmetic.as_sum(target + total)
+
+    @staticmethod
+    def _room(buffer: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+        return buffer[: len(like), : like.shape[1]]
 
     def merge(self, other: TaylorSums) -> None:
         """Add the sums of other tokens."""
