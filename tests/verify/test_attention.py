@@ -12,6 +12,7 @@ from tests.cases import ORDERS, PROBLEMS
 from verify.arithmetic import ARITHMETICS, Arithmetic
 from verify.attention import FORMS, Form, features, logexp, named_form, taylor, taylor_state
 from verify.basis import slices
+from verify.bounds import rounding_bound
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.metrics import computed_error
 from verify.problem import Problem
@@ -21,79 +22,10 @@ every_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), i
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: f"{form.mechanism}-{form.name}")
 
 SUPPORTS_NO_MASK = ("packed", "stream", "linear")
-FEATURES = ("packed", "stream", "dense")
 
 
 def orders_of(form: Form) -> tuple[int | None, ...]:
     return ORDERS if form.mechanism == "taylor" else (None,)
-
-
-def allowed_error(problem: Problem, form: Form, arithmetic: Arithmetic, order: int | None) -> Any:
-    """Return a bound on the error of one output, times two for terms of higher order; infinite if something overflows.
-
-    f, s, o: unit roundoffs of factors, sums and output; tiny ones half their smallest numbers.  A logit is a sum of d
-    products, scaled: |ds| <= (d + 3) s L with L = |scale| sum_i |q_i k_i|; log-exp's is a sum of d exponentials,
-    |ds| <= (d + 4) s + s max |q_i + k_i|.  exp turns ds into a relative error expm1(ds) of the weight; Horner's rule of
-    order N adds 3 N s P(|s|) and moves by P(L + ds) - P(L).  Features: a scaled component and up to N - 1 products on
-    each side and a coefficient, 3 N + 4 roundings f or s, added up m at a time.  Weights are rounded to factors.  Sums
-    over n tokens and the division add (n + 3) s, the output o.  With dw_t the error of weight t, |dy| <= sum_t dw_t
-    (|v_t| + |y|) / (|Z| - sum_t dw_t).
-    """
-    f, s, o = (2.0**-format_.precision for format_ in (arithmetic.factors, arithmetic.sums, arithmetic.output))
-    tiny_f, tiny_s, tiny_o = (x.smallest for x in (arithmetic.factors, arithmetic.sums, arithmetic.output))
-    largest = min(arithmetic.factors.largest, arithmetic.sums.largest, arithmetic.output.largest)
-    scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
-    d, n = problem.head_size, problem.keys
-    bound = np.zeros(problem.output_shape)
-    for head in problem.each_head():
-        size = abs(scale) * (np.abs(head.q) @ np.abs(head.k).T)
-        shift = (d + 3) * s * size + (d + 1) * tiny_s * (1 + abs(scale))
-        logits = scale * (head.q @ head.k.T)
-        reached = size.max(initial=0.0) / min(1.0, abs(scale) or 1.0)
-        if form.mechanism == "taylor":
-            assert order is not None
-            exact = _polynomial(logits, order)
-            heavy = _polynomial(size, order)
-            moved = 3 * order * s * heavy + _polynomial(size + shift, order) - heavy + 3 * order * tiny_s * heavy
-            if form.name in FEATURES:
-                features = (verify.cost.dense_feature_count if form.name == "dense" else verify.feature_count)(d, order)
-                parts = [max(1.0, np.abs(x).max(initial=0.0)) ** order for x in (scale * head.q, head.k)]
-                moved += heavy * ((3 * order + 4) * (f + 3 * s) + features * s)
-                moved += features * (order + 2) * (tiny_f + tiny_s) * parts[0] * parts[1]
-                reached = max(reached, *parts)
-            reached = max(reached, n * heavy.max(initial=0.0))
-        elif form.mechanism == "logexp":
-            sums = head.q[:, None, :] + head.k[None, :, :]
-            reached = np.abs(sums).max(initial=0.0)
-            logits = np.log(np.exp(sums - sums.max(initial=-700)).sum(axis=-1)) + sums.max(initial=-700)
-            exact = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
-            moved = exact * np.expm1(((d + 4) + 2 * np.abs(sums).max(axis=-1) + 2 * np.abs(logits).max() + 3) * s)
-        else:
-            top = np.where(head.attended(), logits, -np.inf).max(axis=-1, keepdims=True, initial=-np.inf)
-            exact = np.exp(logits - np.where(np.isfinite(top), top, np.inf))
-            # the shift is one of the logits, and has its error
-            moved = exact * np.expm1(2 * (shift.max(initial=0.0) + np.abs(logits).max(initial=0.0) * s) + 3 * s)
-        moved += f * np.abs(exact) + tiny_f + tiny_s
-        moved, exact = (np.where(head.attended(), x, 0.0) for x in (moved, exact))
-        z = np.abs(exact.sum(axis=-1, keepdims=True))
-        y = np.abs(np.divide(exact @ head.v, z, out=np.zeros_like(head.v[:1] + z), where=z > 0))
-        spread = moved + (n + 3) * s * (np.abs(exact) + moved)
-        numerator = spread @ np.abs(head.v) + spread.sum(axis=-1, keepdims=True) * y + n * tiny_s
-        left = z - spread.sum(axis=-1, keepdims=True)
-        bound[head.index] = np.divide(numerator, left, out=np.where(z > 0, np.inf, 0.0) + 0 * y, where=left > 0)
-        bound[head.index] += 2 * o * y + tiny_o
-        reached = max(reached, np.abs(head.v).max(initial=0.0) * max(1.0, z.max(initial=0.0)))
-        if 2 * reached > largest:
-            bound[head.index] = np.inf
-    return 2 * bound
-
-
-def _polynomial(x: Any, order: int) -> Any:
-    return sum((x**p / _factorial(p) for p in range(order + 1)), np.zeros_like(x))
-
-
-def _factorial(p: int) -> float:
-    return float(np.prod(np.arange(1, p + 1, dtype=np.float64)))
 
 
 def cells() -> Iterator[Any]:
@@ -119,7 +51,7 @@ def test_every_form_is_as_accurate_as_its_arithmetic(
     assert output.value.shape == problem.output_shape
     assert output.normaliser.shape == problem.output_shape[:-1]
     error = np.abs(computed_error(output.value, truth))
-    bound = allowed_error(problem, form, arithmetic, order)
+    bound = rounding_bound(problem, truth, form.name, arithmetic, order).sure
     excess = ~(error <= bound) & np.isfinite(bound)
     assert not excess.any(), f"{error[excess].max():.3g} where {bound[excess].min():.3g} is allowed"
     assert np.isfinite(bound).all() or arithmetic.name != "float64"
@@ -265,8 +197,9 @@ def test_functions_of_arrays_pass_everything_on() -> None:
         ("taylor", "scores", 3): verify.taylor_attention(q, k, v, order=3, form="scores", scale=0.3, **how),
     }
     for (mechanism, form, order), found in calls.items():
-        error = np.abs(computed_error(found, reference(scaled, 30, mechanism, order)))
-        assert (error <= allowed_error(scaled, named_form(mechanism, form), ARITHMETICS["float64"], order)).all()
+        truth = reference(scaled, 30, mechanism, order)
+        error = np.abs(computed_error(found, truth))
+        assert (error <= rounding_bound(scaled, truth, form, ARITHMETICS["float64"], order).sure).all()
     plain = Problem(q[:, :1], k, v, scale=0.3)
     found = verify.taylor_attention(plain.q, k, v, order=3, scale=0.3, arithmetic="float32")
     assert found.dtype == np.float32
@@ -319,7 +252,7 @@ def test_large_heads_and_many_tokens() -> None:
     assert max(abs(float(a - b)) for a, b in zip(truth.to_mpf()[0], defined[0], strict=True)) < 1e-29
     for form in ("scores", "packed"):
         output = named_form("taylor", form).run(problem, ARITHMETICS["float64"], 2)
-        bound = allowed_error(problem, named_form("taylor", form), ARITHMETICS["float64"], 2)
+        bound = rounding_bound(problem, truth, form, ARITHMETICS["float64"], 2).sure
         assert (np.abs(computed_error(output.value, truth)) <= bound).all()
 
 

@@ -1,0 +1,235 @@
+"""Bounds: certified numbers against others' methods, and no measured error above them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from flint import arb
+from mpmath import mp
+
+from tests.cases import ORDERS, PROBLEMS
+from verify.arithmetic import ARITHMETICS, Arithmetic
+from verify.attention import FORMS, Form
+from verify.bounds import (
+    accumulated,
+    accumulated_probably,
+    deviation_range,
+    output_bound,
+    positivity_radius,
+    relative_truncation,
+    rounding_bound,
+    truncation_bound,
+)
+from verify.errors import InvalidRequestError
+from verify.inputs import sample
+from verify.metrics import computed_error
+from verify.problem import Problem
+from verify.truth import Reference, difference, reference
+from verify.truth.precision import mpmath_precision
+
+
+def truncated(order: int, s: Any) -> Any:
+    """Return T_N(s) in mpmath."""
+    return sum(mp.mpf(s) ** p / mp.factorial(p) for p in range(order + 1))
+
+
+@pytest.mark.parametrize("order", [1, 3, 5, 7, 9, 15, 31])
+def test_radius_of_positive_weights_to_thirty_digits(order: int) -> None:
+    found = positivity_radius(order, 30)
+    assert found is not None
+    assert found.rad() < arb(10) ** -30
+    with mpmath_precision(200):
+        # Newton's method on the polynomial as it stands, from a rough value
+        root = mp.findroot(lambda s: truncated(order, -s), float(found.mid()), tol=1e-55)
+        assert abs(mp.mpf(found.mid().str(45, radius=False)) - root) < mp.mpf(10) ** -30
+    for s, positive in ((found.lower(), True), (found.upper(), False)):
+        value = sum((arb(-1) ** p * s**p / arb(p).fac() for p in range(order + 1)), arb(0))
+        assert not (value < 0 if positive else value > 0)
+
+
+def test_radii_that_are_published_and_even_orders() -> None:
+    # SEEDS: 1, 1.596..., 2.181..., 2.759...
+    radii = [positivity_radius(order) for order in (1, 3, 5, 7)]
+    shown = [float(radius.mid()) for radius in radii if radius is not None]
+    assert shown == pytest.approx([1.0, 1.596, 2.181, 2.759], abs=5e-4)
+    assert positivity_radius(4) is None
+    assert positivity_radius(0) is None
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 7, 12])
+@pytest.mark.parametrize("radius", [1e-6, 0.3, 1.0, 2.5, 11.0, 50.0, 300.0])
+def test_relative_truncation_is_the_largest_there_is(order: int, radius: float) -> None:
+    bound = relative_truncation(order, radius)
+    with mpmath_precision(2000):
+        grid = [mp.mpf(radius) * i / 200 for i in range(-200, 201)]
+        errors = [abs(truncated(order, s) * mp.exp(-s) - 1) for s in grid]
+        assert max(errors) <= bound
+        assert max(errors) >= bound * (1 - mp.mpf(2) ** -38)  # attained at -R
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 5, 8])
+@pytest.mark.parametrize(
+    ("low", "high"), [(-2.0, 3.0), (0.5, 4.0), (-3.0, -1.0), (0.0, 0.0), (-1e-9, 2e-9), (7.0, 7.5)]
+)
+def test_deviations_between_two_logits(order: int, low: float, high: float) -> None:
+    least, most = deviation_range(order, low, high)
+    with mpmath_precision(600):
+        steps = [mp.mpf(low) + (mp.mpf(high) - mp.mpf(low)) * i / 300 for i in range(301)]
+        values = [truncated(order, s) * mp.exp(-s) - 1 for s in steps]
+        assert least <= min(values)
+        assert max(values) <= most
+        # attained at an end, or at 0, which the grid misses by a step
+        size = max(abs(x) for x in values)
+        assert min(values) - least <= size * mp.mpf(2) ** -38
+        assert most - max(values) <= size * mp.mpf(2) ** -38 or (order % 2 and most == 0 and low < 0 < high)
+
+
+def test_impossible_requests() -> None:
+    for call in (
+        lambda: deviation_range(3, 1.0, 0.0),
+        lambda: deviation_range(3, -np.inf, 0.0),
+        lambda: deviation_range(3, 0.0, np.nan),
+        lambda: deviation_range(-1, 0.0, 1.0),
+        lambda: positivity_radius(-1),
+    ):
+        with pytest.raises(InvalidRequestError, match="expected"):
+            call()
+
+
+def test_two_keys_attain_the_bound_on_outputs() -> None:
+    # p(A) = 1 / (1 + sqrt(kappa)) on the key whose weight grows most
+    for order, low, high in ((2, -1.0, 1.0), (4, -2.0, 0.5), (1, -0.5, 0.25)):
+        bound = output_bound(low, high, order)
+        least, most = deviation_range(order, low, high)
+        if order % 2:  # the largest factor is that of s = 0
+            low, high = low, 0.0
+        ends = sorted((low, high), key=lambda s: float(truncated(order, s) * mp.exp(-s)))
+        kappa = (1 + most) / (1 + least)
+        # so many copies of either key that softmax gives them the shares wanted
+        share = 1 / (1 + np.sqrt(kappa))
+        counts = [(1 - share) / np.exp(ends[0]), share / np.exp(ends[1])]
+        copies = [max(1, round(400 * c / sum(counts))) for c in counts]
+        k = np.array([[s] for s, count in zip(ends, copies, strict=True) for _ in range(count)])
+        v = np.array([[float(i)] for i, count in enumerate(copies) for _ in range(count)])
+        problem = Problem([[1.0]], k, v, scale=1.0)
+        gap, _ = difference(reference(problem, 30, "taylor", order), reference(problem, 30))
+        assert 0.99 * bound <= abs(gap[0, 0]) <= truncation_bound(problem, order)[0, 0]
+        assert truncation_bound(problem, order)[0, 0] >= bound * (1 - 1e-9)
+
+
+def test_bounds_where_nothing_or_everything_can_go_wrong() -> None:
+    rng = np.random.default_rng(301)
+    q, k = rng.standard_normal((2, 5, 3))
+    constant = Problem(q, k, np.full((5, 2), 3.0))
+    assert (truncation_bound(constant, 2) == 0).all()
+    far = Problem(40 * q, k, rng.standard_normal((5, 2)))
+    assert np.isinf(truncation_bound(far, 3)).any()  # some weight may be negative
+    assert np.isfinite(truncation_bound(far, 4)).all()
+    masked = Problem(q, k, rng.standard_normal((5, 2)), mask=np.tri(5, k=-1, dtype=bool))
+    assert (truncation_bound(masked, 2)[0] == 0).all()
+    assert (rounding_bound(masked, reference(masked), "softmax", ARITHMETICS["float32"]).sure[0] == 0).all()
+    huge = Problem([[1e200]], [[1e200], [1.0]], [[1.0], [2.0]])
+    assert np.isinf(truncation_bound(huge, 2)).all()
+    large = Problem([[300.0]], [[300.0]], [[1.0]])
+    bound = rounding_bound(large, reference(large, 30, "taylor", 2), "packed", ARITHMETICS["float16"], 2)
+    assert np.isinf(bound.sure).all()
+    assert accumulated(10, 0.1) == np.inf
+    assert accumulated_probably(1e12, 2.0**-8) == np.inf
+    assert accumulated(100, 2.0**-24) == pytest.approx(100 * 2.0**-24, rel=1e-4)
+    assert accumulated_probably(10_000, 2.0**-24) < accumulated(10_000, 2.0**-24) / 10
+
+
+def test_certified_bounds_of_samples_hold() -> None:
+    problem = sample("minilm-layer05")
+    softmax = reference(problem, 33)
+    for order in (2, 4, 7):
+        gap, radius = difference(reference(problem, 33, "taylor", order), softmax)
+        bound = truncation_bound(problem, order)
+        assert (np.abs(gap) <= bound + radius).all()
+
+
+def random_problems(count: int) -> Iterator[Problem]:
+    """Yield small problems of many kinds: sizes, spreads of logits, means of v, masks, scales."""
+    rng = np.random.default_rng(302)
+    for _ in range(count):
+        n_q, n_k, d, d_v = (int(x) for x in rng.integers(1, (5, 9, 5, 4)))
+        causal = bool(rng.random() < 0.5)
+        n_q = n_k if causal else n_q
+        q = rng.standard_normal((n_q, d)) * 10.0 ** rng.uniform(-2, 0.8)
+        k = rng.standard_normal((n_k, d)) * 10.0 ** rng.uniform(-1, 0.3)
+        v = rng.standard_normal((n_k, d_v)) * 10.0 ** rng.uniform(-3, 2) + rng.choice([0.0, 0.0, 5.0])
+        scale = None if rng.random() < 0.6 else float(rng.choice([1.0, 0.3, -0.5]))
+        yield Problem(q, k, v, scale=scale, causal=causal)
+
+
+def exceeded(error: Any, bound: Any, share: float = 1.0) -> bool:
+    """Return whether an error is above this share of its bound; NaN is above every finite one."""
+    return bool((~(np.abs(error) <= share * bound) & np.isfinite(bound)).any())
+
+
+@pytest.fixture(scope="module")
+def random_cells() -> list[tuple[str, Any, Any, Any]]:
+    """Five thousand cells: kind of error and form, error, its bound, and the probable one."""
+    rng = np.random.default_rng(303)
+    found: list[tuple[str, Any, Any, Any]] = []
+    forms = list(FORMS.values())
+    for problem in random_problems(400):
+        softmax = reference(problem, 30)
+        for order in (int(rng.integers(0, 9)), int(rng.integers(0, 4))):
+            gap, radius = difference(reference(problem, 30, "taylor", order), softmax)
+            gap, bound = np.where(np.abs(gap) <= radius, 0.0, gap), truncation_bound(problem, order)
+            found.append(("truncation", gap, bound, bound))
+        names = rng.choice(list(ARITHMETICS), 2, replace=False)
+        for arithmetic in (ARITHMETICS[name] for name in names):
+            rounded = problem.rounded(arithmetic.inputs)
+            exact: dict[Any, Reference] = {}
+            order = int(rng.integers(0, 6))
+            for form in (forms[i] for i in rng.choice(len(forms), 6, replace=False)):
+                own = order if form.mechanism == "taylor" else None
+                if (form.mechanism, own) not in exact:
+                    exact[form.mechanism, own] = reference(rounded, 30, form.mechanism, own)
+                output = form.run(rounded, arithmetic, own)
+                bounds = rounding_bound(rounded, exact[form.mechanism, own], form.name, arithmetic, own)
+                error = computed_error(output.value, exact[form.mechanism, own])
+                found.append((f"{form.mechanism}/{form.name} {arithmetic.name}", error, bounds.sure, bounds.probable))
+    return found
+
+
+def test_no_measured_error_exceeds_its_bound(random_cells: list[tuple[str, Any, Any, Any]]) -> None:
+    assert len(random_cells) >= 5000
+    finite = sum(bool(np.isfinite(bound).all()) for _, _, bound, _ in random_cells)
+    assert finite > 0.8 * len(random_cells)  # infinite bounds hold without saying anything
+    violations = Counter(kind for kind, error, bound, _ in random_cells if exceeded(error, bound))
+    assert not violations
+    assert not Counter(kind for kind, error, _, probable in random_cells if exceeded(error, probable))
+
+
+def test_a_tenth_of_a_bound_is_exceeded(random_cells: list[tuple[str, Any, Any, Any]]) -> None:
+    caught = Counter(kind.split("/")[0] for kind, error, bound, _ in random_cells if exceeded(error, bound, 0.1))
+    assert caught["truncation"] > 50
+    assert all(caught[mechanism] > 50 for mechanism in ("softmax", "logexp", "taylor"))
+    kind, _, bound, _ = random_cells[0]
+    assert exceeded(np.full(bound.shape, np.nan), np.ones(bound.shape)), kind
+
+
+every_form = pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: f"{form.mechanism}-{form.name}")
+
+
+@every_form
+@pytest.mark.parametrize("arithmetic", [ARITHMETICS["float64"], ARITHMETICS["float32"]], ids=["float64", "float32"])
+def test_computing_in_half_the_digits_is_noticed(form: Form, arithmetic: Arithmetic) -> None:
+    # the bound of float64 must not hold for float32, and so on: whatever computes with fewer digits is caught
+    coarser = {"float64": "float32", "float32": "float16"}[arithmetic.name]
+    caught = 0
+    for problem in PROBLEMS[:2]:
+        rounded = problem.rounded(ARITHMETICS[coarser].inputs)
+        order = ORDERS[2] if form.mechanism == "taylor" else None
+        exact = reference(rounded, 30, form.mechanism, order)
+        output = form.run(rounded, ARITHMETICS[coarser], order)
+        bound = rounding_bound(rounded, exact, form.name, arithmetic, order)
+        caught += exceeded(computed_error(output.value, exact), bound.sure)
+    assert caught

@@ -1,0 +1,23 @@
+"""How large errors can be: bounds that hold before anything is measured, each with its source."""
+
+from verify.bounds.rounding import RoundingBound, rounding_bound
+from verify.bounds.truncation import (
+    deviation_range,
+    output_bound,
+    positivity_radius,
+    relative_truncation,
+    truncation_bound,
+)
+from verify.bounds.unit import accumulated, accumulated_probably
+
+__all__ = [
+    "RoundingBound",
+    "accumulated",
+    "accumulated_probably",
+    "deviation_range",
+    "output_bound",
+    "positivity_radius",
+    "relative_truncation",
+    "rounding_bound",
+    "truncation_bound",
+]
