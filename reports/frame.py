@@ -9,24 +9,44 @@ from typing import Any
 
 import pandas as pd
 
+from verify.bounds import BoundSummary
 from verify.errors import InvalidRequestError
+from verify.hazards import Hazards
 from verify.metrics import ErrorSummary
-from verify.sweep.record import ERRORS, Record
+from verify.sweep.record import BOUNDS, ERRORS, Record
 from verify.sweep.store import RunFile, Session
 
 # What a cell is about; of two cells about the same (measured by different versions of the code) the later one is shown.
 IDENTITY = ["input", "digest", "mechanism", "form", "order", "arithmetic"]
 STATISTICS = tuple(f.name for f in fields(ErrorSummary))
+HAZARDS = tuple(f.name for f in fields(Hazards))
+_BOUND = tuple(f.name for f in fields(BoundSummary))
+_WEIGHTS = [
+    "total_variation_mean",
+    "total_variation_max",
+    "top_key_agreement",
+    "top_key_undecided",
+    "pairs",
+    "negative",
+]
+_WEIGHTS += ["tiny_rows", "cancellation_weight", "cancellation_row"]
+_ROWS = ["cosine_mean", "cosine_min"]
 COLUMNS = [
     *["run", "session", "input", "kind", "digest", "head_size", "value_size", "queries", "keys", "heads", "causal"],
     *["scale", "logit_std", "measured_logit_std", "largest_logit", "mechanism", "form", "order", "terms", "arithmetic"],
-    *["status", "reason", "rows", "nonpositive_exact", "nonpositive_computed", "undefined", "nonfinite"],
-    *["skill", "softmax_ratio", "features", "state_elements", "flops_per_token", "digits", "without_digits"],
+    *["status", "reason", "rows", "nonpositive_exact", "undefined", *HAZARDS, *_WEIGHTS, *_ROWS],
+    *["skill", "softmax_ratio", "softmax_rounding"],
+    *["features", "state_elements", "flops_per_token", "digits", "without_digits"],
     *[f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS],
+    *[f"{bound}_bound_{member}" for bound in BOUNDS for member in _BOUND],
+    *["by_position", "by_distance", "examples"],
 ]
 _PLACES = {"file": 0, "sample": 1, "synthetic": 2}  # one's own inputs first, then real ones
-_REALS = ["scale", "logit_std", "measured_logit_std", "largest_logit", "skill", "softmax_ratio"]
-_REALS += [f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS]
+_REALS = ["scale", "logit_std", "measured_logit_std", "largest_logit", "skill", "softmax_ratio", "softmax_rounding"]
+_REALS += [f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS if statistic != "unresolved"]
+_REALS += [f"{bound}_bound_{member}" for bound in BOUNDS for member in ("relative", "share")]
+_REALS += ["total_variation_mean", "total_variation_max", "top_key_agreement", "cancellation_weight"]
+_REALS += ["cancellation_row", *_ROWS]
 
 
 @dataclass(frozen=True)
@@ -69,6 +89,10 @@ def _flat(record: Record) -> dict[str, Any]:
     flat = asdict(record)
     for error, summary in flat.pop("errors").items():
         flat |= {f"{error}_{statistic}": value for statistic, value in summary.items()}
+    for bound, summary in flat.pop("bounds").items():
+        flat |= {f"{bound}_bound_{member}": value for member, value in summary.items()}
+    for group in ("hazards", "weights", "output_rows"):
+        flat |= flat.pop(group) or {}
     return flat
 
 

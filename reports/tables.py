@@ -166,7 +166,7 @@ def _roundings(cells: pd.DataFrame) -> Table:
     for order, group in cells[cells["mechanism"] == "taylor"].groupby("order", sort=True):
         row = [str(order), str(group["terms"].iloc[0])]
         row += [_cell(group, variant, "rounding_relative") for variant in shown]
-        row += [_cell(group, variant, "nonpositive_computed") for variant in shown]
+        row += [_cell(group, variant, "nonpositive_rows") for variant in shown]
         rows.append(row)
     return Table(columns, rows)
 
@@ -179,7 +179,7 @@ def _cell(group: pd.DataFrame, variant: tuple[str, str], column: str) -> str:
     cell = chosen.iloc[0]
     if cell["status"] != "ok":
         return str(cell["status"])
-    return count_text(cell[column]) if column == "nonpositive_computed" else error_text(cell[column])
+    return count_text(cell[column]) if column == "nonpositive_rows" else error_text(cell[column])
 
 
 def _others(cells: pd.DataFrame) -> Table:

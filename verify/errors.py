@@ -30,5 +30,9 @@ class CertificationError(AttnproofError):
     """The exact value could not be enclosed as tightly as asked within the precision cap."""
 
 
+class ViolatedBoundError(AttnproofError):
+    """A measured error exceeds a bound that is sure to hold: one of the two is wrong."""
+
+
 class WorkerDiedError(AttnproofError):
     """A process that worked for this one died, and with it its part of the result."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True)
@@ -13,13 +13,20 @@ class Hazards:
     nonfinite_elements: elements of the output in such or other rows that are NaN or infinite.  nonfinite_state: numbers
     of the running state that are.  lost_additions: additions to the running state of something other than zero that
     left a sum exactly as it was; some are harmless (a small term beside a large sum), a count that stagnates is not.
+    overflowed_features, underflowed_features: features that came out beyond the largest number of their format (NaN in
+    a format without infinities), or below the smallest normal one although no factor was zero; counted where asked for.
     """
 
     nonpositive_rows: int = 0
     nonfinite_elements: int = 0
     nonfinite_state: int = 0
     lost_additions: int = 0
+    overflowed_features: int = 0
+    underflowed_features: int = 0
 
     def __bool__(self) -> bool:
         """Whether there are any."""
-        return any((self.nonpositive_rows, self.nonfinite_elements, self.nonfinite_state, self.lost_additions))
+        return any(astuple(self))
+
+
+NONE = Hazards()

@@ -24,6 +24,7 @@ from tests.conftest import SMALL_SPEC
 from verify.cost import taylor_cost
 from verify.errors import InvalidRequestError
 from verify.executors import InProcessExecutor
+from verify.hazards import Hazards
 from verify.inputs import FileInput
 from verify.metrics import ErrorSummary
 from verify.sweep import Record, RunFile, Status, SweepSpec, run_sweep
@@ -200,8 +201,9 @@ def distinct(tmp_path: Path) -> pd.DataFrame:
     numbers = (1.0 + count / 1000 for count in range(100_000))
     counts = iter(range(100, 100_000))
 
-    def summary() -> ErrorSummary:
-        return ErrorSummary(*(next(numbers) for _ in dataclasses.fields(ErrorSummary)))
+    def filled(kind: Any) -> Any:
+        values: dict[str, Any] = {"float": numbers, "int": counts}
+        return kind(**{f.name: next(values[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in values})
 
     blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, 16)
     path = tmp_path / "run.sqlite"
@@ -219,13 +221,13 @@ def distinct(tmp_path: Path) -> pd.DataFrame:
                 terms=None if order is None else order + 1,
                 arithmetic=arithmetic,
                 status=Status.OK,
-                errors={name: summary() for name in ("rounding", "quantisation", "total", *inherent)},
+                errors={name: filled(ErrorSummary) for name in ("rounding", "quantisation", "total", *inherent)},
                 skill=next(numbers),
                 softmax_ratio=next(numbers),
                 nonpositive_exact=next(counts),
-                nonpositive_computed=next(counts),
+                hazards=filled(Hazards),
+                softmax_rounding=next(numbers),
                 undefined=next(counts),
-                nonfinite=next(counts),
                 digits=next(counts),
                 without_digits=next(counts),
                 features=next(counts),
@@ -277,7 +279,7 @@ def test_every_column_shows_its_own_number(distinct: pd.DataFrame, monkeypatch: 
             own = cell(distinct, "taylor", form, arithmetic, order)
             assert total[f"total {arithmetic} {form}"] == exact_text(own["total_relative"])
             assert rounding[f"rounding {arithmetic} {form}"] == exact_text(own["rounding_relative"])
-            assert rounding[f"Z <= 0 computed, {arithmetic} {form}"] == str(own["nonpositive_computed"])
+            assert rounding[f"Z <= 0 computed, {arithmetic} {form}"] == str(own["nonpositive_rows"])
     for row in section.others.rows:
         shown = dict(zip(section.others.columns, row, strict=True))
         own = cell(distinct, shown["mechanism"], shown["form"], shown["arithmetic"])

@@ -133,14 +133,18 @@ def statistics(one: Any, other: Any, softmax: Any, arithmetic: str) -> dict[str,
     rms = math.sqrt(math.fsum(gap * gap for gap in gaps) / count)
     steps = [abs(ordinal(float(one[p]), arithmetic) - ordinal(float(other[p]), arithmetic)) for p in softmax]
     bits = [math.log2(1 + step) for step in steps]
+    shares = [abs(float((one[p] - other[p]) / other[p])) for p in softmax]
+    digits = sorted(min(34.0, max(0.0, -math.log10(share))) if share else 34.0 for share in shares)
     return {
         "max": gaps[-1],
-        "p95": gaps[math.ceil(0.95 * count) - 1],
-        "median": gaps[math.ceil(0.5 * count) - 1],
+        **{f"q{percent:02}": gaps[math.ceil(percent * count / 100) - 1] for percent in (5, 25, 50, 75, 95, 99)},
         "rms": rms,
         "relative": rms / math.sqrt(math.fsum(float(y) ** 2 for y in softmax.values()) / count),
         "bits_mean": math.fsum(bits) / count,
         "bits_max": max(bits),
+        "digits_min": digits[0],
+        "digits_median": digits[math.ceil(0.5 * count) - 1],
+        "unresolved": 0,
     }
 
 
@@ -185,8 +189,9 @@ def test_every_number_of_a_record(
         assert record.softmax_ratio == pytest.approx(expected["total"]["rms"] / baseline_rms, rel=1e-9)
         assert record.nonpositive_exact == nonpositive
         normaliser = [output.normaliser[head, row] for head, row, j in softmax if j == 0]
-        assert record.nonpositive_computed == sum(not z > 0 for z in normaliser)
-        assert (record.nonfinite, record.undefined, record.without_digits) == (0, 0, 0)
+        assert record.hazards == output.hazards
+        assert output.hazards.nonpositive_rows == sum(not z > 0 for z in normaliser)
+        assert (output.hazards.nonfinite_elements, record.undefined, record.without_digits) == (0, 0, 0)
         parts = [reference(p, 33, mechanism, order) for p in (problem, problem.rounded(ARITHMETICS[arithmetic].inputs))]
         assert record.digits == min(part.digits for part in [*parts, reference(problem, 33)])
 
@@ -302,8 +307,9 @@ def test_hazards_are_counted(q: float, k: list[float], v: list[float], expected:
     source = FileInput((str(tmp_path / "a.npz"),), scale=1.0)
     cell = Cell("taylor", "scores", 1, "float32")
     ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell,)))
-    found = (record.nonpositive_exact, record.nonpositive_computed, record.undefined, record.nonfinite)
-    assert found == expected
+    assert record.hazards is not None
+    computed = (record.hazards.nonpositive_rows, record.hazards.nonfinite_elements)
+    assert (record.nonpositive_exact, computed[0], record.undefined, computed[1]) == expected
     assert record.errors["total"].max == np.inf
 
 

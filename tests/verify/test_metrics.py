@@ -51,7 +51,7 @@ def test_summary_of_a_known_error() -> None:
     error[0] = 0.5
     error[5, 2:] = [-1.0, -4.0]
     summary = summary_of(error, SOFTMAX.value + error)
-    assert (summary.max, summary.p95, summary.median) == (4.0, 1.0, 0.25)
+    assert (summary.max, summary.q95, summary.q50) == (4.0, 1.0, 0.25)
     assert summary.rms == pytest.approx(math.sqrt((18 * 0.0625 + 4 * 0.25 + 1 + 16) / 24), rel=1e-15)
     norm = math.sqrt(math.fsum(SOFTMAX.value.ravel() ** 2) / 24)
     assert summary.relative == pytest.approx(summary.rms / norm, rel=1e-14)
@@ -66,7 +66,7 @@ def test_special_values_are_the_largest_error(planted: float, everywhere: bool) 
     summary = summary_of(error, answer)
     assert summary.max == summary.rms == summary.relative == np.inf
     assert summary.bits_max == 64
-    assert summary.median == (
+    assert summary.q50 == (
         np.inf if everywhere else magnitudes(error).ravel()[np.argsort(magnitudes(error).ravel())[11]]
     )
     assert skill(error, NULL_ERROR) == -np.inf

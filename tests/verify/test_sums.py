@@ -125,8 +125,8 @@ def test_reading_and_scaling_take_the_compensation_along() -> None:
 
 def test_infinite_sums_are_counted() -> None:
     sums = added("float16", [60000.0, 60000.0])
-    assert sums.nonfinite == 1
-    assert added("float16", [60000.0]).nonfinite == 0
+    assert sums.hazards.nonfinite_state == 1
+    assert added("float16", [60000.0]).hazards.nonfinite_state == 0
 
 
 @pytest.mark.parametrize("name", ["float64", "float32", "float16", "bfloat16"])

@@ -152,8 +152,8 @@ def test_weights_that_cancel_are_an_infinite_error_and_counted(tmp_path: Path) -
     assert taylor
     for record in taylor:
         assert record["errors"]["truncation"]["max"] == record["errors"]["total"]["relative"] == "inf"
-        assert (record["nonpositive_exact"], record["nonpositive_computed"], record["rows"]) == (1, 1, 1)
-        assert record["nonfinite"] == 1
+        assert (record["nonpositive_exact"], record["hazards"]["nonpositive_rows"], record["rows"]) == (1, 1, 1)
+        assert record["hazards"]["nonfinite_elements"] == 1
 
 
 def test_a_value_that_cannot_be_certified_fails_its_cells_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,8 @@ class FeatureMap:
     Where nothing is rounded but by the carrier, long slices of the highest degree come as features of the degree below
     and the factor x_j: sum_t (Phi(k_t) x_j) v_t = sum_t Phi(k_t) (x_j v_t) needs d_k products of v instead of C(d_k +
     order - 1, order) of features.  Features in a narrower format forbid that; formed: forbids it too.
+
+    watch: count the features formed that overflow or underflow, in overflowed and underflowed.
     """
 
     def __init__(
@@ -55,11 +57,14 @@ class FeatureMap:
         tokens: int,
         *,
         formed: bool = False,
+        watch: bool = False,
     ) -> None:
         self.arithmetic = arithmetic
         self.head_size = head_size
         self.order = order
         carried = arithmetic.keeps_factors and arithmetic.keeps_sums
+        self.watch = watch
+        self.overflowed = self.underflowed = 0
         self.factored_rows = FACTORED_ROWS if carried and not formed else None
         self.rows = max(1, BLOCK_NUMBERS // max(1, heads * tokens))
         # degrees below the highest are whole: each is multiplied to the next
@@ -135,6 +140,10 @@ class FeatureMap:
     def _multiply(self, below: NDArray[Any], component: NDArray[Any], out: NDArray[Any]) -> None:
         np.multiply(below, component, out=out)
         self._settle(out)
+        if self.watch:
+            self.overflowed += int(np.count_nonzero(~np.isfinite(out)))
+            small = np.abs(out) < 2.0**self.arithmetic.factors.min_exponent
+            self.underflowed += int(np.count_nonzero(small & (below != 0) & (component != 0)))
 
     def _settle(self, values: NDArray[Any]) -> None:
         """Round results of the carrier to factors, in place."""

@@ -51,7 +51,7 @@ def stream(problem: Problem, arithmetic: Arithmetic, *, chunk: int = CHUNK) -> A
                 state.read_causally(q[:, :, rows], k[:, rows], values[:, rows], totals[:, :, rows])
             else:
                 state.read(q[:, :, rows], totals[:, :, rows])
-        return divided(parts, totals[..., :-1], totals[..., -1:], state.sums)
+        return divided(parts, totals[..., :-1], totals[..., -1:], state.hazards)
 
 
 def linear(problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:

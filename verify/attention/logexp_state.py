@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from verify.arithmetic import Arithmetic
 from verify.attention.sums import EVERYTHING, Sums
 from verify.formats import Format
+from verify.hazards import Hazards
 
 # Tokens taken at once.
 CHUNK = 128
@@ -52,6 +53,11 @@ class LogExpSums:
             self._raise_top(np.maximum(self.top, k.max(axis=1)))
             left = self._factors(k - self.top[:, None]).swapaxes(1, 2)
             self.sums.add_product(EVERYTHING, left, values)
+
+    @property
+    def hazards(self) -> Hazards:
+        """What has gone wrong in the sums."""
+        return self.sums.hazards
 
     def merge(self, other: LogExpSums) -> None:
         """Add the sums of other tokens; these take the larger maxima, and so do the other's, as it stood."""

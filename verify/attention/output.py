@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
-from verify.attention.sums import Sums
 from verify.errors import InvalidRequestError
-from verify.hazards import Hazards
+from verify.hazards import NONE, Hazards
 from verify.problem import BoolArray, Problem
 
 
@@ -124,14 +123,14 @@ def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
 
 
 def divided(
-    parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any], state: Sums | None = None
+    parts: Operands, numerator: NDArray[Any], normaliser: NDArray[Any], hazards: Hazards = NONE
 ) -> AttentionOutput:
     """Divide numerators [..., n_q, d_v] by sums of weights [..., n_q, 1]; rows that attend to nothing become zero.
 
-    Both may stand by state instead, [states, members, n_q, ...].  state: the running sums they were read from, if any.
+    Both may stand by state instead, [states, members, n_q, ...].  hazards: those of the state they were read from.
     """
     numerator, normaliser = (x.reshape((*parts.q.shape[:-1], x.shape[-1])) for x in (numerator, normaliser))
-    value, hazards = quotient(parts.arithmetic, numerator, normaliser, parts.attended_rows, state)
+    value, hazards = quotient(parts.arithmetic, numerator, normaliser, parts.attended_rows, hazards)
     return AttentionOutput(parts.unfold(value), parts.unfold(normaliser)[..., 0], hazards)
 
 
@@ -140,17 +139,16 @@ def quotient(
     numerator: NDArray[Any],
     normaliser: NDArray[Any],
     attended_rows: BoolArray,
-    state: Sums | None,
+    hazards: Hazards,
 ) -> tuple[NDArray[Any], Hazards]:
-    """Return numerator / normaliser in the output's format, zero in rows that attend to nothing, and its hazards."""
+    """Return numerator / normaliser in the output's format, zero in rows that attend to nothing, and all hazards."""
     with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
         value = arithmetic.as_output(arithmetic.as_sum(numerator / normaliser))
     nonpositive = attended_rows & ~(normaliser.astype(np.float64) > 0)
     value = np.where(attended_rows, value, value.dtype.type(0))
-    hazards = Hazards(
+    found = replace(
+        hazards,
         nonpositive_rows=int(np.count_nonzero(nonpositive)),
         nonfinite_elements=int(np.count_nonzero(~np.isfinite(value.astype(np.float64)))),
-        nonfinite_state=0 if state is None else state.nonfinite,
-        lost_additions=0 if state is None else state.lost,
     )
-    return value, hazards
+    return value, found

@@ -150,7 +150,7 @@ FORMS = {
             f" {taylor_state.CHUNK}; a causal chunk's own pairs by scores",
             taylor.packed,
             _packed_cost,
-            options=("chunk", "side", "degrees", "memory_limit"),
+            options=("chunk", "side", "degrees", "watch", "memory_limit"),
         ),
         Form(
             "taylor",
@@ -158,7 +158,7 @@ FORMS = {
             "symmetric features and a state, token by token if causal",
             taylor.stream,
             _packed_cost,
-            options=("side", "degrees", "memory_limit"),
+            options=("side", "degrees", "watch", "memory_limit"),
         ),
         Form(
             "taylor",

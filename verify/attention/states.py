@@ -44,7 +44,7 @@ class AttentionState:
     @property
     def hazards(self) -> Hazards:
         """Numbers of the state that are not finite, and additions that it has lost."""
-        return Hazards(nonfinite_state=self._sums.sums.nonfinite, lost_additions=self._sums.sums.lost)
+        return self._sums.hazards
 
     def update(self, k: ArrayLike, v: ArrayLike) -> None:
         """Take in any number of tokens, k [..., n, d_k] and v [..., n, d_v], a chunk at a time.
@@ -95,7 +95,7 @@ class AttentionState:
         totals = totals.reshape((*queries.shape[:-1], totals.shape[-1]))
         everywhere = np.ones((*queries.shape[:-1], 1), dtype=np.bool_)
         parts = totals[..., :-1], totals[..., -1:]
-        value, hazards = quotient(self._arithmetic, *parts, everywhere, self._sums.sums)
+        value, hazards = quotient(self._arithmetic, *parts, everywhere, self.hazards)
         return AttentionOutput(value, parts[1][..., 0], hazards)
 
     def merge(self, other: Self) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
 from verify.formats import Format
+from verify.hazards import Hazards
 
 # Which of the sums [H, m, w] are meant: some heads, some rows.
 Place = tuple[slice, slice]
@@ -62,10 +63,10 @@ class Sums:
         return [self.values] if self.carried is None else [self.values, self.carried]
 
     @property
-    def nonfinite(self) -> int:
-        """How many sums are NaN or infinite."""
+    def hazards(self) -> Hazards:
+        """How many sums are NaN or infinite, and how many additions were lost."""
         values = self.values.astype(np.float64) if self.values.dtype == np.object_ else self.values
-        return int(np.count_nonzero(~np.isfinite(values)))
+        return Hazards(nonfinite_state=int(np.count_nonzero(~np.isfinite(values))), lost_additions=self.lost)
 
     def add_product(self, place: Place, left: NDArray[Any], right: NDArray[Any]) -> None:
         """Add left [h, r, n] right [h, n, w], factors of the arithmetic, over n tokens."""

@@ -88,6 +88,7 @@ def packed(
     chunk: int | None = None,
     side: str = "query",
     degrees: str = "together",
+    watch: bool = False,
     memory_limit: int = MEMORY_LIMIT,
 ) -> AttentionOutput:
     """Return Taylor attention over the symmetric features of SA (8)-(11), every step in the arithmetic.
@@ -96,15 +97,16 @@ def packed(
     chunk's own pairs are taken by their logits under the mask, and the tokens before it through the state.
 
     side: where the coefficients of the monomials stand, "query", "key" or, square-rooted, "both".  degrees: whether a
-    read-out adds up all of them "together", or each "apart" and then the highest first.
+    read-out adds up all of them "together", or each "apart" and then the highest first.  watch: count features that
+    overflow or underflow, which takes time.
 
     Raises InvalidRequestError for a mask or a causal alignment that a running state cannot serve; TooLargeError before
     allocating if more than memory_limit bytes would be held.
     """
     require_servable(problem, "packed", "scores")
     chunk = _chunk(problem) if chunk is None else chunk
-    options: dict[str, Any] = {"chunk": chunk, "side": side, "degrees": degrees, "memory_limit": memory_limit}
-    return _through_state(problem, arithmetic, order, own_pairs=True, **options)
+    options: dict[str, Any] = {"chunk": chunk, "side": side, "degrees": degrees, "watch": watch}
+    return _through_state(problem, arithmetic, order, own_pairs=True, memory_limit=memory_limit, **options)
 
 
 def stream(
@@ -114,6 +116,7 @@ def stream(
     *,
     side: str = "query",
     degrees: str = "together",
+    watch: bool = False,
     memory_limit: int = MEMORY_LIMIT,
 ) -> AttentionOutput:
     """Return Taylor attention with every pair through the state; token by token if causal, as when generating.
@@ -122,8 +125,8 @@ def stream(
     """
     require_servable(problem, "stream", "scores")
     chunk = 1 if problem.causal else _chunk(problem)
-    options: dict[str, Any] = {"chunk": chunk, "side": side, "degrees": degrees, "memory_limit": memory_limit}
-    return _through_state(problem, arithmetic, order, own_pairs=False, **options)
+    options: dict[str, Any] = {"chunk": chunk, "side": side, "degrees": degrees, "watch": watch}
+    return _through_state(problem, arithmetic, order, own_pairs=False, memory_limit=memory_limit, **options)
 
 
 def _chunk(problem: Problem) -> int:
@@ -193,4 +196,4 @@ def _through_state(
             if problem.causal:
                 state.add(k[:, rows], values[:, rows])
             state.read(q[:, :, rows], totals[:, :, rows])
-        return divided(parts, totals[..., :-1], totals[..., -1:], state.sums)
+        return divided(parts, totals[..., :-1], totals[..., -1:], state.hazards)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import comb
 from typing import Any
 
@@ -14,6 +15,7 @@ from verify.attention.features import BLOCK_NUMBERS, FeatureMap
 from verify.attention.sums import Sums
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.formats import Format
+from verify.hazards import Hazards
 
 # The part of a monomial's coefficient C_p / p! that stands on the side of the query; the key has the rest.
 SIDES = {"query": 1.0, "key": 0.0, "both": 0.5}
@@ -49,6 +51,7 @@ class TaylorSums:
         storage: Format | None = None,
         compensated: bool = False,
         one_by_one: bool = False,
+        watch: bool = False,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         """Raise TooLargeError before allocating anything if more than memory_limit bytes would be held."""
@@ -74,7 +77,7 @@ class TaylorSums:
         )
         # heads that are small together share their blocks; a large one stands alone
         self.together = max(1, min(heads, BLOCK_NUMBERS // max(1, features * chunk)))
-        self.map = FeatureMap(arithmetic, self.together, head_size, order, chunk)
+        self.map = FeatureMap(arithmetic, self.together, head_size, order, chunk, watch=watch)
         self.shares = {"query": SIDES[side], "key": 1.0 - SIDES[side]}
         self.multiplied = np.empty((self.together, chunk, value_size + 1), dtype=arithmetic.dtype)
         self.apart = [np.empty_like(self.multiplied) for _ in range(order + 1)] if degrees == "apart" else []
@@ -112,6 +115,12 @@ class TaylorSums:
     @staticmethod
     def _room(buffer: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
         return buffer[: len(like), : like.shape[1]]
+
+    @property
+    def hazards(self) -> Hazards:
+        """What has gone wrong in the sums and, if that is watched, in the features."""
+        features = {"overflowed_features": self.map.overflowed, "underflowed_features": self.map.underflowed}
+        return replace(self.sums.hazards, **features)
 
     def merge(self, other: TaylorSums) -> None:
         """Add the sums of other tokens."""

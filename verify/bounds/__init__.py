@@ -1,6 +1,7 @@
 """How large errors can be: bounds that hold before anything is measured, each with its source."""
 
 from verify.bounds.rounding import RoundingBound, rounding_bound
+from verify.bounds.summary import BoundSummary, summarise_bound
 from verify.bounds.truncation import (
     deviation_range,
     output_bound,
@@ -11,6 +12,7 @@ from verify.bounds.truncation import (
 from verify.bounds.unit import accumulated, accumulated_probably
 
 __all__ = [
+    "BoundSummary",
     "RoundingBound",
     "accumulated",
     "accumulated_probably",
@@ -19,5 +21,6 @@ __all__ = [
     "positivity_radius",
     "relative_truncation",
     "rounding_bound",
+    "summarise_bound",
     "truncation_bound",
 ]

@@ -25,6 +25,7 @@ from verify.bounds.unit import Accumulated, accumulated, accumulated_probably
 from verify.cost import dense_feature_count, feature_count
 from verify.problem import Float64Array, Head, Problem
 from verify.truth import Reference
+from verify.weights import truncated_exponential
 
 # Roundings that exp and log of the libraries are taken to have: at most 4 units in the last place, as numpy's own tests
 # allow them, and a unit in the last place is two unit roundoffs.
@@ -201,8 +202,8 @@ class _Pairs:
         |T_N(s') - T_N(s)| is at most the integral of T_{N-1} from |s| to |s| + moved.
         """
         reached = np.abs(self.signed * (self.head.q @ self.head.k.T)) + moved
-        found = moved * polynomial(reached, order - 1) if order else np.zeros_like(moved)
-        heavy = polynomial(reached, order)
+        found = moved * truncated_exponential(reached, order - 1) if order else np.zeros_like(moved)
+        heavy = truncated_exponential(reached, order)
         return np.asarray(found + self.gamma(3 * order, self.s) * heavy + 3 * order * self.tiny * (1 + heavy))
 
     def _scores(self, order: int) -> _Weights:
@@ -214,7 +215,10 @@ class _Pairs:
         self, order: int, size: Float64Array, moved: Float64Array, spread: float, *, by_features: bool = False
     ) -> _Weights:
         """Return weights T_N(s_t); by_features: what is added up is features, of the size T_N(L_t) together."""
-        weights, heavy = polynomial(self.signed * (self.head.q @ self.head.k.T), order), polynomial(size, order)
+        weights, heavy = (
+            truncated_exponential(self.signed * (self.head.q @ self.head.k.T), order),
+            truncated_exponential(size, order),
+        )
         # how far off the weights may be here; where they cancel, that may be more than they are
         doubt = 4 * (order + 1) * (order + self.d + 4) * 2.0**-53 * heavy
         moved = moved + self.f * (np.abs(weights) + moved) + self.tiny + doubt
@@ -248,7 +252,7 @@ class _Pairs:
         """Features are shared by both sums; n additions to the state, m to read it, and three roundings of x_j v."""
         _, size, _ = self._logits()
         features = feature_count(self.d, order)
-        moved = self._features(order) * polynomial(size, order) + self._underflow(order, features)
+        moved = self._features(order) * truncated_exponential(size, order) + self._underflow(order, features)
         spread = self.gamma(self.n + features + 4 + order, self.s)
         return self._from_features(self._polynomial_weights(order, size, moved, spread, by_features=True), order)
 
@@ -274,7 +278,7 @@ class _Pairs:
         features = dense_feature_count(self.d, order)
         relative = (1.0 + self._features(order)) * (1.0 + self.gamma(2, self.f))
         relative = relative * (1.0 + self.gamma(features + order + 2, self.s)) - 1.0
-        moved = relative * polynomial(size, order) + self._underflow(order, features)
+        moved = relative * truncated_exponential(size, order) + self._underflow(order, features)
         found = self._polynomial_weights(order, size, moved, self.gamma(self.n + 1, self.s))
         return self._from_features(found, order)
 
@@ -329,11 +333,3 @@ class _Pairs:
         each = self.s * (4 * highest + 4 * (LIBRARY + 1))
         spread = (self.n + 3) * each + self.gamma(self.d + 2 * LIBRARY, self.s)
         return self._logexp(np.full_like(logits, each), spread)
-
-
-def polynomial(x: Float64Array, order: int) -> Float64Array:
-    """Return T_N(x) = sum over p <= N of x^p / p!, by Horner's rule in float64."""
-    total = np.ones_like(x)
-    for p in range(order, 0, -1):
-        total = 1.0 + x / p * total
-    return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from threadpoolctl import threadpool_limits
 
 from verify.arithmetic import Arithmetic, named_arithmetic
 from verify.attention import named_form
-from verify.errors import AttnproofError, CertificationError, InvalidRequestError
+from verify.bounds import BoundSummary, rounding_bound, summarise_bound, truncation_bound
+from verify.decomposition import Decomposer, Decomposition, Truths
+from verify.errors import AttnproofError, CertificationError, InvalidRequestError, ViolatedBoundError
 from verify.inputs import InputSource
 from verify.metrics import (
-    computed_error,
+    compare_rows,
     logit_statistics,
     magnitudes,
     ratio,
@@ -23,15 +26,10 @@ from verify.metrics import (
     skill,
     summarise,
 )
-from verify.problem import Float64Array, Problem
+from verify.problem import Problem
 from verify.sweep.record import Record, Status
-from verify.sweep.spec import DIGITS, Cell
-from verify.truth import Reference, difference, reference, taylor_references
-
-# Differences of exact values are asked for more digits until their radius is this small a part of them, by root mean
-# square, but not beyond this many digits: what is smaller than 10**-120 of the values is as good as nothing.
-RESOLVED = 2.0**-30
-MOST_DIGITS = 4 * DIGITS
+from verify.sweep.spec import Cell
+from verify.weights import compare_weights
 
 
 @dataclass(frozen=True)
@@ -93,17 +91,17 @@ def ended(blank: Record, cell: Cell, status: Status, **results: Any) -> Record:
 
 
 def _measured(task: Task, problem: Problem) -> Iterator[tuple[Cell, Record]]:
-    truth = _Truth(problem, sorted({cell.order for cell in task.cells if cell.order is not None}))
+    common = _Common(problem, sorted({cell.order for cell in task.cells if cell.order is not None}))
     settings: dict[str, _Setting | Exception] = {}
     for cell in task.cells:
         if cell.arithmetic not in settings:
-            settings[cell.arithmetic] = _setting(truth, cell.arithmetic)
+            settings[cell.arithmetic] = _setting(common, cell.arithmetic)
         setting = settings[cell.arithmetic]
         try:
             if isinstance(setting, Exception):
                 raise setting
             record = ended(task.blank, cell, Status.OK, **setting.measure(cell))
-        except CertificationError as error:
+        except (CertificationError, ViolatedBoundError) as error:
             record = ended(task.blank, cell, Status.FAILED, reason=str(error))
         except AttnproofError as error:
             record = ended(task.blank, cell, Status.REFUSED, reason=str(error))
@@ -112,61 +110,21 @@ def _measured(task: Task, problem: Problem) -> Iterator[tuple[Cell, Record]]:
         yield cell, record
 
 
-class _Truth:
-    """The exact values of one problem, each found when first asked for; Taylor in one pass over all orders."""
+def _setting(common: _Common, arithmetic: str) -> _Setting | Exception:
+    try:
+        return _Setting(common, named_arithmetic(arithmetic))
+    except Exception as error:  # raised again for every cell in this arithmetic
+        return error
+
+
+class _Common:
+    """What all cells of one problem share: exact values, and what depends on mechanism and order alone."""
 
     def __init__(self, problem: Problem, orders: Sequence[int]) -> None:
         self.problem = problem
-        self.orders = orders
-        self._found: dict[tuple[str, int | None], Reference | CertificationError] = {}
-
-    def of(self, mechanism: str, order: int | None = None) -> Reference:
-        """Return the exact value of a mechanism; CertificationError, each time, where there is none."""
-        if (mechanism, order) not in self._found:
-            self._find(mechanism, order)
-        found = self._found[mechanism, order]
-        if isinstance(found, CertificationError):
-            raise found
-        return found
-
-    def _find(self, mechanism: str, order: int | None) -> None:
-        try:
-            if order in self.orders:
-                every = taylor_references(self.problem, self.orders, DIGITS)
-                self._found.update({(mechanism, p): exact for p, exact in every.items()})
-                return
-        except CertificationError:
-            pass  # one of the orders is at fault, perhaps not this one
-        try:
-            self._found[mechanism, order] = reference(self.problem, DIGITS, mechanism, order)
-        except CertificationError as error:
-            self._found[mechanism, order] = error
-
-
-_Which = tuple[_Truth, str, int | None]  # the exact value of a mechanism, at an order, on a problem
-
-
-def _gap(one: _Which, other: _Which) -> Float64Array:
-    """Return one - other, right to 30 bits by root mean square; 0 where MOST_DIGITS do not tell the two apart."""
-    digits = DIGITS
-    pair = [truth.of(mechanism, order) for truth, mechanism, order in (one, other)]
-    while True:
-        value, radius = difference(*pair)
-        defined = np.isfinite(value)
-        size, doubt = (root_mean_square(np.abs(array[defined])) for array in (value, radius))
-        if doubt <= RESOLVED * size:
-            return value
-        digits *= 2
-        if digits > MOST_DIGITS:
-            return np.where(np.isfinite(value), 0.0, value)
-        pair = [reference(truth.problem, digits, mechanism, order) for truth, mechanism, order in (one, other)]
-
-
-def _setting(truth: _Truth, arithmetic: str) -> _Setting | Exception:
-    try:
-        return _Setting(truth, named_arithmetic(arithmetic))
-    except Exception as error:  # raised again for every cell in this arithmetic
-        return error
+        self.truths = Truths(problem, orders)
+        self.weights = cache(lambda mechanism, order: compare_weights(problem, mechanism, order))
+        self.truncation_bound = cache(lambda order: truncation_bound(problem, order))
 
 
 class _Setting:
@@ -176,66 +134,72 @@ class _Setting:
     value.
     """
 
-    def __init__(self, truth: _Truth, arithmetic: Arithmetic) -> None:
-        self.truth = truth
+    def __init__(self, common: _Common, arithmetic: Arithmetic) -> None:
+        self.common = common
         self.arithmetic = arithmetic
-        self.rows = truth.problem.attended_rows
-        rounded = truth.problem.rounded(arithmetic.inputs)
-        self.rounded_truth = truth if rounded is truth.problem else _Truth(rounded, truth.orders)
-        self.softmax = truth.of("softmax")
-        self.size = root_mean_square(np.abs(self.softmax.value[self.rows]))
-        self._gaps: dict[tuple[str, int | None], dict[str, Float64Array]] = {}
+        self.rows = common.problem.attended_rows
+        rounded = common.problem.rounded(arithmetic.inputs)
+        truths = common.truths
+        self.decomposer = Decomposer(truths, truths if rounded is common.problem else Truths(rounded, truths.orders))
+        softmax = truths.of("softmax")
+        self.size = root_mean_square(np.abs(softmax.value[self.rows]))
         # with every weight equal to one, order 0 is the mean of the attended v: the null prediction
-        self.null_error = self.gaps("taylor", 0)["truncation"][self.rows]
-        baseline = named_form("softmax", "softmax").run(truth.problem, arithmetic)
-        self.baseline_rms = root_mean_square(magnitudes(computed_error(baseline.value, self.softmax)[self.rows]))
-
-    def gaps(self, mechanism: str, order: int | None) -> dict[str, Float64Array]:
-        """Return the parts of the total error that are differences of exact values."""
-        if (mechanism, order) not in self._gaps:
-            parts = {}
-            if mechanism != "softmax":
-                name = "truncation" if mechanism == "taylor" else "deviation"
-                parts[name] = _gap((self.truth, mechanism, order), (self.truth, "softmax", None))
-            if self.rounded_truth is self.truth:
-                parts["quantisation"] = np.zeros(self.truth.problem.output_shape)
-            else:
-                exact = (self.truth, mechanism, order)
-                parts["quantisation"] = _gap((self.rounded_truth, mechanism, order), exact)
-            self._gaps[mechanism, order] = parts
-        return self._gaps[mechanism, order]
+        self.null_error = self.decomposer.gaps("taylor", 0)["truncation"][self.rows]
+        baseline = named_form("softmax", "softmax").run(common.problem, arithmetic)
+        parts = self.decomposer.of(baseline.value, "softmax", None).parts
+        self.baseline_rms, self.baseline_rounding = (
+            root_mean_square(magnitudes(parts[name].error[self.rows])) for name in ("total", "rounding")
+        )
 
     def measure(self, cell: Cell) -> dict[str, Any]:
-        """Return errors, hazards, costs and certified digits of one cell.
+        """Return errors, bounds, hazards, costs and certified digits of one cell.
 
-        computed - softmax = (own exact - softmax) + (own exact on rounded inputs - own exact) + (computed - own exact
-        on rounded inputs): truncation (deviation for log-exp), quantisation and rounding.
+        Raises ViolatedBoundError if an error exceeds a bound that is sure.
         """
-        problem, rows = self.truth.problem, self.rows
+        problem, rows = self.common.problem, self.rows
         form = named_form(cell.mechanism, cell.form)
-        own, rounded_own = (truth.of(cell.mechanism, cell.order) for truth in (self.truth, self.rounded_truth))
-        gaps = self.gaps(cell.mechanism, cell.order)
-        output = form.run(problem, self.arithmetic, cell.order)
-        computed = output.value.astype(np.float64)
-        total = computed_error(computed, self.softmax)
-        # name: error, the two values it lies between
-        parts = {
-            "rounding": (computed_error(computed, rounded_own), computed, rounded_own.value),
-            "quantisation": (gaps["quantisation"], rounded_own.value, own.value),
-            "total": (total, computed, self.softmax.value),
-        } | {name: (gaps[name], own.value, self.softmax.value) for name in gaps if name != "quantisation"}
+        watch = {"watch": True} if "watch" in form.options else {}
+        output = form.run(problem, self.arithmetic, cell.order, **watch)
+        found = self.decomposer.of(output.value, cell.mechanism, cell.order)
+        parts, total = found.parts, found.parts["total"]
+        radii = {"rounding": found.rounded_own.radius[rows], "total": found.softmax.radius[rows]}
         return {
             "errors": {
-                name: summarise(error[rows], found[rows], origin[rows], self.size, self.arithmetic.output)
-                for name, (error, found, origin) in parts.items()
+                name: summarise(
+                    part.error[rows],
+                    part.found[rows],
+                    part.origin[rows],
+                    self.size,
+                    self.arithmetic.output,
+                    radii.get(name, 0.0),
+                )
+                for name, part in parts.items()
             },
-            "skill": skill(total[rows], self.null_error),
-            "softmax_ratio": ratio(root_mean_square(magnitudes(total[rows])), self.baseline_rms),
-            "nonpositive_exact": int(own.nonpositive_rows.sum()),
-            "nonpositive_computed": int((rows & ~(output.normaliser > 0)).sum()),
-            "nonfinite": int((~np.isfinite(computed)).sum()),
-            "undefined": int(own.undefined_rows.sum()),
-            "digits": min(own.digits, rounded_own.digits, self.softmax.digits),
-            "without_digits": int((own.absolute | rounded_own.absolute | self.softmax.absolute).sum()),
+            "bounds": self._bounds(cell, found),
+            "skill": skill(total.error[rows], self.null_error),
+            "softmax_ratio": ratio(root_mean_square(magnitudes(total.error[rows])), self.baseline_rms),
+            "softmax_rounding": ratio(self.baseline_rounding, self.size) or 0.0,
+            "output_rows": compare_rows(found.computed, total.error, found.softmax.value, rows),
+            "weights": self.common.weights(cell.mechanism, cell.order),
+            "hazards": output.hazards,
+            "nonpositive_exact": int(found.own.nonpositive_rows.sum()),
+            "undefined": int(found.own.undefined_rows.sum()),
+            "digits": min(truth.digits for truth in found.references),
+            "without_digits": int(np.logical_or.reduce([truth.absolute for truth in found.references]).sum()),
             **dataclasses.asdict(form.costs(problem, cell.order)),
         }
+
+    def _bounds(self, cell: Cell, found: Decomposition) -> dict[str, BoundSummary]:
+        rounding = rounding_bound(
+            self.decomposer.rounded.problem, found.rounded_own, cell.form, self.arithmetic, cell.order
+        )
+        pairs = {"rounding": ("rounding", rounding.sure), "rounding_probable": ("rounding", rounding.probable)}
+        if cell.mechanism == "taylor":
+            pairs["truncation"] = "truncation", self.common.truncation_bound(cell.order)
+        bounds = {}
+        for name, (part, bound) in pairs.items():
+            error = found.parts[part].error[self.rows]
+            bounds[name] = summarise_bound(error, bound[self.rows], self.size)
+            if name != "rounding_probable" and bounds[name].share > 1.0:
+                raise ViolatedBoundError(f"{part} is {bounds[name].share:.3g} times its bound")
+        return bounds

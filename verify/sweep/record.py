@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
-from verify.metrics import ErrorSummary
+from verify.bounds import BoundSummary
+from verify.hazards import Hazards
+from verify.metrics import ErrorSummary, RowSummary
+from verify.sweep.documents import plain, restored
+from verify.weights import WeightSummary
 
 ERRORS = ("truncation", "deviation", "rounding", "quantisation", "total")
+BOUNDS = ("truncation", "rounding", "rounding_probable")
 
 
 class Status(StrEnum):
@@ -32,11 +35,13 @@ class Record:
 
     errors: summaries under the names truncation, deviation, rounding, quantisation and total, those that apply.
     skill: against the null prediction (the mean of the attended v).  softmax_ratio: total error over that of the
-    conventional softmax in the same arithmetic, by root mean square.  rows: rows that attend to something;
-    nonpositive_exact, nonpositive_computed: those among them whose sum of weights Z is <= 0, exactly and as computed
-    (NaN counts); undefined: those whose Z is exactly zero.  nonfinite: elements computed as NaN or infinity.
-    digits: certified digits of the exact values; without_digits: elements that are essentially zero and have none.
-    features, state_elements and flops_per_token: of one head, by the form's published formulas.
+    conventional softmax in the same arithmetic, by root mean square; softmax_rounding: that softmax's own rounding
+    error, relative.  output_rows: the computed rows beside those of the exact softmax.  weights: the exact weights
+    beside its weights.  rows: rows that attend to something; nonpositive_exact: those among them whose exact sum of
+    weights Z is <= 0; undefined: those whose Z is exactly zero.  hazards: of the run.  bounds: on truncation, rounding
+    and, if roundings are independent, rounding_probable.  digits: certified digits of the exact values; without_digits:
+    elements that are essentially zero and have none.  features, state_elements and flops_per_token: of one head, by the
+    form's published formulas.
     """
 
     input: str
@@ -63,10 +68,13 @@ class Record:
     errors: dict[str, ErrorSummary] = field(default_factory=dict)
     skill: float | None = None
     softmax_ratio: float | None = None
+    softmax_rounding: float | None = None
+    output_rows: RowSummary | None = None
+    weights: WeightSummary | None = None
+    hazards: Hazards | None = None
+    bounds: dict[str, BoundSummary] = field(default_factory=dict)
     nonpositive_exact: int | None = None
-    nonpositive_computed: int | None = None
     undefined: int | None = None
-    nonfinite: int | None = None
     digits: int | None = None
     without_digits: int | None = None
     features: int | None = None
@@ -75,50 +83,14 @@ class Record:
 
     def to_json(self) -> str:
         """Return the record as one line of standard JSON; numbers that are not finite become strings."""
-        return json.dumps(_plain(asdict(self)), sort_keys=True, allow_nan=False)
+        return json.dumps(plain(self), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
         """Return the record that to_json wrote; ValueError for anything else."""
-        document = json.loads(text)
-        if not isinstance(document, dict) or set(document) != {f.name for f in fields(cls)}:
-            raise ValueError("not the members of a record")
-        for f in fields(cls):
-            if f.name not in ("errors", "status"):
-                document[f.name] = _typed(document[f.name], str(f.type))
-        errors = document["errors"]
-        if not isinstance(errors, dict) or not set(errors) <= set(ERRORS):
-            raise ValueError("not the errors of a record")
-        names = {f.name for f in fields(ErrorSummary)}
-        for summary in errors.values():
-            if not isinstance(summary, dict) or set(summary) != names:
-                raise ValueError("not the members of an error")
-        document["errors"] = {
-            name: ErrorSummary(**{key: _typed(value, "float") for key, value in summary.items()})
-            for name, summary in errors.items()
-        }
-        document["status"] = Status(document["status"])
-        if (document["status"] == Status.OK) != ("total" in errors):
+        record: Record = restored(cls, json.loads(text))
+        if not set(record.errors) <= set(ERRORS) or not set(record.bounds) <= set(BOUNDS):
+            raise ValueError("not the errors or bounds of a record")
+        if (record.status == Status.OK) != ("total" in record.errors):
             raise ValueError("a measured cell without errors, or errors without measurement")
-        return cls(**document)
-
-
-def _typed(value: Any, annotation: str) -> Any:
-    """Return a JSON value as the type of a record's field; ValueError if it is of another."""
-    kind, _, optional = annotation.partition(" | ")
-    if value is None and optional == "None":
-        return None
-    if kind == "float" and (isinstance(value, float | int) or value in ("inf", "-inf", "nan")):
-        return float(value)
-    exact = {"str": str, "int": int, "bool": bool}.get(kind)
-    if exact is None or type(value) is not exact:
-        raise ValueError(f"{value!r} is not of type {annotation}")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # "inf", "-inf", "nan": float() reads them back
-    return value
+        return record

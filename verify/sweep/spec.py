@@ -9,15 +9,13 @@ from dataclasses import asdict, dataclass
 
 from verify.arithmetic import named_arithmetic
 from verify.attention import named_form
+from verify.decomposition import DIGITS
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
 from verify.truth import check_mechanism, check_order
 
 # Part of every cell's key: raise it when the meaning of a record changes.
-SCHEMA = 1
-
-# Enough that value + residual are exact to their last bit (106 bits are 31.9 digits).
-DIGITS = 33
+SCHEMA = 2
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from verify.errors import InvalidRequestError
 from verify.sweep.record import Record, Status
 
 APPLICATION_ID = 0x61747470  # "attp"
-USER_VERSION = 1
+USER_VERSION = 2
 
 _TABLES = """
 CREATE TABLE session (id INTEGER PRIMARY KEY, started TEXT NOT NULL, provenance TEXT NOT NULL);

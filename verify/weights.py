@@ -1,0 +1,224 @@
+"""Rows of attention weights: those of a mechanism beside those of softmax, and what can go wrong in them.
+
+Worked out in float64 from the logits, a few rows at a time; what that leaves undecided is counted, not guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.problem import Float64Array, Head, Problem
+
+# Pairs of a query and a key whose weights are held at once.
+PAIRS = 1 << 20
+
+# Two weights of a row closer than this part of the larger one are not told apart: float64 errs by less than 2**-40
+# up to logits of thousands.
+UNDECIDED = 2.0**-36
+
+# A sum of weights below this part of the sum of their magnitudes is tiny: three digits of a result are lost to it.
+TINY = 1e-3
+
+
+@dataclass(frozen=True)
+class Example:
+    """The worst case of a hazard: the leading dimensions of its head, its query and, for one weight, its key.
+
+    value: how bad: the weight, the sum of weights, or the cancellation.
+    """
+
+    head: tuple[int, ...]
+    query: int
+    key: int | None
+    value: float
+
+    def problem(self, problem: Problem) -> Problem:
+        """Return the one query with the keys that it sees, or with the one key: the case by itself."""
+        heads = {head.index: head for head in problem.each_head()}
+        head = heads[self.head]
+        keys = head.attended(slice(self.query, self.query + 1))[0]
+        if self.key is not None:
+            keys = keys & (np.arange(len(keys)) == self.key)
+        row = head.q[self.query : self.query + 1]
+        name = f"{problem.name}, head {list(self.head)}, query {self.query}"
+        return Problem(row, head.k[keys], head.v[keys], problem.scale, name=name)
+
+
+@dataclass(frozen=True)
+class WeightSummary:
+    """Exact weights of a mechanism and order beside those of softmax, over all rows that attend to something.
+
+    pairs: how many weights there are.  total_variation_mean, total_variation_max: of 1/2 sum_t |w_t / Z - p_t|, p the
+    softmax weights; infinite where Z = 0 or a weight is not finite.  top_key_agreement: share of rows whose largest
+    weight stands at the same key; top_key_undecided: rows in which two weights are too close to say, which count as
+    agreeing if either of them does.  negative: weights below zero.  tiny_rows: rows with Z <= 0 or |Z| < TINY sum_t
+    |w_t|.  cancellation_weight: the largest sum_p |alpha_p s^p| / |sum_p alpha_p s^p|.  cancellation_row: the largest
+    sum_t |w_t| / |Z|.  by_distance: (first, last, mean over rows of that part of the total variation which stands at
+    keys so far from the query, softmax weight there).  examples: the worst case of each hazard that there is.
+    """
+
+    pairs: int
+    total_variation_mean: float
+    total_variation_max: float
+    top_key_agreement: float
+    top_key_undecided: int
+    negative: int
+    tiny_rows: int
+    cancellation_weight: float
+    cancellation_row: float
+    by_distance: tuple[tuple[int, int, float, float], ...]
+    examples: dict[str, Example] = field(default_factory=dict)
+
+
+def truncated_exponential(s: Float64Array, order: int) -> Float64Array:
+    """Return T_N(s) = sum over p <= N of s^p / p!, by Horner's rule in float64."""
+    total = np.ones_like(s)
+    for p in range(order, 0, -1):
+        total = 1.0 + s / p * total
+    return total
+
+
+def compare_weights(problem: Problem, mechanism: str, order: int | None) -> WeightSummary:
+    """Return how the weights of a mechanism differ from those of softmax, and their hazards."""
+    tally = _Tally(problem)
+    with np.errstate(all="ignore"):
+        for head in problem.each_head():
+            for rows, attended, logits in _blocks(problem, head):
+                softmax = _shares(logits, attended)
+                weights, magnitudes = _weights(head, rows, attended, logits, mechanism, order)
+                tally.add(head, rows, attended, softmax, weights, magnitudes)
+    return tally.summary()
+
+
+def _blocks(problem: Problem, head: Head) -> Iterator[tuple[slice, NDArray[np.bool_], Float64Array]]:
+    scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
+    step = max(1, PAIRS // max(1, len(head.k)))
+    for first in range(0, len(head.q), step):
+        rows = slice(first, first + step)
+        yield rows, head.attended(rows), scale * (head.q[rows] @ head.k.T)
+
+
+def _shares(logits: Float64Array, attended: NDArray[np.bool_]) -> Float64Array:
+    """Return softmax weights, zero where nothing is attended."""
+    shown = np.where(attended, logits, -np.inf)
+    top = shown.max(axis=1, keepdims=True, initial=-np.inf)
+    weights = np.exp(shown - np.where(np.isfinite(top), top, 0.0))
+    return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
+
+
+def _weights(
+    head: Head, rows: slice, attended: NDArray[np.bool_], logits: Float64Array, mechanism: str, order: int | None
+) -> tuple[Float64Array, Float64Array]:
+    """Return the weights up to a factor of each row, and the sum of magnitudes that each of them was added up from."""
+    if mechanism == "taylor":
+        assert order is not None
+        found, sizes = truncated_exponential(logits, order), truncated_exponential(np.abs(logits), order)
+    else:
+        if mechanism == "logexp":
+            logits = np.full(logits.shape, -np.inf)
+            for i in range(head.k.shape[1]):
+                logits = np.logaddexp(logits, head.q[rows, None, i] + head.k[None, :, i])
+        found = sizes = _shares(logits, attended)
+    return np.where(attended, found, 0.0), np.where(attended, sizes, 0.0)
+
+
+class _Tally:
+    """What `compare_weights` has seen so far."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.shift = problem.shift or 0
+        longest = max(problem.queries + abs(self.shift), problem.keys, 1)
+        self.edges = [0, *(1 << i for i in range(longest.bit_length()))]
+        self.moved, self.held = np.zeros(len(self.edges)), np.zeros(len(self.edges))
+        self.pairs = self.rows = self.agreeing = self.undecided = self.negative = self.tiny = 0
+        self.variation = self.largest_variation = 0.0
+        self.worst: dict[str, Example] = {}
+        self.badness: dict[str, float] = {}
+
+    def add(
+        self,
+        head: Head,
+        rows: slice,
+        attended: NDArray[np.bool_],
+        softmax: Float64Array,
+        weights: Float64Array,
+        magnitudes: Float64Array,
+    ) -> None:
+        """Take in some rows of a head."""
+        seen = np.flatnonzero(attended.any(axis=1))
+        if not seen.size:
+            return
+        attended = attended[seen]
+        softmax, weights, magnitudes = (x[seen] for x in (softmax, weights, magnitudes))
+        z = weights.sum(axis=1, keepdims=True)
+        total = np.abs(weights).sum(axis=1, keepdims=True)
+        shares = weights / z
+        gap = np.abs(shares - softmax) / 2
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        self.pairs += int(attended.sum())
+        self.rows += len(seen)
+        variation = gap.sum(axis=1)
+        self.variation += float(variation.sum())
+        self.largest_variation = max(self.largest_variation, float(variation.max()))
+        self._tops(attended, softmax, shares)
+        self.negative += int((weights < 0).sum())
+        tiny = ~(z > TINY * total)[:, 0]
+        self.tiny += int(tiny.sum())
+        cancelled = np.where(attended, magnitudes / np.abs(weights), 0.0)
+        cancelled = np.where(np.isnan(cancelled), np.inf, cancelled)
+        lost = np.where(np.isnan(total / np.abs(z)), np.inf, total / np.abs(z))[:, 0]
+        queries = seen + (rows.start or 0)
+        self._keep("negative weight", head, queries, -np.where(attended, weights, 0.0) / total, weights)
+        self._keep("tiny Z", head, queries, np.where(tiny, lost, 0.0), z[:, 0])
+        self._keep("cancellation in a weight", head, queries, np.where(cancelled > 1 + 1e-9, cancelled, 0.0), cancelled)
+        self._keep("cancellation in Z", head, queries, np.where(lost > 1 + 1e-9, lost, 0.0), lost)
+        distance = np.abs(queries[:, None] + self.shift - np.arange(attended.shape[1]))
+        places = np.searchsorted(self.edges, distance, side="right") - 1
+        self.moved += np.bincount(places[attended], gap[attended], len(self.edges))
+        self.held += np.bincount(places[attended], softmax[attended], len(self.edges))
+
+    def _tops(self, attended: NDArray[np.bool_], softmax: Float64Array, shares: Float64Array) -> None:
+        close = []
+        for weights in (softmax, shares):
+            shown = np.where(attended & ~np.isnan(weights), weights, -np.inf)
+            top = shown.max(axis=1, keepdims=True)
+            close.append(shown >= top - UNDECIDED * np.abs(top))
+        finite = np.isfinite(shares).all(axis=1)
+        self.agreeing += int(((close[0] & close[1]).any(axis=1) & finite).sum())
+        self.undecided += int(((close[0].sum(axis=1) > 1) | (close[1].sum(axis=1) > 1)).sum())
+
+    def _keep(
+        self, hazard: str, head: Head, queries: NDArray[np.int64], badness: Float64Array, values: Float64Array
+    ) -> None:
+        """Keep the place of the largest badness above zero if it is the worst so far."""
+        place = np.unravel_index(int(np.argmax(badness)), badness.shape)
+        found = float(badness[place])
+        if not found > 0.0 or found <= self.badness.get(hazard, 0.0):
+            return
+        self.badness[hazard] = found
+        key = int(place[1]) if len(place) > 1 else None
+        self.worst[hazard] = Example(head.index, int(queries[place[0]]), key, float(values[place]))
+
+    def summary(self) -> WeightSummary:
+        """Return what there is to say."""
+        rows = max(1, self.rows)
+        ends = [*(edge - 1 for edge in self.edges[1:]), 2 * self.edges[-1] - 1]
+        spans = zip(self.edges, ends, self.moved.tolist(), self.held.tolist(), strict=True)
+        worst = {name: abs(example.value) for name, example in self.worst.items()}
+        return WeightSummary(
+            pairs=self.pairs,
+            total_variation_mean=self.variation / rows,
+            total_variation_max=self.largest_variation,
+            top_key_agreement=self.agreeing / rows,
+            top_key_undecided=self.undecided,
+            negative=self.negative,
+            tiny_rows=self.tiny,
+            cancellation_weight=worst.get("cancellation in a weight", 1.0),
+            cancellation_row=worst.get("cancellation in Z", 1.0),
+            by_distance=tuple((a, b, moved / rows, held / rows) for a, b, moved, held in spans if held or moved),
+            examples=self.worst,
+        )
