@@ -62,7 +62,8 @@ def fixed_source(
     factor = None if scale is None else number(scale, "scale")
     if name.startswith("sample:"):
         return SampleInput(name.removeprefix("sample:"))
-    if not Path(name).suffix:
+    suffix = Path(name).suffix
+    if not suffix or suffix[1:2].isdigit():  # no ending: the fraction of a number, as in nosuch:height=0.5
         return None
     parts = name.split(",")
     triple = len(parts) > 1 and all(part.lower().endswith(".npy") for part in parts)
@@ -73,6 +74,19 @@ def unknown_input(name: str, known: Iterable[str]) -> InvalidRequestError:
     """Return what is to be raised for a name that means nothing."""
     kinds = ["sample:NAME", *known, "FILE.npz", "FILE.safetensors", "Q.npy,K.npy,V.npy"]
     return InvalidRequestError(f"input {name!r}", "one of " + ", ".join(kinds), "see attnproof list")
+
+
+def parameters_in(text: str) -> tuple[tuple[str, float], ...]:
+    """Return the parameters of a scenario written as matches=2,height=12; the scenario itself checks what they are."""
+    parameters = []
+    for part in words(text):
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise InvalidRequestError(
+                f"parameter {part!r}", "NAME=NUMBER, as in needle:matches=2,height=12", "see attnproof list"
+            )
+        parameters.append((name, number(value, name)))
+    return tuple(parameters)
 
 
 def _names(keys: str) -> tuple[str, str, str]:

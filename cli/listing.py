@@ -12,13 +12,13 @@ from cli.text import print_json
 def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False) -> None:
     """List what there is to choose from.
 
-    Mechanisms and their forms, arithmetics, number formats, samples and distributions.
+    Mechanisms and their forms, arithmetics, number formats, samples and scenarios.
     """
     from reports.text import Table
     from verify.arithmetic import ARITHMETICS
     from verify.attention import FORMS
     from verify.formats import FORMATS
-    from verify.inputs import DISTRIBUTIONS, SAMPLES
+    from verify.inputs import SAMPLES, SCENARIOS
 
     lists = {
         "forms": {f"{form.mechanism}/{form.name}": form.description for form in FORMS.values()},
@@ -28,7 +28,7 @@ def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists 
             for name, format_ in FORMATS.items()
         },
         "samples": {f"sample:{name}": description for name, description in SAMPLES.items()},
-        "distributions": {name: distribution.description for name, distribution in DISTRIBUTIONS.items()},
+        "scenarios": {name: scenario.description for name, scenario in SCENARIOS.items()},
     }
     if json_:
         print_json(lists)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
+from cli.inputs import (
+    Alignment,
+    Keys,
+    Scale,
+    fixed_source,
+    given_options,
+    parameters_in,
+    require_applicable,
+    unknown_input,
+)
 from cli.progress import progress_bar
 from cli.text import LARGEST_SIZE, integer, integers, numbers, print_json_stream, words
 from verify.errors import InvalidRequestError
@@ -28,8 +37,8 @@ def sweep(
         typer.Option(
             "--input",
             "-i",
-            help="What to measure on, repeatable: samples, sample:NAME, normal, FILE.npz, FILE.safetensors, or"
-            " Q.npy,K.npy,V.npy. Default: samples and normal.",
+            help="What to measure on, repeatable: samples, sample:NAME, a scenario such as normal or needle:matches=2"
+            " (see attnproof list), FILE.npz, FILE.safetensors, or Q.npy,K.npy,V.npy. Default: samples and normal.",
         ),
     ] = None,
     head_sizes: Annotated[str, typer.Option(help="Head sizes of synthetic inputs.")] = "8,16,32,64",
@@ -129,16 +138,18 @@ def _inputs(
     causal: bool | None,
     alignment: str | None,
 ) -> tuple[InputSource, ...]:
-    from verify.inputs import DISTRIBUTIONS, SAMPLES, SampleInput, SyntheticInput
+    from verify.inputs import SAMPLES, SCENARIOS, SampleInput, SyntheticInput
 
     sources: dict[InputSource, None] = {}
     for name in names:
         found: list[InputSource]
+        scenario, colon, text = name.partition(":")
         if name == "samples":
             found = [SampleInput(sample) for sample in SAMPLES]
-        elif name in DISTRIBUTIONS:
+        elif scenario in SCENARIOS:
+            parameters = parameters_in(text) if colon else ()
             found = [
-                SyntheticInput(name, d, n, std, seed, causal=causal is not False)
+                SyntheticInput(scenario, d, n, std, seed, causal=causal is not False, parameters=parameters)
                 for d in head_sizes
                 for n in tokens
                 for std in logit_stds
@@ -147,7 +158,7 @@ def _inputs(
         else:
             source = fixed_source(name, keys=keys, scale=scale, causal=causal, alignment=alignment)
             if source is None:
-                raise unknown_input(name, ["samples", *DISTRIBUTIONS])
+                raise unknown_input(name, ["samples", *SCENARIOS])
             found = [source]
         sources.update(dict.fromkeys(found))
     require_applicable(given, sources)

@@ -42,7 +42,29 @@ BAD_SWEEPS = {
     "no order": (["--orders", ""], "order ''"),
     "many tokens": (["--tokens", "1:5000"], "at most 1000 values"),
     "unknown sample": (["--input", "sample:gpt"], "unknown sample 'gpt'"),
-    "unknown input": (["--input", "uniform"], "input 'uniform'"),
+    "unknown input": (["--input", "gaussian"], "input 'gaussian'"),
+    "unknown scenario": (
+        ["--input", "nosuch:matches=2"],
+        "input 'nosuch:matches=2'; expected one of sample:NAME, sampl",
+    ),
+    "unknown scenario, a fraction": (["--input", "nosuch:height=0.5"], "input 'nosuch:height=0.5'; expected one of"),
+    "no match": (["--input", "needle:matches=0"], "matches 0; expected an integer of at least 1"),
+    "more matches than tokens": (["--input", "needle:matches=9"], "matches 9 with 8 tokens; expected"),
+    "unknown parameter": (
+        ["--input", "needle:nosuch=1"],
+        "unknown parameter 'nosuch'; expected one of matches, height;",
+    ),
+    "parameter of none": (["--input", "normal:mean=1"], "unknown parameter 'mean'; expected no parameters"),
+    "parameter twice": (["--input", "needle:matches=1,matches=1"], "parameter 'matches' given twice"),
+    "parameter of words": (["--input", "needle:matches=two"], "matches 'two'; expected a number"),
+    "parameter nan": (["--input", "mean-v:mean=nan"], "mean nan; expected a number from"),
+    "parameter with an underscore": (["--input", "needle:height=1_0"], "height '1_0'; expected a number"),
+    "parameter without a value": (["--input", "needle:matches"], "parameter 'matches'; expected NAME=NUMBER"),
+    "parameter with nothing": (["--input", "needle:matches="], "matches ''; expected a number"),
+    "parameter without a name": (["--input", "needle:=2"], "parameter '=2'; expected NAME=NUMBER"),
+    "a colon and nothing": (["--input", "needle:"], "parameter ''; expected NAME=NUMBER"),
+    "a comma and nothing": (["--input", "needle:matches=1,"], "parameter ''; expected NAME=NUMBER"),
+    "a name from a report": (["--input", "normal:d=4,n=8,std=1,seed=0"], "seed are given apart"),
     "unknown ending": (["--input", "{}/file.txt"], "one .npz file"),
     "unknown mechanism": (["--mechanisms", "relu"], "unknown mechanism 'relu'"),
     "unknown form": (["--mechanisms", "taylor/fast"], "form 'fast'"),
@@ -168,7 +190,7 @@ def test_failed_cells_make_exit_code_one(
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = run(capsys, "list", "--json")
     lists = json.loads(printed)
-    assert (code, set(lists)) == (0, {"forms", "arithmetics", "formats", "samples", "distributions"})
+    assert (code, set(lists)) == (0, {"forms", "arithmetics", "formats", "samples", "scenarios"})
     code, table, _ = run(capsys, "list")
     assert all(name in table for names in lists.values() for name in names)
 
@@ -209,6 +231,41 @@ def test_synthetic_options_reach_the_inputs(inputs: Path, capsys: pytest.Capture
     assert len(found) == 2 * 2 * 2
     assert {(r["logit_std"], r["causal"]) for r in found} == {(1.0, False), (1.0000001, False)}
     assert len({r["digest"] for r in found}) == 4
+
+
+def test_scenarios_are_measured_over_sizes_spreads_and_seeds(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twice = ["--input", "needle:matches=2,height=0.5", "--input", "needle:height=0.5, matches=2.0"]
+    chosen = ["--head-sizes", "4,5", "--tokens", "8,9", "--logit-std", "1,2", "--seeds", "0,3", "--no-causal"]
+    few = ["--jobs", "0", "--mechanisms", "softmax/softmax", "--arithmetic", "float32", "--out", inputs / "run.sqlite"]
+    code, printed, _ = run(capsys, "sweep", *twice, *chosen, *few, "--json")
+    found = json.loads(printed)["records"]
+    assert code == 0
+    assert sorted(r["input"] for r in found) == sorted(
+        f"needle:height=0.5,matches=2,d={d},n={n},std={std},seed={seed},full"
+        for d in (4, 5)
+        for n in (8, 9)
+        for std in (1, 2)
+        for seed in (0, 3)
+    )
+    assert {(r["kind"], r["causal"], r["status"]) for r in found} == {("synthetic", False, "ok")}
+    assert {(r["head_size"], r["keys"], r["logit_std"]) for r in found} == {
+        (d, n, std) for d in (4, 5) for n in (8, 9) for std in (1.0, 2.0)
+    }
+
+
+def test_every_scenario_that_is_listed_is_measured(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenarios = json.loads(run(capsys, "list", "--json")[1])["scenarios"]
+    chosen = [option for name in scenarios for option in ("--input", name)]
+    code, printed, _ = run(capsys, "sweep", *FAST, *chosen, "--out", inputs / "run.sqlite", "--json")
+    found = json.loads(printed)
+    assert (code, found["status"]["ok"]) == (0, found["cells"])
+    assert {r["input"].partition(":")[0] for r in found["records"]} == set(scenarios)
+    defaults = {name: text.rpartition("; parameters ")[2] for name, text in scenarios.items() if "; param" in text}
+    assert defaults["needle"] == "matches=1,height=10"
+    chosen = [option for name, text in defaults.items() for option in ("--input", f"{name}:{text}")]
+    code, printed, _ = run(capsys, "sweep", *FAST, *chosen, "--out", inputs / "run.sqlite", "--json")
+    assert code == 0
+    assert {r["digest"] for r in json.loads(printed)["records"]} <= {r["digest"] for r in found["records"]}
 
 
 def test_alignment_reaches_the_input(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_seeds_and_names_tell_inputs_apart() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("uniform?", 4, 8), "unknown distribution"),
+        (("uniform?", 4, 8), "unknown scenario"),
         (("normal", 0, 8), "head size 0"),
         (("normal", 4, 0), "tokens 0"),
         (("normal", 4, 8, float("nan")), "logit standard deviation nan"),
