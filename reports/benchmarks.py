@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +35,7 @@ def load_benchmarks(path: Path) -> Benchmarks:
             raise ValueError(f"version {document['version']!r}")
         rows = [_row(each) for each in document["measurements"]]
         facts = _facts(document["machine"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise InvalidRequestError(
             f"{path}, which holds no benchmarks ({type(error).__name__}: {error})",
             f"a file of version {VERSION} that make bench wrote",
@@ -45,6 +46,8 @@ def load_benchmarks(path: Path) -> Benchmarks:
 
 
 def _row(measurement: dict[str, Any]) -> list[str]:
+    if not isinstance(measurement["values"], list):
+        raise ValueError("values that are no list")
     values = [float(value) for value in measurement["values"]]
     times = [f"{number_text(median(map(float, seconds)))} s" for seconds in measurement["times"].values()]
     return [
@@ -57,8 +60,18 @@ def _row(measurement: dict[str, Any]) -> list[str]:
         str(int(measurement["threads"])),
         " / ".join(times),
         str(measurement["bound"]),
-        "holds" if measurement["holds"] is True else "missed",
+        "holds" if within(values, str(measurement["bound"])) else "missed",
     ]
+
+
+def within(values: Sequence[float], bound: str) -> bool:
+    """Return whether the median of values is within "at least x" or "at most x"; no value may be NaN or infinite."""
+    kind, _, limit = bound.rpartition(" ")
+    if kind not in ("at least", "at most"):
+        raise ValueError(f"bound {bound!r}")
+    if not all(map(isfinite, values)):
+        return False
+    return median(values) >= float(limit) if kind == "at least" else median(values) <= float(limit)
 
 
 def _facts(machine: dict[str, Any]) -> list[tuple[str, str]]:

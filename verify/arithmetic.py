@@ -149,7 +149,7 @@ def named_arithmetic(name: str) -> Arithmetic:
     """Return the arithmetic called name; InvalidRequestError names the known ones."""
     try:
         return ARITHMETICS[name]
-    except KeyError:
+    except (KeyError, TypeError):
         raise InvalidRequestError(
             f"unknown arithmetic {name!r}", "one of " + ", ".join(ARITHMETICS), "choose one of these"
         ) from None

@@ -93,7 +93,7 @@ def named_format(name: str) -> Format:
     """Return the format called name; InvalidRequestError names the known ones."""
     try:
         return FORMATS[name]
-    except KeyError:
+    except (KeyError, TypeError):
         raise InvalidRequestError(
             f"unknown format {name!r}", "one of " + ", ".join(FORMATS), "choose one of these"
         ) from None

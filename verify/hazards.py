@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 class Hazards:
     """Counts of one computed attention output.
 
-    nonpositive_rows: rows that attend to something and whose computed sum of weights Z is zero, negative or NaN.
+    nonpositive_rows: rows that attend to something and whose computed sum of weights Z is no positive finite number.
     nonfinite_elements: elements of the output in such or other rows that are NaN or infinite.  nonfinite_state: numbers
     of the running state that are.  lost_additions: additions to the running state of something other than zero that
     left a sum exactly as it was; some are harmless (a small term beside a large sum), a count that stagnates is not.

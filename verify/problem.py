@@ -107,7 +107,7 @@ class Problem:
         fields = {
             **arrays,
             "scale": checked_scale(scale),
-            "causal": bool(causal),
+            "causal": checked_flag("causal", causal),
             "mask": _checked_mask(mask, shape),
             "alignment": _checked_alignment(alignment, causal, shape[-2], shape[-1]),
             "name": name,
@@ -229,7 +229,14 @@ class Problem:
 
 def exact_float64(label: str, values: ArrayLike) -> Float64Array:
     """Return finite numbers [..., tokens, size] as read-only float64; InvalidRequestError for anything else."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"{label} of rows that differ ({error})", "an array", "give rows of one length"
+        ) from None
+    if isinstance(values, np.ma.MaskedArray):
+        raise InvalidRequestError(f"{label} with a mask of its own", "a plain array", "give the mask as mask=")
     if array.dtype.kind in "iu":
         exact = array.astype(np.float64)
         if array.size and max(abs(int(array.min())), abs(int(array.max()))) > 2**53:
@@ -286,16 +293,31 @@ def checked_scale(scale: float | None) -> float | None:
     """Return a scale as a float, None as it is; InvalidRequestError if it is not finite."""
     if scale is None:
         return None
-    value = float(scale)
+    try:
+        value = float(scale)
+    except (TypeError, ValueError, OverflowError):
+        value = np.nan
     if not np.isfinite(value):
-        raise InvalidRequestError(f"scale {scale}", "a finite number", "leave it out for 1/sqrt(d_k)")
+        raise InvalidRequestError(f"scale {str(scale)[:40]}", "a finite number", "leave it out for 1/sqrt(d_k)")
     return value
+
+
+def checked_flag(name: str, value: bool) -> bool:
+    """Return a truth value; InvalidRequestError for anything that merely counts as one."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidRequestError(f"{name} {value!r}", "True or False", "give a truth value")
+    return bool(value)
 
 
 def _checked_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> BoolArray | None:
     if mask is None:
         return None
-    array = np.array(mask)
+    try:
+        array = np.array(mask)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"a mask of rows that differ ({error})", "an array", "give rows of one length"
+        ) from None
     if array.dtype != np.bool_:
         raise InvalidRequestError(
             f"a mask of type {array.dtype}", "booleans, True where a query may see a key", "compare or convert it"

@@ -35,6 +35,10 @@ def test_the_median_decides() -> None:
     assert Measurement("a", "at most 2", [1.0, 1.5, 3.0]).holds
     assert not Measurement("a", "at most 2", [float("nan")]).holds
     assert not Measurement("a", "at least 2", [float("nan")]).holds
+    assert not Measurement("a", "at most 1", [float("nan"), 0.5, 0.5]).holds
+    assert not Measurement("a", "at least 1", [float("inf"), 5.0, 5.0]).holds
+    with pytest.raises(ValueError, match="at leats 1"):
+        _ = Measurement("a", "at leats 1", [2.0]).holds
 
 
 def test_ratios_are_of_the_turns() -> None:
@@ -68,7 +72,7 @@ def test_a_report_shows_what_was_measured(small_run: Path, tmp_path: Path) -> No
         {"version": 1, "measurements": [], "machine": None},
         *(
             {**document(), "measurements": [{**Measurement("a", "at least 1", [1.0]).document(2), "values": values}]}
-            for values in ([], ["many"], 3)
+            for values in ([], ["many"], 3, "345")
         ),
     ],
 )

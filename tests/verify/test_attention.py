@@ -230,6 +230,15 @@ def test_functions_of_arrays_refuse_what_does_not_exist() -> None:
         lambda: verify.taylor_attention(q, k, v, order=-1),
         lambda: verify.softmax_attention(q, k, v, arithmetic="float7"),
         lambda: named_form("relu", "scores"),
+        lambda: named_form([], "scores"),  # type: ignore[arg-type]
+        lambda: verify.taylor_attention(q, k, v, order=3, chunk=0),
+        lambda: verify.taylor_attention(q, k, v, order=3, chunk=2.5),
+        lambda: named_form("logexp", "stream").run(Problem(q, k, v), ARITHMETICS["float64"], chunk=-1),
+        lambda: named_form("softmax", "online").run(Problem(q, k, v), ARITHMETICS["float64"], keys=0),
+        lambda: verify.softmax_attention(q, k, v, causal="no"),  # type: ignore[arg-type]
+        lambda: verify.softmax_attention([[1.0], [1.0, 2.0]], k, v),
+        lambda: verify.softmax_attention(np.ma.masked_array(q), k, v),
+        lambda: verify.softmax_attention(q, k, v, mask=[[True], [True, False]]),
     ):
         with pytest.raises(InvalidRequestError, match="expected"):
             call()
@@ -274,3 +283,26 @@ def test_logexp_over_a_wide_range_of_keys(form: str, causal: bool, spread: float
         steps = 40 if form == "linear" else 1
         allowed = 2 * np.abs(v).max() * ((4 * (spread + 5) + 4) * steps + 45) * u
         assert np.abs(computed_error(output.value, truth)).max() <= allowed
+
+
+def test_orders_beyond_the_largest_factorial_of_float64() -> None:
+    one = [[1.0]]
+    for form in ("dense", "packed", "scores"):
+        found = verify.taylor_attention(one, one, [[2.0]], order=171, form=form)
+        assert found.tolist() == [[2.0]]
+
+
+def test_chunks_are_no_longer_than_there_are_tokens() -> None:
+    q, k, v = np.random.default_rng(32).standard_normal((3, 6, 2))
+    found = verify.taylor_attention(q, k, v, order=2, causal=True, chunk=10**9)
+    expected = verify.taylor_attention(q, k, v, order=2, causal=True, form="scores")
+    assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
+
+
+def test_own_pairs_of_many_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taylor, "PAIRS", 2 * 16 * 16 * 2)  # two key heads with two members each at once
+    q, k, v = (np.random.default_rng(33).standard_normal((heads, TOKENS, 3)) for heads in (10, 5, 5))
+    problem = Problem(q, k, v, causal=True)
+    found = taylor.packed(problem, ARITHMETICS["float64"], 3, chunk=16).value
+    expected = reference(problem, 30, "taylor", 3).value
+    assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()

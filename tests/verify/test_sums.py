@@ -145,3 +145,78 @@ def test_a_compensated_addition_is_that_of_a_pair(name: str) -> None:
         found = sum(fractions(np.stack(sums.arrays)))
         size = sum(abs(Fraction(value)) for value in values)
         assert abs(found - exact) <= 4 * size * Fraction(1, 4**format_.precision)
+
+
+def joined(name: str, total: float, carried: float, added: float) -> tuple[float, float]:
+    """Return the pair after one compensated addition, with every operation rounded to the format."""
+
+    def settled(x: Fraction) -> Fraction:
+        return Fraction(correctly_rounded(x, FORMATS[name]))
+
+    s, c, x = Fraction(total), Fraction(carried), Fraction(added)
+    high = settled(s + x)
+    rest = settled(c + (s + x - high))  # what is left of a sum is a number of the format
+    pair = settled(high + rest)
+    return float(pair), float(settled(rest - settled(pair - high)))
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_every_step_of_a_compensated_addition_is_rounded(name: str) -> None:
+    policy = ARITHMETICS[name]
+    rng = np.random.default_rng(206)
+    sums = Sums(policy, (1, 1, 1), compensated=True)
+    expected = (0.0, 0.0)
+    for _ in range(200):
+        x = correctly_rounded(float(rng.standard_normal() * 2.0 ** rng.integers(-8, 2)), FORMATS[name])
+        sums.add(EVERYTHING, np.full((1, 1, 1), x, dtype=policy.dtype))
+        expected = joined(name, *expected, x)
+        assert tuple(float(array[0, 0, 0]) for array in sums.arrays) == expected
+
+
+def test_pairs_are_scaled_and_merged_whole() -> None:
+    def pair(*terms: float) -> Sums:
+        return added("float32", terms, one_by_one=True, compensated=True)
+
+    one = pair(1.0, 2.0**-30)
+    assert one.arrays[1] == 2.0**-30
+    one.scale(np.full((1, 1, 1), 0.5, dtype=np.float32))
+    assert [float(array[0, 0, 0]) for array in one.arrays] == [0.5, 2.0**-31]
+    other = pair(2.0**10, 2.0**-20)
+    other.merge(one)
+    expected = Fraction(2**10) + Fraction(1, 2**20) + Fraction(1, 2) + Fraction(1, 2**31)
+    assert sum(fractions(np.stack(other.arrays))) == expected
+    lost = added("float32", [1.0, 2.0**-30, 2.0**-30], one_by_one=True)
+    into = added("float32", [1.0, 2.0**-30], one_by_one=True)
+    into.merge(lost)
+    assert into.lost == 3
+    third = Sums(ARITHMETICS["float16"], (1, 1, 1))
+    third.merge(added("float16", [1.0]), np.full((1, 1, 1), np.float32(np.float16(1 / 3))))
+    assert float(third.values[0, 0, 0]) == float(np.float16(1 / 3))
+    # a factor that is no number of the format gives a product that is rounded before it is added
+    fourth = added("float16", [2048.0])
+    fourth.merge(added("float16", [3.0]), np.full((1, 1, 1), 0.3333333, dtype=np.float32))
+    assert float(fourth.values[0, 0, 0]) == float(np.float16(np.float32(2048.0) + np.float32(np.float16(0.9999999))))
+
+
+def test_what_underflows_in_the_storage_is_lost() -> None:
+    sums = Sums(ARITHMETICS["bfloat16"], (1, 1, 1), storage=FORMATS["float16"], compensated=True)
+    sums.add(EVERYTHING, np.full((1, 1, 1), 1.0, dtype=np.float32))
+    for _ in range(10):
+        sums.add(EVERYTHING, np.full((1, 1, 1), 1e-9, dtype=np.float32))
+    assert sums.lost == 10
+
+
+def test_tokens_are_not_multiplied_out_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # what is held is what one token gives, however many there are
+    from verify.attention import sums as module
+
+    largest = []
+    outer = module._outer
+
+    def watched(*arrays: Any) -> Any:
+        largest.append(len(outer(*arrays)))
+        return outer(*arrays)
+
+    monkeypatch.setattr(module, "_outer", watched)
+    added("bfloat16", np.ones(64))
+    assert set(largest) == {1}

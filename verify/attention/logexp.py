@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
 from verify.attention.logexp_state import CHUNK, LogExpSums
-from verify.attention.output import AttentionOutput, Operands, divided, operands, require_servable
+from verify.attention.output import AttentionOutput, Operands, checked_chunk, divided, operands, require_servable
 from verify.attention.softmax import softmax_of
 from verify.attention.sums import with_ones
 from verify.problem import Problem
@@ -36,6 +36,7 @@ def stream(problem: Problem, arithmetic: Arithmetic, *, chunk: int = CHUNK) -> A
     InvalidRequestError for a mask or a causal alignment that a running state cannot serve.
     """
     require_servable(problem, "stream", "quadratic")
+    chunk = checked_chunk(chunk, max(problem.queries, problem.keys))
     parts = operands(problem, arithmetic)
     q, k, v = parts.by_state()
     values = with_ones(v, arithmetic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 from typing import Any
 
@@ -28,7 +29,8 @@ class LogExpSums:
 
     top: [H, d_k], the largest k of each feature so far, minus infinity before the first.  sums: [H, d_k, d_v + 1],
     sum_t exp(k_t - top) v_t, of either sign, and in the last column sum_t exp(k_t - top).  A token that underflows here
-    is negligible against another one of the same feature, whatever the query is.
+    is negligible against another one of the same feature, whatever the query is;
+    where the other one's v is 0 and its own is huge, that is a loss.
     """
 
     def __init__(
@@ -57,12 +59,15 @@ class LogExpSums:
     @property
     def hazards(self) -> Hazards:
         """What has gone wrong in the sums."""
-        return self.sums.hazards
+        unbounded = int(np.count_nonzero(np.isnan(self.top) | (self.top == np.inf)))
+        found = self.sums.hazards
+        return replace(found, nonfinite_state=found.nonfinite_state + unbounded)
 
     def merge(self, other: LogExpSums) -> None:
         """Add the sums of other tokens; these take the larger maxima, and so do the other's, as it stood."""
-        self._raise_top(np.maximum(self.top, other.top))
-        self.sums.merge(other.sums, self._kept(other.top, self.top))
+        before = other.top
+        self._raise_top(np.maximum(self.top, before))
+        self.sums.merge(other.sums, self._kept(before, self.top))
 
     def _raise_top(self, top: NDArray[Any]) -> None:
         """Take other, larger, maxima."""

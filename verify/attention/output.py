@@ -86,6 +86,15 @@ def operands(problem: Problem, arithmetic: Arithmetic) -> Operands:
     return Operands(problem, q, k, v, arithmetic)
 
 
+def checked_chunk(chunk: int, tokens: int) -> int:
+    """Return a number of tokens taken at once, no more than there are; InvalidRequestError if it is none."""
+    if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < 1:
+        raise InvalidRequestError(
+            f"{chunk!r} tokens at once", "an integer of at least 1", "leave it out for the default"
+        )
+    return max(1, min(int(chunk), tokens))
+
+
 def require_servable(problem: Problem, form: str, instead: str) -> None:
     """Raise InvalidRequestError for a mask or a causal alignment that a running state cannot serve."""
     if problem.mask is not None or (problem.causal and problem.queries != problem.keys):
@@ -144,7 +153,8 @@ def quotient(
     """Return numerator / normaliser in the output's format, zero in rows that attend to nothing, and all hazards."""
     with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
         value = arithmetic.as_output(arithmetic.as_sum(numerator / normaliser))
-    nonpositive = attended_rows & ~(normaliser.astype(np.float64) > 0)
+    z = normaliser.astype(np.float64)
+    nonpositive = attended_rows & ~((z > 0) & (z < np.inf))
     value = np.where(attended_rows, value, value.dtype.type(0))
     found = replace(
         hazards,

@@ -63,7 +63,7 @@ class Form:
                 raise InvalidRequestError(
                     f"option {name!r} of the form {self.name}", expected, "choose a form that has it, or leave it out"
                 )
-        orders = () if order is None else (order,)
+        orders = () if order is None else (int(order),)
         return self.compute(problem, arithmetic, *orders, **options)
 
     def costs(self, problem: Problem, order: int | None = None) -> Cost:
@@ -176,7 +176,7 @@ def named_form(mechanism: str, name: str) -> Form:
     """Return one form; InvalidRequestError lists the forms there are."""
     try:
         return FORMS[mechanism, name]
-    except KeyError:
+    except (KeyError, TypeError):
         known = [form for owner, form in FORMS if owner == mechanism]
         expected = f"one of {', '.join(known)}" if known else "a known mechanism"
         raise InvalidRequestError(

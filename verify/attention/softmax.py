@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arithmetic import Arithmetic
-from verify.attention.output import AttentionOutput, Operands, divided, logits_of, normalised, operands
+from verify.attention.output import AttentionOutput, Operands, checked_chunk, divided, logits_of, normalised, operands
 from verify.problem import Problem
 
 # Keys that the online form sees at once.
@@ -41,6 +41,7 @@ def online(problem: Problem, arithmetic: Arithmetic, *, keys: int = ONLINE_KEYS)
     numerator <- exp(m - m') numerator + sum of the tile exp(s_t - m') v_t, and Z likewise (M. Milakov and N.
     Gimelshein, arXiv 1805.02867, algorithm 3; T. Dao et al., arXiv 2205.14135).
     """
+    keys = checked_chunk(keys, problem.keys)
     parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
         lead = np.broadcast_shapes(parts.q.shape[:-1], (*parts.k.shape[:-2], 1))

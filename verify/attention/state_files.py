@@ -34,7 +34,7 @@ class StateFile:
 
 def write_state(state: StateFile, path: str | Path, overwrite: bool) -> None:
     """Write a state; InvalidRequestError for another ending or a file that cannot be written."""
-    path = Path(path)
+    path = _checked_path(path)
     if path.suffix.lower() != ".npz":
         raise InvalidRequestError(f"file {str(path)!r} for a state", "an ending .npz", "name it so")
     about = {
@@ -46,7 +46,7 @@ def write_state(state: StateFile, path: str | Path, overwrite: bool) -> None:
         "formats": {name: array.dtype.name for name, array in state.arrays.items()},
     }
     # numpy's own files lose the formats it does not know: bits and a name keep them
-    members: dict[str, Any] = {name: array.view(f"u{array.dtype.itemsize}") for name, array in state.arrays.items()}
+    members: dict[str, Any] = {name: array.view(_bits(array.dtype)) for name, array in state.arrays.items()}
     members[_ABOUT] = np.array(json.dumps(about, sort_keys=True))
 
     def write(file: BinaryIO) -> None:
@@ -55,25 +55,30 @@ def write_state(state: StateFile, path: str | Path, overwrite: bool) -> None:
     place(path, write, overwrite=overwrite)
 
 
-def read_state(path: str | Path, mechanism: str) -> StateFile:
-    """Read a state of a mechanism; InvalidRequestError says what is wrong with the file or with what it holds."""
-    with reading(path) as file, np.load(file, allow_pickle=False) as archive:
+def read_state(path: str | Path, mechanism: str, known: tuple[str, ...]) -> StateFile:
+    """Read a state of a mechanism, with these settings and no others.
+
+    Raises InvalidRequestError that says what is wrong with the file or with what it holds.
+    """
+    with reading(_checked_path(path)) as file, np.load(file, allow_pickle=False) as archive:
         members = {name: np.array(archive[name]) for name in archive.files} if _ABOUT in archive.files else {}
     try:
         about = json.loads(str(members.pop(_ABOUT)))
         version, found = about["version"], about["mechanism"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(
             f"{path}, which holds no state", "a file that save wrote", "check the path"
         ) from error
     for name, given, expected in (("version", version, VERSION), ("mechanism", found, mechanism)):
-        if given != expected:
+        if given != expected or type(given) is not type(expected):
             raise InvalidRequestError(
                 f"{path} with a state of {name} {given!r}", f"{name} {expected!r}", "load it with what saved it"
             )
     try:
         settings = dict(about["settings"]) | {"lead": tuple(about["settings"]["lead"])}
-        arrays = {name: members.pop(name).view(FORMATS[format_].dtype) for name, format_ in about["formats"].items()}
+        if set(settings) != set(known):
+            raise ValueError(f"settings {', '.join(sorted(settings))}")
+        arrays = {name: _restored(members.pop(name), format_) for name, format_ in about["formats"].items()}
         counts = about["tokens"], about["lost"]
         if members or not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("counts or arrays that no state has")
@@ -82,3 +87,21 @@ def read_state(path: str | Path, mechanism: str) -> StateFile:
             f"{path} with a damaged state ({type(error).__name__}: {error})", "a file that save wrote", "save it again"
         ) from error
     return StateFile(mechanism, settings, *counts, arrays)
+
+
+def _restored(bits: NDArray[Any], format_: str) -> NDArray[Any]:
+    """Return the numbers of a format whose bits these are, whatever the byte order they were written in."""
+    dtype = FORMATS[format_].dtype
+    if bits.dtype.newbyteorder("=") != _bits(dtype):
+        raise ValueError(f"an array of {bits.dtype} for {format_}")
+    return bits.astype(_bits(dtype)).view(dtype)
+
+
+def _bits(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+def _checked_path(path: str | Path) -> Path:
+    if not isinstance(path, str | Path):
+        raise InvalidRequestError(f"path {path!r}", "text or a Path", "name a file")
+    return Path(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,10 +18,10 @@ from verify.attention.output import AttentionOutput, quotient, scale_of
 from verify.attention.state_files import StateFile, read_state, write_state
 from verify.attention.sums import with_ones
 from verify.attention.taylor_state import MEMORY_LIMIT, TaylorSums, check_memory
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, TooLargeError
 from verify.formats import Format, named_format
 from verify.hazards import Hazards
-from verify.problem import Float64Array, checked_scale, exact_float64
+from verify.problem import Float64Array, checked_flag, checked_scale, exact_float64
 
 
 class AttentionState:
@@ -27,11 +29,16 @@ class AttentionState:
 
     lead: the leading dimensions of k and v, [..., G]; q may have [..., H] with H a multiple of G.  tokens: how many
     have been taken in, an exact integer.  settings: everything two states must share to be merged.
+
+    One thread at a time may use a state, for reading too: its buffers are its own.  An update or merge that is
+    interrupted leaves a state that refuses to go on.
     """
 
     mechanism: ClassVar[str]
+    known_settings: ClassVar[tuple[str, ...]]
     settings: dict[str, Any]
     tokens: int
+    _whole: bool
     _arithmetic: Arithmetic
     _sums: TaylorSums | LogExpSums
     _chunk: int
@@ -56,12 +63,12 @@ class AttentionState:
             raise InvalidRequestError(
                 f"{keys.shape[1]} keys and {values.shape[1]} values", "one value for every key", "check the tokens"
             )
-        with np.errstate(all="ignore"):
+        with self._changing():
             for first in range(0, keys.shape[1], self._chunk):
                 rows = slice(first, first + self._chunk)
                 taken = self._arithmetic.as_input(keys[:, rows]), self._arithmetic.as_input(values[:, rows])
                 self._sums.add(taken[0], with_ones(taken[1], self._arithmetic))
-        self.tokens += keys.shape[1]
+            self.tokens += keys.shape[1]
 
     def read(self, q: ArrayLike) -> AttentionOutput:
         """Return the attention of queries [..., n, d_k] over all tokens taken in so far; the state stays as it is.
@@ -80,6 +87,7 @@ class AttentionState:
                 "the state's leading dimensions, the last of them as often as there are queries to a key head",
                 "check heads and head size",
             )
+        self._require_whole()
         if not self.tokens:
             raise InvalidRequestError(
                 "a state that has seen nothing", "at least one token before the first read", "update it first"
@@ -111,37 +119,41 @@ class AttentionState:
                 "check the states",
             )
         _require_settings("a state to merge", other.settings, self.settings)
-        with np.errstate(all="ignore"):
+        other._require_whole()
+        with self._changing():
             self._sums.merge(other._sums)  # type: ignore[arg-type]  # of the same type, as was checked
-        self.tokens += other.tokens
+            self.tokens += other.tokens
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the state to a .npz file that holds no pickled object, in one step.
 
         Raises InvalidRequestError for another ending, a file that exists (unless overwritten) or cannot be written.
         """
+        self._require_whole()
         lost = self._sums.sums.lost
         write_state(StateFile(self.mechanism, self.settings, self.tokens, lost, self._arrays()), path, overwrite)
 
     @classmethod
-    def load(cls, path: str | Path, **expected: Any) -> Self:
+    def load(cls, path: str | Path, *, memory_limit: int = MEMORY_LIMIT, **expected: Any) -> Self:
         """Return the state that `save` wrote, bit for bit.
 
         expected: settings that it must have, such as head_size=64 or arithmetic="float32".  Raises InvalidRequestError
-        for a file that is not whole, holds something else or another version, or has other settings.
+        for a file that is not whole, holds something else or another version, or has other settings; TooLargeError as
+        the constructor does.
         """
-        file = read_state(path, cls.mechanism)
-        wrong = sorted(set(expected) - set(file.settings))
+        wrong = sorted(set(expected) - set(cls.known_settings))
         if wrong:
             raise InvalidRequestError(
-                f"expected {wrong[0]!r} of a state", "one of " + ", ".join(file.settings), "choose one of these"
+                f"expected {wrong[0]!r} of a state", "one of " + ", ".join(cls.known_settings), "choose one of these"
             )
+        file = read_state(path, cls.mechanism, cls.known_settings)
+        make: Callable[..., Self] = cls
         _require_settings(str(path), {key: file.settings[key] for key in expected}, expected)
         try:
-            state = cls(**file.settings)
-            if state.settings != file.settings:
-                raise ValueError("some are missing")
-        except (InvalidRequestError, TypeError, ValueError) as error:
+            state = make(**file.settings, memory_limit=memory_limit)
+        except TooLargeError:
+            raise
+        except InvalidRequestError as error:
             raise InvalidRequestError(
                 f"{path} with settings of no state ({error})", "a saved state", "save it again"
             ) from error
@@ -162,6 +174,21 @@ class AttentionState:
 
     def _scaled(self, q: NDArray[Any]) -> NDArray[Any]:
         return q
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Mark the state as half changed until the change is complete."""
+        self._require_whole()
+        self._whole = False
+        with np.errstate(all="ignore"):
+            yield
+        self._whole = True
+
+    def _require_whole(self) -> None:
+        if not self._whole:
+            raise InvalidRequestError(
+                "a state whose update or merge was interrupted", "one that is whole", "load or build it anew"
+            )
 
     def _by_head(self, label: str, values: ArrayLike, size: str) -> Float64Array:
         array = exact_float64(label, values)
@@ -193,6 +220,10 @@ class TaylorState(AttentionState):
     """
 
     mechanism = "taylor"
+    known_settings = (
+        *("head_size", "value_size", "order", "lead", "scale", "arithmetic", "storage", "compensated", "one_by_one"),
+        *("side", "degrees"),
+    )
 
     def __init__(
         self,
@@ -210,20 +241,26 @@ class TaylorState(AttentionState):
         degrees: str = "together",
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        self.settings = {
-            "head_size": _integer("head size", head_size, 1),
-            "value_size": _integer("value size", value_size, 1),
-            "order": _integer("order", order, 0),
-            "lead": _checked_lead(lead),
-            "scale": checked_scale(scale),
-            "arithmetic": arithmetic,
-            "storage": storage,
-            "compensated": bool(compensated),
-            "one_by_one": bool(one_by_one),
-            "side": side,
-            "degrees": degrees,
-        }
+        head_size, value_size = _integer("head size", head_size, 1), _integer("value size", value_size, 1)
+        order, lead, scale = _integer("order", order, 0), _checked_lead(lead), checked_scale(scale)
+        compensated, one_by_one = checked_flag("compensated", compensated), checked_flag("one_by_one", one_by_one)
+        memory_limit = _integer("memory limit", memory_limit, 0)
+        values = (
+            head_size,
+            value_size,
+            order,
+            lead,
+            scale,
+            arithmetic,
+            storage,
+            compensated,
+            one_by_one,
+            side,
+            degrees,
+        )
+        self.settings = dict(zip(self.known_settings, values, strict=True))
         self.tokens = 0
+        self._whole = True
         self._arithmetic = named_arithmetic(arithmetic)
         self._chunk = taylor_state.CHUNK
         self._scale = scale_of(scale, head_size, self._arithmetic)
@@ -254,6 +291,7 @@ class LogExpState(AttentionState):
     """
 
     mechanism = "logexp"
+    known_settings = ("head_size", "value_size", "lead", "arithmetic", "storage", "compensated", "one_by_one")
 
     def __init__(
         self,
@@ -267,16 +305,13 @@ class LogExpState(AttentionState):
         one_by_one: bool = False,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        self.settings = {
-            "head_size": _integer("head size", head_size, 1),
-            "value_size": _integer("value size", value_size, 1),
-            "lead": _checked_lead(lead),
-            "arithmetic": arithmetic,
-            "storage": storage,
-            "compensated": bool(compensated),
-            "one_by_one": bool(one_by_one),
-        }
+        head_size, value_size = _integer("head size", head_size, 1), _integer("value size", value_size, 1)
+        lead, memory_limit = _checked_lead(lead), _integer("memory limit", memory_limit, 0)
+        compensated, one_by_one = checked_flag("compensated", compensated), checked_flag("one_by_one", one_by_one)
+        values = (head_size, value_size, lead, arithmetic, storage, compensated, one_by_one)
+        self.settings = dict(zip(self.known_settings, values, strict=True))
         self.tokens = 0
+        self._whole = True
         self._arithmetic = named_arithmetic(arithmetic)
         # two arrays for each of values and maxima at most, and buffers for a chunk of tokens
         numbers = prod(lead) * (2 * head_size * (value_size + 3) + logexp_state.CHUNK * (head_size + value_size) * 4)
@@ -298,8 +333,9 @@ class LogExpState(AttentionState):
 
 def _require_settings(what: str, given: dict[str, Any], expected: dict[str, Any]) -> None:
     for name, value in expected.items():
-        wanted = tuple(value) if name == "lead" else value
-        if given[name] != wanted:
+        wanted = tuple(value) if isinstance(value, list) else value
+        # compared as text too: arrays and other things that have no single answer are not equal
+        if str(given[name]) != str(wanted) or type(given[name] == wanted) is not bool or given[name] != wanted:
             raise InvalidRequestError(
                 f"{what} with {name} {given[name]!r}", f"{name} {wanted!r}", "take states of the same settings"
             )

@@ -31,7 +31,8 @@ class Sums:
     compensated: what rounding took is kept in a second array and added to the first when it can be (T. J. Dekker,
     Numer. Math. 18, 1971; A. Neumaier, ZAMM 54, 1974): a sum is then as good as one of twice the digits.
 
-    lost: how many additions of something other than zero left a sum, compensation included, exactly as it was.
+    lost: how many additions of something other than zero left a sum, compensation included, exactly as it was.  A block
+    of tokens that are added one by one to compensated sums counts as one addition.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class Sums:
                 some = slice(first, first + step)
                 self._add_in_turn(place, _outer(left[..., some], right[:, some]))
         else:
-            for term in _outer(left, right):
+            for token in range(tokens):
+                (term,) = _outer(left[..., token : token + 1], right[:, token : token + 1])
                 self.add(place, self.arithmetic.as_sum(term))
 
     def add(self, place: Place, addend: NDArray[Any]) -> None:
@@ -98,7 +100,7 @@ class Sums:
         if self.carried is None:
             self._replace(place, [total], addend != 0)
         else:
-            self._compensate(place, total, _rounding_of(sums, addend, total, self._settled))
+            self._compensate(place, total, _rounding_of(sums, addend, total, self._settled), addend != 0)
 
     def add_to(self, total: NDArray[Any], left: NDArray[Any], place: Place, factor: NDArray[Any] | None = None) -> None:
         """Add left [h, n, r] sums to total [h, n, w], in the arithmetic; times factor [h, n, 1] if there is one."""
@@ -124,9 +126,13 @@ class Sums:
     def merge(self, other: Sums, factors: NDArray[Any] | None = None) -> None:
         """Add the sums of other tokens, times factors [H, m, 1] if there are any; what they lost stays lost."""
         self.lost += other.lost
-        for array in other.arrays:
-            addend = array.astype(self._carrier)
-            self.add(EVERYTHING, addend if factors is None else self._settled(addend * factors))
+        heads, rows, width = self.values.shape
+        step = max(1, TERMS // width)
+        for head in range(heads):
+            for first in range(0, rows, step):
+                place = slice(head, head + 1), slice(first, first + step)
+                for addend in [array[place].astype(self._carrier) for array in other.arrays]:  # other may be this one
+                    self.add(place, addend if factors is None else self._settled(addend * factors[place]))
 
     def _add_in_turn(self, place: Place, terms: NDArray[Any]) -> None:
         """Add terms [n, h, r, w], one after the other, to sums that are the carrier's own numbers."""
@@ -136,13 +142,14 @@ class Sums:
             self.lost += int(np.count_nonzero((after == before) & (terms != 0)))
             self.values[place] = after[-1]
         else:
-            self._compensate(place, after[-1], _rounding_of(before, terms, after, self._settled).sum(axis=0))
+            rest = _rounding_of(before, terms, after, self._settled).sum(axis=0)
+            self._compensate(place, after[-1], rest, rest != 0)
 
-    def _compensate(self, place: Place, total: NDArray[Any], rest: NDArray[Any]) -> None:
+    def _compensate(self, place: Place, total: NDArray[Any], rest: NDArray[Any], added: NDArray[np.bool_]) -> None:
         """Store totals, and what rounding took from them together with what had been carried before."""
         assert self.carried is not None
         carried = self._settled(self.carried[place].astype(self._carrier) + rest)
-        self._replace(place, self._joined(total, carried), rest != 0)
+        self._replace(place, self._joined(total, carried), added)
 
     def _joined(self, total: NDArray[Any], carried: NDArray[Any]) -> list[NDArray[Any]]:
         """Return total + carried, the larger first, as a number of the storage and what that leaves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import factorial
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from verify.arithmetic import Arithmetic
 from verify.attention.output import (
     AttentionOutput,
+    checked_chunk,
     divided,
     logits_of,
     normalised,
@@ -22,6 +24,9 @@ from verify.attention.sums import with_ones
 from verify.attention.taylor_state import CHUNK, FEWER, MEMORY_LIMIT, TaylorSums, check_memory, features_text
 from verify.cost import dense_feature_count
 from verify.problem import Problem
+
+# Pairs of a chunk's tokens, over heads, whose weights are held at once.
+PAIRS = 1 << 20
 
 # Queries whose dense features are held at once.
 DENSE_TOKENS = 64
@@ -63,21 +68,28 @@ class OwnPairs:
     """The pairs of a causal chunk's tokens among themselves, by their logits under the mask; its buffers are kept."""
 
     def __init__(self, arithmetic: Arithmetic, order: int, groups: tuple[int, int], chunk: int, values: int) -> None:
-        """Make room for heads and members, tokens of a chunk, and values with their column of ones."""
+        """Make room for some of the heads with their members, tokens of a chunk, and values with a column of ones."""
+        heads, members = groups
         self.arithmetic = arithmetic
         self.order = order
-        self.logits, self.weights = (np.empty((*groups, chunk, chunk), dtype=arithmetic.dtype) for _ in range(2))
-        self.products = np.empty((*groups, chunk, values), dtype=arithmetic.dtype)
+        self.together = max(1, min(heads, PAIRS // max(1, members * chunk * chunk)))
+        shape = (self.together, members, chunk)
+        self.logits, self.weights = (np.empty((*shape, chunk), dtype=arithmetic.dtype) for _ in range(2))
+        self.products = np.empty((*shape, values), dtype=arithmetic.dtype)
         self.later = ~np.tri(chunk, dtype=np.bool_)
 
     def add(self, totals: NDArray[Any], q: NDArray[Any], k: NDArray[Any], values: NDArray[Any]) -> None:
         """Add to totals [H, members, n, d_v + 1] what q [H, members, n, d_k] sees of k [H, n, d_k] up to its place."""
         n = k.shape[1]
-        logits = self.arithmetic.product(q, k[:, None].mT, out=self.logits[..., :n, :n])
-        weights = truncated_exponential(logits, self.order, self.arithmetic, out=self.weights[..., :n, :n])
-        weights = self.arithmetic.as_factor(weights)
-        np.copyto(weights, weights.dtype.type(0), where=self.later[:n, :n])
-        self.arithmetic.add_product(totals, weights, values[:, None], room=self.products[..., :n, :])
+        for first in range(0, len(k), self.together):
+            heads = slice(first, first + self.together)
+            rooms = (room[: len(k[heads]), :, :n] for room in (self.logits, self.weights, self.products))
+            logits, weights, products = rooms
+            logits = self.arithmetic.product(q[heads], k[heads, None].mT, out=logits[..., :n])
+            weights = truncated_exponential(logits, self.order, self.arithmetic, out=weights[..., :n])
+            weights = self.arithmetic.as_factor(weights)
+            np.copyto(weights, weights.dtype.type(0), where=self.later[:n, :n])
+            self.arithmetic.add_product(totals[heads], weights, values[heads, None], room=products)
 
 
 def packed(
@@ -104,7 +116,7 @@ def packed(
     allocating if more than memory_limit bytes would be held.
     """
     require_servable(problem, "packed", "scores")
-    chunk = _chunk(problem) if chunk is None else chunk
+    chunk = _chunk(problem) if chunk is None else checked_chunk(chunk, max(problem.queries, problem.keys))
     options: dict[str, Any] = {"chunk": chunk, "side": side, "degrees": degrees, "watch": watch}
     return _through_state(problem, arithmetic, order, own_pairs=True, memory_limit=memory_limit, **options)
 
@@ -154,7 +166,9 @@ def dense(problem: Problem, arithmetic: Arithmetic, order: int, *, memory_limit:
                 rows = slice(first, first + DENSE_TOKENS)
                 left = _tensors(q[place][rows], order, arithmetic)
                 for degree, (a, b) in enumerate(zip(left, phi, strict=True)):
-                    scaled = arithmetic.as_factor(a * arithmetic.as_constant(np.array(1.0 / factorial(degree))))
+                    scaled = arithmetic.as_factor(
+                        a * arithmetic.as_constant(np.array(float(Fraction(1, factorial(degree)))))
+                    )
                     arithmetic.add_product(weights[place][rows], scaled, b.T)
         if parts.attended is not None:
             weights = np.where(parts.attended, weights, arithmetic.dtype.type(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import comb
+from math import comb, log2
 from typing import Any
 
 import numpy as np
@@ -58,13 +58,15 @@ class TaylorSums:
         for name, given, known in (("side", side, tuple(SIDES)), ("degrees", degrees, DEGREES)):
             if given not in known:
                 raise InvalidRequestError(f"{name} {given!r}", "one of " + ", ".join(known), "choose one")
-        features = comb(head_size + order, order)
+        features = countable_features(head_size, order)
         below = comb(head_size + order - 1, max(0, order - 1))  # features of all degrees but the highest
-        # state of all heads, and what compensates it; features; room of the sums for a block or a slice of them
-        stored = arithmetic.sums.width // 8 if storage is None else storage.width // 8
-        needed = heads * features * (value_size + 1) * max(stored, arithmetic.dtype.itemsize) * (1 + compensated)
-        needed += (below * chunk + 2 * BLOCK_NUMBERS) * arithmetic.dtype.itemsize
-        needed += 2 * below * (value_size + 1) * arithmetic.dtype.itemsize
+        # state of all heads, and what compensates it; beside it features, components divided by exponents, accumulators
+        # apart, and rooms of the sums for a slice of the highest degree
+        needed = heads * features * (value_size + 1) * (arithmetic.sums if storage is None else storage).width // 8
+        accumulators = (order + 2) * chunk if degrees == "apart" else chunk
+        buffers = below * chunk + 2 * BLOCK_NUMBERS + max(1, order) * head_size * chunk
+        buffers += (accumulators + 3 * below) * (value_size + 1)
+        needed = needed * (1 + compensated) + buffers * arithmetic.dtype.itemsize
         check_memory(features_text(features, head_size, order, arithmetic), needed, memory_limit, FEWER)
         self.heads = heads
         self.arithmetic = arithmetic
@@ -141,6 +143,22 @@ def features_text(features: int, head_size: int, order: int, arithmetic: Arithme
     """Return in words what too large a request asks for."""
     return f"{features:,} features of order {order} at head size {head_size} in {arithmetic.name}"
 
+
+def countable_features(head_size: int, order: int) -> int:
+    """Return C(d_k + order, order); TooLargeError, before working it out, if it has more digits than memory."""
+    smaller, larger = sorted((head_size, order))
+    # C(d + N, N) >= (1 + larger / smaller)**smaller
+    if smaller * log2(1 + larger / max(1, smaller)) > COUNTABLE_BITS:
+        raise TooLargeError(
+            f"more than 2^{COUNTABLE_BITS} features of order {order} at head size {head_size}",
+            "as many as memory holds",
+            FEWER,
+        )
+    return comb(head_size + order, order)
+
+
+# More features than that fit into no memory.
+COUNTABLE_BITS = 64
 
 # What to do about too many features.
 FEWER = "lower the order or use the form scores"
