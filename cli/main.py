@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from cli import features, listing, reference, report, sweep
+from cli import features, listing, recommend, reference, report, sweep
 from cli.text import one_line
 from verify.errors import AttnproofError, InvalidRequestError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("reference")(reference.reference)
+app.command("recommend")(recommend.recommend)
 app.command("features")(features.features)
 app.command("list")(listing.listing)
 

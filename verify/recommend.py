@@ -12,7 +12,7 @@ from verify.attention import named_form
 from verify.bounds import positivity_radius, relative_truncation, rounding_bound, truncation_bound
 from verify.cost import TaylorCost, taylor_cost
 from verify.decomposition import Decomposer, Truths
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, ViolatedBoundError
 from verify.metrics import logit_statistics, magnitudes, ratio, root_mean_square
 from verify.problem import Float64Array, Problem
 
@@ -101,12 +101,13 @@ def recommend(
 ) -> Recommendation:
     """Return the smallest order of Taylor attention that meets a tolerance on a problem.
 
-    Without an arithmetic the error is exact truncation, and the guarantee rests on the bound of each row's logits alone.
-    With one it is what the form computes in it, against exact softmax on the inputs as they are, and the guarantee adds
-    the exact quantisation and the bound on rounding.
+    Without an arithmetic the error is exact truncation, and the guarantee rests on the bound of each row's logits
+    alone.  With one it is what the form computes in it, against exact softmax on the inputs as they are, and the
+    guarantee adds the exact quantisation and the bound on rounding.
 
     Raises InvalidRequestError for a tolerance that is not above 0, an unknown metric, arithmetic or form, orders below
-    0 or above LARGEST_ORDER, inputs that overflow the arithmetic, or a problem in which nothing is attended.
+    0 or above LARGEST_ORDER, inputs that overflow the arithmetic, or a problem in which nothing is attended;
+    ViolatedBoundError if an order is guaranteed that misses the tolerance as measured.
     """
     _check(tolerance, metric, max_order)
     if not problem.attended_rows.any():
@@ -124,7 +125,7 @@ def recommend(
             progress(first * len(heads) + len(orders) * (place + 1), (max_order + 1) * len(heads))
         together = [_joined([errors[order] for errors in found]) for order in range(orders.stop)]
         groups = [*found, together]
-        if all(_first(group, measure, tolerance, bound=True) is not None for group in groups):
+        if all(_first(group, measure, tolerance, bound=how) is not None for group in groups for how in (False, True)):
             break
     per_head = tuple(
         _advice(head.index, group, measure, tolerance, head.problem, head.nonpositive)
@@ -233,14 +234,16 @@ def _advice(
     problem: Problem,
     nonpositive: int,
 ) -> Advice:
-    order = _first(group, measure, tolerance)
+    order, guaranteed = (_first(group, measure, tolerance, bound=bound) for bound in (False, True))
+    if guaranteed is not None and (order is None or guaranteed < order):
+        raise ViolatedBoundError(f"order {guaranteed} is guaranteed on {problem.name}, and misses the tolerance")
     values = [measure(error.measured, error.exact) for error in group]
     best = int(np.argmin(values)) if order is None else order
     return Advice(
         head=head,
         order=order,
         terms=None if order is None else order + 1,
-        guaranteed_order=_first(group, measure, tolerance, bound=True),
+        guaranteed_order=guaranteed,
         measured=values[best],
         best_order=best,
         largest_logit=logit_statistics(problem)[0],
@@ -257,7 +260,9 @@ def _reason(overall: Advice, max_order: int) -> str:
     largest = overall.largest_logit
     best = f"the smallest error is {overall.measured:.2g}, at order {overall.best_order}"
     off = relative_truncation(max_order, largest) if np.isfinite(largest) else np.inf
-    why = f"logits reach {largest:.3g} in magnitude, where order {max_order} changes exp by up to {off:.2g} times itself"
+    why = (
+        f"logits reach {largest:.3g} in magnitude, where order {max_order} changes exp by up to {off:.2g} times itself"
+    )
     odd = max_order - (max_order + 1) % 2
     radius = positivity_radius(odd) if odd > 0 else None
     if radius is not None and largest > float(radius.mid()):

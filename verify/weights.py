@@ -54,11 +54,13 @@ class WeightSummary:
 
     pairs: how many weights there are.  total_variation_mean, total_variation_max: of 1/2 sum_t |w_t / Z - p_t|, p the
     softmax weights; infinite where Z = 0 or a weight is not finite.  top_key_agreement: share of rows whose largest
-    weight stands at the same key; top_key_undecided: rows in which two weights are too close to say, which count as
-    agreeing if either of them does.  negative: weights below zero.  tiny_rows: rows with Z <= 0 or |Z| < TINY sum_t
-    |w_t|.  cancellation_weight: the largest sum_p |alpha_p s^p| / |sum_p alpha_p s^p|.  cancellation_row: the largest
-    sum_t |w_t| / |Z|.  by_distance: (first, last, mean over rows of that part of the total variation which stands at
-    keys so far from the query, softmax weight there).  examples: the worst case of each hazard that there is.
+    weight stands at a key where softmax has its own; of rows whose largest weights are too close to tell apart, that
+    share of those which do.  top_key_undecided: rows in which two largest weights, of either, are that close.
+
+    negative: weights below zero.  tiny_rows: rows with Z <= 0 or |Z| < TINY sum_t |w_t|.  cancellation_weight: the
+    largest sum_p |alpha_p s^p| / |sum_p alpha_p s^p|.  cancellation_row: the largest sum_t |w_t| / |Z|.  by_distance:
+    (first, last, mean over rows of that part of the total variation which stands at keys so far from the query, softmax
+    weight there).  examples: the worst case of each hazard that there is.
     """
 
     pairs: int
@@ -134,8 +136,8 @@ class _Tally:
         longest = max(problem.queries + abs(self.shift), problem.keys, 1)
         self.edges = [0, *(1 << i for i in range(longest.bit_length()))]
         self.moved, self.held = np.zeros(len(self.edges)), np.zeros(len(self.edges))
-        self.pairs = self.rows = self.agreeing = self.undecided = self.negative = self.tiny = 0
-        self.variation = self.largest_variation = 0.0
+        self.pairs = self.rows = self.undecided = self.negative = self.tiny = 0
+        self.agreeing = self.variation = self.largest_variation = 0.0
         self.worst: dict[str, Example] = {}
         self.badness: dict[str, float] = {}
 
@@ -188,7 +190,8 @@ class _Tally:
             top = shown.max(axis=1, keepdims=True)
             close.append(shown >= top - UNDECIDED * np.abs(top))
         finite = np.isfinite(shares).all(axis=1)
-        self.agreeing += int(((close[0] & close[1]).any(axis=1) & finite).sum())
+        shared = (close[0] & close[1]).sum(axis=1) / np.maximum(close[1].sum(axis=1), 1)
+        self.agreeing += float(shared[finite].sum())
         self.undecided += int(((close[0].sum(axis=1) > 1) | (close[1].sum(axis=1) > 1)).sum())
 
     def _keep(

@@ -1,0 +1,106 @@
+"""attnproof recommend: the smallest order that meets a tolerance on given inputs, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
+from cli.progress import progress_bar
+from cli.text import integer, number, one_line, print_json
+from verify.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from verify.recommend import Recommendation
+
+
+def recommend(
+    context: typer.Context,
+    input_: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help="sample:NAME, FILE.npz, FILE.safetensors, or Q.npy,K.npy,V.npy."),
+    ],
+    tolerance: Annotated[str, typer.Option(help="The largest error allowed, by the metric.")],
+    metric: Annotated[
+        str, typer.Option(help="relative, rms, max, median, q95 or q99 of the error against exact softmax.")
+    ] = "relative",
+    arithmetic: Annotated[
+        str | None, typer.Option(help="Arithmetic to compute in (see attnproof list).  [default: exact, no rounding]")
+    ] = None,
+    form: Annotated[str, typer.Option(help="Form of Taylor attention to compute with, in an arithmetic.")] = "scores",
+    max_order: Annotated[str, typer.Option(help="Largest order to try.")] = "31",
+    keys: Keys = "q,k,v",
+    scale: Scale = None,
+    causal: Annotated[
+        bool | None,
+        typer.Option("--causal/--no-causal", help="Whether an input file is causal.  [default: as it says, or no]"),
+    ] = None,
+    alignment: Alignment = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Recommend an order.
+
+    The smallest order of Taylor attention that meets a tolerance on these inputs, per head and overall, as measured and
+    as guaranteed by bounds, with what it costs. Exit code 1 if none does.
+    """
+    from verify.recommend import LARGEST_ORDER
+    from verify.recommend import recommend as recommended
+
+    wanted = number(tolerance, "tolerance")
+    largest = integer(max_order, "largest order", least=0, most=LARGEST_ORDER)
+    source = fixed_source(input_, keys=keys, scale=scale, causal=causal, alignment=alignment)
+    if source is None:
+        raise unknown_input(input_, [])
+    given = given_options(context)
+    require_applicable(given, [source])
+    if "form" in given and arithmetic is None:
+        raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
+    with progress_bar("orders") as update:
+        found = recommended(
+            source.load(),
+            wanted,
+            metric=metric,
+            arithmetic=arithmetic,
+            form=form,
+            max_order=largest,
+            progress=lambda done, all_: update(done, all_, ""),
+        )
+    if json_:
+        print_json(_document(input_, found))
+    else:
+        _print(input_, found)
+    if found.overall.order is None:
+        raise typer.Exit(1)
+
+
+def _document(input_: str, found: Recommendation) -> dict[str, Any]:
+    from verify.sweep.documents import plain
+
+    document: dict[str, Any] = plain(
+        {
+            "input": input_,
+            "metric": found.metric,
+            "tolerance": found.tolerance,
+            "arithmetic": found.arithmetic,
+            "form": found.form,
+            "max_order": found.max_order,
+            **{name: value for name, value in asdict(found.overall).items() if name != "head"},
+            "reason": found.reason,
+            "cost": None if found.cost is None else asdict(found.cost),
+            "per_head": [asdict(advice) for advice in found.per_head],
+        }
+    )
+    return document
+
+
+def _print(input_: str, found: Recommendation) -> None:
+    from reports.advice import advice_table, overall_text
+
+    how = "exact values" if found.arithmetic is None else f"{found.form} in {found.arithmetic}"
+    print(
+        f"{one_line(input_)}: {found.metric} error of at most {found.tolerance:g}, {how}, orders 0 to {found.max_order}"
+    )
+    print(advice_table(found).plain())
+    print(overall_text(found))
