@@ -12,13 +12,14 @@ from cli.text import print_json
 def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False) -> None:
     """List what there is to choose from.
 
-    Mechanisms and their forms, arithmetics, number formats, samples and scenarios.
+    Mechanisms and their forms, arithmetics, number formats, samples, scenarios and metrics.
     """
     from reports.text import Table
     from verify.arithmetic import ARITHMETICS
     from verify.attention import FORMS
     from verify.formats import FORMATS
     from verify.inputs import SAMPLES, SCENARIOS
+    from verify.recommend import METRICS
 
     lists = {
         "forms": {f"{form.mechanism}/{form.name}": form.description for form in FORMS.values()},
@@ -29,6 +30,7 @@ def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists 
         },
         "samples": {f"sample:{name}": description for name, description in SAMPLES.items()},
         "scenarios": {name: scenario.description for name, scenario in SCENARIOS.items()},
+        "metrics": {name: metric.description for name, metric in METRICS.items()},
     }
     if json_:
         print_json(lists)

@@ -99,3 +99,13 @@ def _flat(record: Record) -> dict[str, Any]:
 def in_order(values: Iterable[Any]) -> list[Any]:
     """Return the different values in the order of their first appearance."""
     return list(dict.fromkeys(values))
+
+
+def by_input(frame: pd.DataFrame) -> Any:
+    """Return the frame grouped by input: the name, and what it holds, together."""
+    return frame.groupby(["input", "digest"], sort=False)
+
+
+def measured(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells that were measured."""
+    return cells[cells["status"] == "ok"]

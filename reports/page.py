@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.benchmarks import Benchmarks
+from reports.causes import bound_table, hazard_table
 from reports.figures import Figure
 from reports.tables import InputSection
 from reports.text import Table, escape_markdown, printable
@@ -22,6 +23,8 @@ class Contents:
     """Everything a report shows."""
 
     glance: Table
+    crossing: Table
+    worsening: Table
     sections: Sequence[InputSection]
     costs: Table
     unmeasured: Table
@@ -43,6 +46,7 @@ def html_page(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = _embedded
+    environment.filters |= _SECTION_TABLES
     environment.filters["printable"] = printable
     environment.filters["machine"] = _machine
     return environment.get_template("page.html.j2").render(contents=contents)
@@ -58,8 +62,13 @@ def markdown_page(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters["text"] = escape_markdown
+    environment.filters |= _SECTION_TABLES
     environment.filters["machine"] = _machine
     return environment.get_template("page.md.j2").render(contents=contents)
+
+
+# What a section shows beside its own tables
+_SECTION_TABLES = {"hazards": lambda s: hazard_table(s.cells), "bounds": lambda s: bound_table(s.cells)}
 
 
 def _embedded(figure: Figure) -> Markup:

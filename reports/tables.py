@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.frame import in_order
+from reports.frame import by_input, in_order, measured
 from reports.text import Table, count_text, error_text, number_text, skill_text
 from verify.arithmetic import ARITHMETICS
 from verify.cost import feature_count, logexp_state_size
@@ -25,19 +25,16 @@ class InputSection:
     totals: Table
     roundings: Table
     others: Table
+    cells: pd.DataFrame
 
 
 def _optional(value: Any) -> Any:
     return None if value is None or value != value else value
 
 
-def _ok(cells: pd.DataFrame) -> pd.DataFrame:
-    return cells[cells["status"] == "ok"]
-
-
 def variants(cells: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the (form, arithmetic) pairs of measured Taylor cells, arithmetics in the order they are listed in."""
-    taylor = _ok(cells[cells["mechanism"] == "taylor"])
+    taylor = measured(cells[cells["mechanism"] == "taylor"])
     pairs = in_order(zip(taylor["form"], taylor["arithmetic"], strict=True))
     known = list(ARITHMETICS)
     return sorted(pairs, key=lambda pair: (known.index(pair[1]), pair[0] != "scores", pair[0]))
@@ -49,15 +46,23 @@ def leading_variant(cells: pd.DataFrame) -> tuple[str, str] | None:
     The form scores evaluates the polynomial as it stands and is measured at every order.
     """
     found = variants(cells)
-    narrowest = [pair for pair in found if pair[1] == found[-1][1]]
-    return narrowest[0] if narrowest else None
+    if not found:
+        return None
+    arithmetic = found[-1][1]
+    return leading_form(cells, arithmetic) or "", arithmetic
+
+
+def leading_form(cells: pd.DataFrame, arithmetic: str) -> str | None:
+    """Return the form that summaries quote in an arithmetic, or None if none was measured."""
+    forms = [form for form, other in variants(cells) if other == arithmetic]
+    return forms[0] if forms else None
 
 
 def taylor_curve(cells: pd.DataFrame, variant: tuple[str, str]) -> pd.DataFrame:
     """Return the measured Taylor cells of one form and arithmetic, by order."""
     form, arithmetic = variant
     chosen = cells[(cells["mechanism"] == "taylor") & (cells["form"] == form) & (cells["arithmetic"] == arithmetic)]
-    return _ok(chosen).sort_values("order")
+    return measured(chosen).sort_values("order")
 
 
 def glance_table(frame: pd.DataFrame) -> Table:
@@ -65,17 +70,13 @@ def glance_table(frame: pd.DataFrame) -> Table:
     columns = ["input", "d", "largest |logit|", "std of logits"]
     columns += [f"order for {threshold:g}" for threshold in THRESHOLDS]
     columns += ["best order", "its total error", "order 3: total", "order 3: Z <= 0", "log-exp deviation", "arithmetic"]
-    return Table(columns, [_glance(str(name), cells) for (name, _), cells in _by_input(frame)])
-
-
-def _by_input(frame: pd.DataFrame) -> Any:
-    return frame.groupby(["input", "digest"], sort=False)
+    return Table(columns, [_glance(str(name), cells) for (name, _), cells in by_input(frame)])
 
 
 def _glance(name: str, cells: pd.DataFrame) -> list[str]:
     first = cells.iloc[0]
     row = [name, str(first["head_size"]), number_text(first["largest_logit"]), number_text(first["measured_logit_std"])]
-    logexp = _ok(cells[cells["mechanism"] == "logexp"])
+    logexp = measured(cells[cells["mechanism"] == "logexp"])
     deviation = error_text(logexp["deviation_relative"].iloc[0]) if len(logexp) else ""
     variant = leading_variant(cells)
     if variant is None:
@@ -88,19 +89,20 @@ def _glance(name: str, cells: pd.DataFrame) -> list[str]:
     row += [str(best["order"]), error_text(best["total_relative"])]
     third = curve[curve["order"] == 3]
     if len(third):
-        row += [error_text(third["total_relative"].iloc[0]), _share(third.iloc[0], "nonpositive_exact")]
+        row += [error_text(third["total_relative"].iloc[0]), share_text(third.iloc[0], "nonpositive_exact")]
     else:
         row += ["", ""]
     return [*row, deviation, f"{variant[1]} {variant[0]}"]
 
 
-def _share(cell: Any, count: str) -> str:
+def share_text(cell: Any, count: str) -> str:
+    """Return a count of rows as a part of all rows."""
     return f"{cell[count]:,} of {cell['rows']:,}"
 
 
 def input_sections(frame: pd.DataFrame) -> list[InputSection]:
     """Return one section per input."""
-    return [_section(str(name), cells) for (name, _), cells in _by_input(frame)]
+    return [_section(str(name), cells) for (name, _), cells in by_input(frame)]
 
 
 def _section(name: str, cells: pd.DataFrame) -> InputSection:
@@ -118,7 +120,7 @@ def _section(name: str, cells: pd.DataFrame) -> InputSection:
         ("measured in", _sessions(cells)),
         ("constant state of log-exp", count_text(logexp_state_size(first["head_size"], first["value_size"]))),
     ]
-    return InputSection(name, facts, _totals(cells), _roundings(cells), _others(cells))
+    return InputSection(name, facts, _totals(cells), _roundings(cells), _others(cells), cells)
 
 
 def _sessions(cells: pd.DataFrame) -> str:
@@ -127,8 +129,8 @@ def _sessions(cells: pd.DataFrame) -> str:
 
 
 def _fewest_digits(cells: pd.DataFrame) -> str:
-    measured = _ok(cells)["digits"]
-    return f"at least {measured.min()}" if len(measured) else "none"
+    digits = measured(cells)["digits"]
+    return f"at least {digits.min()}" if len(digits) else "none"
 
 
 def _totals(cells: pd.DataFrame) -> Table:
@@ -139,15 +141,15 @@ def _totals(cells: pd.DataFrame) -> Table:
     leading = leading_variant(cells)
     rows = []
     for order, group in cells[cells["mechanism"] == "taylor"].groupby("order", sort=True):
-        measured = _ok(group)
+        found = measured(group)
         features = count_text(feature_count(int(group["head_size"].iloc[0]), int(str(order))))
         rows.append([str(order), str(group["terms"].iloc[0]), features])
-        if measured.empty:
+        if found.empty:
             rows[-1] += ["", "", ""]
         else:
-            exact = measured.iloc[0]
+            exact = found.iloc[0]
             rows[-1] += [
-                _share(exact, "nonpositive_exact"),
+                share_text(exact, "nonpositive_exact"),
                 error_text(exact["truncation_relative"]),
                 error_text(exact["truncation_max"]),
             ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from reports.benchmarks import load_benchmarks
+from reports.causes import crossing_table, worsening_table
 from reports.costs import cost_record, cost_table
 from reports.figures import figures
 from reports.frame import load_runs
@@ -19,6 +22,7 @@ from reports.text import csv_text, printable
 from verify.cost import TaylorCost, taylor_cost
 from verify.errors import InvalidRequestError
 from verify.placing import place
+from verify.sweep.documents import plain
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
     costs = _costs(loaded.frame)
     contents = Contents(
         glance=glance_table(loaded.frame),
+        crossing=crossing_table(loaded.frame),
+        worsening=worsening_table(loaded.frame),
         sections=input_sections(loaded.frame),
         costs=cost_table(costs),
         unmeasured=unmeasured_table(loaded.frame),
@@ -73,7 +79,14 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with control characters in names and reasons written as escapes: no row ends early."""
-    return frame.assign(**{column: frame[column].map(printable) for column in ("run", "input", "reason")})
+    names = {column: frame[column].map(printable) for column in ("run", "input", "reason")}
+    nested = {column: frame[column].map(_json) for column in ("by_position", "by_distance", "examples")}
+    return frame.assign(**names, **nested)
+
+
+def _json(value: Any) -> str:
+    """Return a nested value as JSON, and nothing where there is none."""
+    return "" if value is None or value != value else json.dumps(plain(value))
 
 
 def _costs(frame: pd.DataFrame) -> list[TaylorCost]:

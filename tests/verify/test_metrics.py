@@ -8,13 +8,17 @@ import pytest
 
 from verify.formats import FORMATS
 from verify.metrics import (
+    MOST_DIGITS,
     ErrorSummary,
     bits_of_error,
+    compare_rows,
     computed_error,
+    correct_digits,
     logit_statistics,
     magnitudes,
     ratio,
     root_mean_square,
+    row_cosines,
     skill,
     summarise,
 )
@@ -129,3 +133,52 @@ def test_logit_statistics_neither_cancel_nor_drop_a_nan() -> None:
     largest, spread = logit_statistics(problem)
     assert largest == pytest.approx(np.abs(logits).max())
     assert spread == pytest.approx(logits.std())
+
+
+def test_metrics_of_rows() -> None:
+    rows = np.ones(6, dtype=bool)
+    exact = SOFTMAX.value
+    same = compare_rows(exact, np.zeros_like(exact), exact, rows)
+    assert same.cosine_min == pytest.approx(1.0)
+    assert [span[:2] for span in same.by_position] == [(0, 0), (1, 1), (2, 3), (4, 5)]
+    swapped = exact[[1, 0, 2, 3, 4, 5]]
+    found = compare_rows(swapped, computed_error(swapped, SOFTMAX), exact, rows)
+    expected = float(exact[0] @ exact[1]) / math.sqrt(float(exact[0] @ exact[0]) * float(exact[1] @ exact[1]))
+    assert found.cosine_min == pytest.approx(min(expected, 1.0))
+    assert found.by_position[0][2] == pytest.approx(math.sqrt(np.mean((swapped[0] - exact[0]) ** 2)))
+    assert found.by_position[2][2] < 1e-15
+    for planted in (np.nan, np.inf):
+        answer = exact.copy()
+        answer[4, 1] = planted
+        one = compare_rows(answer, computed_error(answer, SOFTMAX), exact, rows)
+        assert (one.cosine_min, one.by_position[-1][2]) == (-1.0, np.inf)
+        answer[:] = planted
+        every = compare_rows(answer, computed_error(answer, SOFTMAX), exact, rows)
+        assert (every.cosine_mean, every.cosine_min) == (-1.0, -1.0)
+        assert all(span[2] == np.inf for span in every.by_position)
+
+
+def test_cosines_of_zero_and_huge_rows() -> None:
+    found = np.array([[0.0, 0.0], [0.0, 0.0], [1e300, 1e300], [3.0, -4.0]])
+    exact = np.array([[0.0, 0.0], [1.0, 0.0], [1e-300, 1e-300], [-3.0, 4.0]])
+    assert row_cosines(found, exact).tolist() == pytest.approx([1.0, -1.0, 1.0, -1.0])
+
+
+def test_correct_digits() -> None:
+    error = np.array([1e-3, 0.0, 5.0, np.inf, 1e-50])
+    assert correct_digits(error, np.ones(5)).tolist() == pytest.approx([3.0, MOST_DIGITS, 0.0, 0.0, MOST_DIGITS])
+    assert correct_digits(np.array([1.0]), np.zeros(1)).tolist() == [0.0]
+
+
+def test_errors_that_the_exact_value_cannot_resolve_are_counted() -> None:
+    error, found = np.array([0.0, 1.0]), np.array([1.0, 2.0])
+    summary = summarise(error, found, np.array([1.0 + 1e-9, 1.0]), 1.0, FORMATS["float64"], np.array([1e-6, 1e-6]))
+    assert summary.unresolved == 1
+    assert summarise(error, found, np.array([1.0, 1.0]), 1.0, FORMATS["float64"]).unresolved == 0
+
+
+def test_quantiles_are_those_of_the_sorted_errors() -> None:
+    error = np.arange(1.0, 201.0)
+    summary = summarise(error, error, np.zeros(200), 1.0, FORMATS["float64"])
+    found = [summary.q05, summary.q25, summary.q50, summary.q75, summary.q95, summary.q99]
+    assert found == [10, 50, 100, 150, 190, 198]

@@ -1,0 +1,142 @@
+"""Tables of where errors come from: what truncation is up against, what bounds promise, and when more terms hurt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from reports.frame import by_input, measured
+from reports.tables import leading_form, share_text, taylor_curve
+from reports.text import Table, count_text, error_text, number_text
+
+
+def crossing_table(frame: pd.DataFrame) -> Table:
+    """Return for each input and arithmetic truncation and rounding by order, and where the first falls below softmax's.
+
+    Softmax's own rounding error in the same arithmetic is what truncation has to get below before it stops to matter.
+    """
+    orders = sorted({int(order) for order in frame["order"].dropna()})
+    columns = ["input", "arithmetic", "form", "softmax's own rounding", "falls below it at order"]
+    columns += [f"{order}: truncation / rounding" for order in orders]
+    return Table(columns, [_crossing(name, curve, orders) for name, curve in _curves(frame)])
+
+
+def _crossing(name: str, curve: pd.DataFrame, orders: list[int]) -> list[str]:
+    first = curve.iloc[0]
+    # no truncation at all is below no rounding at all
+    below = curve[(curve["truncation_relative"] < first["softmax_rounding"]) | (curve["truncation_relative"] == 0)]
+    found = str(below["order"].iloc[0]) if len(below) else f"never up to {curve['order'].iloc[-1]}"
+    cells = {
+        int(cell["order"]): f"{error_text(cell['truncation_relative'])} / {error_text(cell['rounding_relative'])}"
+        for _, cell in curve.iterrows()
+    }
+    row = [name, str(first["arithmetic"]), str(first["form"]), error_text(first["softmax_rounding"]), found]
+    return row + [cells.get(order, "") for order in orders]
+
+
+def _curves(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the measured Taylor cells of every input and arithmetic, by order, of the form that summaries quote."""
+    for (name, _), cells in by_input(frame):
+        for arithmetic in dict.fromkeys(cells[cells["mechanism"] == "taylor"]["arithmetic"]):
+            form = leading_form(cells, arithmetic)
+            if form is not None:
+                yield str(name), taylor_curve(cells, (form, arithmetic))
+
+
+def worsening_table(frame: pd.DataFrame) -> Table:
+    """Return every step to a higher order that made the total error larger, and why."""
+    columns = ["input", "arithmetic", "orders", "total before", "total after", "truncation before", "truncation after"]
+    columns += ["negative weights before", "negative weights after", "rows with Z <= 0 after", "why"]
+    rows = []
+    for name, curve in _curves(frame):
+        cells = [cell for _, cell in curve.iterrows()]
+        for before, after in pairwise(cells):
+            if after["total_relative"] > before["total_relative"]:
+                rows.append(_worsening(name, before, after))
+    return Table(columns, rows)
+
+
+def _worsening(name: str, before: Any, after: Any) -> list[str]:
+    return [
+        name,
+        str(after["arithmetic"]),
+        f"{before['order']} to {after['order']}",
+        *(error_text(cell["total_relative"]) for cell in (before, after)),
+        *(error_text(cell["truncation_relative"]) for cell in (before, after)),
+        *(_share_of_weights(cell) for cell in (before, after)),
+        share_text(after, "nonpositive_exact"),
+        _why(before, after),
+    ]
+
+
+def _why(before: Any, after: Any) -> str:
+    if not after["truncation_relative"] > before["truncation_relative"]:
+        return f"truncation did not grow: rounding went from {error_text(before['rounding_relative'])} to" + (
+            f" {error_text(after['rounding_relative'])}"
+        )
+    order, largest = after["order"], number_text(after["largest_logit"])
+    if after["negative"] > before["negative"]:
+        why = f"order {order} gives negative weights to logits far below 0 (they reach {largest} in magnitude)"
+        lost = after["cancellation_row"]
+        return why + (f"; Z cancels, up to {number_text(lost)} times" if lost > 2 else "")
+    return f"order {order} gives more weight to logits far from 0 (they reach {largest} in magnitude) than exp does"
+
+
+def _share_of_weights(cell: Any) -> str:
+    if not cell["negative"]:
+        return "0"
+    return f"{100 * cell['negative'] / cell['pairs']:.2g} %"
+
+
+def hazard_table(cells: pd.DataFrame) -> Table:
+    """Return the exact weights of Taylor attention and what went wrong with them, by order."""
+    columns = ["order", "terms", "total variation, mean", "max", "same top key", "undecided", "negative weights"]
+    columns += ["tiny Z", "cancellation in a weight", "in Z"]
+    taylor = measured(cells[cells["mechanism"] == "taylor"])
+    return Table(columns, [_hazards(group.iloc[0]) for _, group in taylor.groupby("order", sort=True)])
+
+
+def _hazards(cell: Any) -> list[str]:
+    return [
+        str(cell["order"]),
+        str(cell["terms"]),
+        error_text(cell["total_variation_mean"]),
+        error_text(cell["total_variation_max"]),
+        f"{100 * cell['top_key_agreement']:.3g} %",
+        share_text(cell, "top_key_undecided"),
+        _share_of_weights(cell),
+        share_text(cell, "tiny_rows"),
+        number_text(cell["cancellation_weight"]),
+        number_text(cell["cancellation_row"]),
+    ]
+
+
+def bound_table(cells: pd.DataFrame) -> Table:
+    """Return bounds beside the errors under them, and what went wrong in the runs, for every measured cell."""
+    columns = ["mechanism", "form", "order", "arithmetic", "truncation", "its bound", "rounding", "its bound", "share"]
+    columns += ["probable bound", "cosine, least", "digits, median", "lost additions", "overflowed", "underflowed"]
+    columns += ["not finite: output", "state"]
+    return Table(columns, [_bounds(cell) for _, cell in measured(cells).iterrows()])
+
+
+def _bounds(cell: Any) -> list[str]:
+    optional = {name: None if pd.isna(cell[name]) else cell[name] for name in cell.index if name.endswith("relative")}
+    return [
+        cell["mechanism"],
+        cell["form"],
+        "" if pd.isna(cell["order"]) else str(cell["order"]),
+        cell["arithmetic"],
+        error_text(optional["truncation_relative"]),
+        error_text(optional["truncation_bound_relative"]),
+        error_text(optional["rounding_relative"]),
+        error_text(optional["rounding_bound_relative"]),
+        number_text(cell["rounding_bound_share"], 2),
+        error_text(optional["rounding_probable_bound_relative"]),
+        f"{cell['cosine_min']:.6f}",
+        number_text(cell["rounding_digits_median"]),
+        *(count_text(int(cell[name])) for name in ("lost_additions", "overflowed_features", "underflowed_features")),
+        *(count_text(int(cell[name])) for name in ("nonfinite_elements", "nonfinite_state")),
+    ]
