@@ -48,8 +48,16 @@ def _curves(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def worsening_table(frame: pd.DataFrame) -> Table:
     """Return every step to a higher order that made the total error larger, and why."""
-    columns = ["input", "arithmetic", "orders", "total before", "total after", "truncation before", "truncation after"]
-    columns += ["negative weights before", "negative weights after", "rows with Z <= 0 after", "why"]
+    columns = [
+        "input",
+        "arithmetic",
+        "orders",
+        "total error",
+        "truncation",
+        "negative weights",
+        "rows with Z <= 0",
+        "why",
+    ]
     rows = []
     for name, curve in _curves(frame):
         cells = [cell for _, cell in curve.iterrows()]
@@ -60,14 +68,15 @@ def worsening_table(frame: pd.DataFrame) -> Table:
 
 
 def _worsening(name: str, before: Any, after: Any) -> list[str]:
+    pair = (before, after)
     return [
         name,
         str(after["arithmetic"]),
         f"{before['order']} to {after['order']}",
-        *(error_text(cell["total_relative"]) for cell in (before, after)),
-        *(error_text(cell["truncation_relative"]) for cell in (before, after)),
-        *(_share_of_weights(cell) for cell in (before, after)),
-        share_text(after, "nonpositive_exact"),
+        " to ".join(error_text(cell["total_relative"]) for cell in pair),
+        " to ".join(error_text(cell["truncation_relative"]) for cell in pair),
+        " to ".join(_share_of_weights(cell) for cell in pair),
+        f"{before['nonpositive_exact']:,} to {share_text(after, 'nonpositive_exact')}",
         _why(before, after),
     ]
 
@@ -79,10 +88,10 @@ def _why(before: Any, after: Any) -> str:
         )
     order, largest = after["order"], number_text(after["largest_logit"])
     if after["negative"] > before["negative"]:
-        why = f"order {order} gives negative weights to logits far below 0 (they reach {largest} in magnitude)"
+        why = f"order {order}: negative weights far below 0 (|logit| up to {largest})"
         lost = after["cancellation_row"]
-        return why + (f"; Z cancels, up to {number_text(lost)} times" if lost > 2 else "")
-    return f"order {order} gives more weight to logits far from 0 (they reach {largest} in magnitude) than exp does"
+        return why + (f"; Z cancels up to {number_text(lost)} times" if lost > 2 else "")
+    return f"order {order}: other weights than exp's far from 0 (|logit| up to {largest})"
 
 
 def _share_of_weights(cell: Any) -> str:
@@ -97,6 +106,44 @@ def hazard_table(cells: pd.DataFrame) -> Table:
     columns += ["tiny Z", "cancellation in a weight", "in Z"]
     taylor = measured(cells[cells["mechanism"] == "taylor"])
     return Table(columns, [_hazards(group.iloc[0]) for _, group in taylor.groupby("order", sort=True)])
+
+
+def position_table(cells: pd.DataFrame) -> Table:
+    """Return the root mean square total error by the query's position, relative to all rows' exact softmax output."""
+    spans = _spans(cells, "by_position")
+    columns = ["form", "order", "arithmetic", *(_span_text(span) for span in spans)]
+    rows = []
+    for _, cell in measured(cells).iterrows():
+        size = cell["total_rms"] / cell["total_relative"] if cell["total_relative"] else 1.0
+        found = {(first, last): error / size for first, last, error in cell["by_position"]}
+        order = "" if pd.isna(cell["order"]) else str(cell["order"])
+        form = f"{cell['mechanism']}/{cell['form']}"
+        rows.append([form, order, cell["arithmetic"], *(error_text(found.get(span)) for span in spans)])
+    return Table(columns, rows)
+
+
+def distance_table(cells: pd.DataFrame) -> Table:
+    """Return by order the part of the total variation at keys so far from the query, and softmax's own weight there."""
+    spans = _spans(cells, "by_distance")
+    columns = ["mechanism", "order", *(_span_text(span) for span in spans)]
+    rows = []
+    shown = measured(cells).drop_duplicates(["mechanism", "order"])
+    for _, cell in shown.iterrows():
+        found = {
+            (first, last): f"{error_text(moved)} / {error_text(held)}"
+            for first, last, moved, held in cell["by_distance"]
+        }
+        order = "" if pd.isna(cell["order"]) else str(cell["order"])
+        rows.append([cell["mechanism"], order, *(found.get(span, "") for span in spans)])
+    return Table(columns, rows)
+
+
+def _spans(cells: pd.DataFrame, column: str) -> list[tuple[int, int]]:
+    return sorted({(span[0], span[1]) for spans in measured(cells)[column] for span in spans})
+
+
+def _span_text(span: tuple[int, int]) -> str:
+    return str(span[0]) if span[0] == span[1] else f"{span[0]} to {span[1]}"
 
 
 def _hazards(cell: Any) -> list[str]:
@@ -118,7 +165,7 @@ def bound_table(cells: pd.DataFrame) -> Table:
     """Return bounds beside the errors under them, and what went wrong in the runs, for every measured cell."""
     columns = ["mechanism", "form", "order", "arithmetic", "truncation", "its bound", "rounding", "its bound", "share"]
     columns += ["probable bound", "cosine, least", "digits, median", "lost additions", "overflowed", "underflowed"]
-    columns += ["not finite: output", "state"]
+    columns += ["not finite: output", "state", "state underflowed", "saturated inputs"]
     return Table(columns, [_bounds(cell) for _, cell in measured(cells).iterrows()])
 
 
@@ -138,5 +185,6 @@ def _bounds(cell: Any) -> list[str]:
         f"{cell['cosine_min']:.6f}",
         number_text(cell["rounding_digits_median"]),
         *(count_text(int(cell[name])) for name in ("lost_additions", "overflowed_features", "underflowed_features")),
-        *(count_text(int(cell[name])) for name in ("nonfinite_elements", "nonfinite_state")),
+        *(count_text(int(cell[name])) for name in ("nonfinite_elements", "nonfinite_state", "underflowed_state")),
+        count_text(int(cell["saturated_inputs"])),
     ]

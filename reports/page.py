@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.benchmarks import Benchmarks
-from reports.causes import bound_table, hazard_table
+from reports.causes import bound_table, distance_table, hazard_table, position_table
 from reports.figures import Figure
 from reports.tables import InputSection
 from reports.text import Table, escape_markdown, printable
@@ -68,7 +68,12 @@ def markdown_page(contents: Contents) -> str:
 
 
 # What a section shows beside its own tables
-_SECTION_TABLES = {"hazards": lambda s: hazard_table(s.cells), "bounds": lambda s: bound_table(s.cells)}
+_SECTION_TABLES = {
+    "hazards": lambda section: hazard_table(section.cells),
+    "bounds": lambda section: bound_table(section.cells),
+    "positions": lambda section: position_table(section.cells),
+    "distances": lambda section: distance_table(section.cells),
+}
 
 
 def _embedded(figure: Figure) -> Markup:

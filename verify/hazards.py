@@ -13,6 +13,8 @@ class Hazards:
     nonfinite_elements: elements of the output in such or other rows that are NaN or infinite.  nonfinite_state: numbers
     of the running state that are.  lost_additions: additions to the running state of something other than zero that
     left a sum exactly as it was; some are harmless (a small term beside a large sum), a count that stagnates is not.
+    underflowed_state: sums that are not zero and below the smallest normal number of their storage.  saturated_inputs:
+    inputs that the arithmetic holds as its largest number although they are larger.
     overflowed_features, underflowed_features: features that came out beyond the largest number of their format (NaN in
     a format without infinities), or below the smallest normal one although no factor was zero; counted where asked for.
     """
@@ -21,6 +23,8 @@ class Hazards:
     nonfinite_elements: int = 0
     nonfinite_state: int = 0
     lost_additions: int = 0
+    underflowed_state: int = 0
+    saturated_inputs: int = 0
     overflowed_features: int = 0
     underflowed_features: int = 0
 

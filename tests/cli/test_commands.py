@@ -190,7 +190,7 @@ def test_failed_cells_make_exit_code_one(
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = run(capsys, "list", "--json")
     lists = json.loads(printed)
-    assert (code, set(lists)) == (0, {"forms", "arithmetics", "formats", "samples", "scenarios"})
+    assert (code, set(lists)) == (0, {"forms", "arithmetics", "formats", "samples", "scenarios", "metrics"})
     code, table, _ = run(capsys, "list")
     assert all(name in table for names in lists.values() for name in names)
 

@@ -75,9 +75,11 @@ def test_more_terms_that_hurt_are_listed_with_the_reason(frame: pd.DataFrame) ->
     wide = [row for row in found if "std=4" in row["input"] and row["orders"] == "4 to 5"]
     assert wide
     for row in wide:
-        assert row["why"].startswith("order 5 gives negative weights to logits far below 0")
-        assert row["negative weights before"] == "0"
-        assert row["negative weights after"].endswith(" %")
+        assert row["why"].startswith("order 5: negative weights far below 0")
+        assert row["negative weights"].startswith("0 to ")
+        assert row["negative weights"].endswith(" %")
+        before, after = (cell(frame, row["input"], row["arithmetic"], order) for order in (4, 5))
+        assert row["total error"] == f"{error_text(before['total_relative'])} to {error_text(after['total_relative'])}"
 
 
 def test_hazards_and_bounds_are_those_of_the_records(frame: pd.DataFrame) -> None:

@@ -411,3 +411,16 @@ def test_forms_tell_the_hazards_of_their_states() -> None:
     small = Problem([[1.0]], [[2.0**-10]], [[1.0]], scale=1.0)
     watched = named_form("taylor", "packed").run(small, ARITHMETICS["float16"], 2, watch=True).hazards
     assert (watched.overflowed_features, watched.underflowed_features) == (0, 1)
+
+
+def test_saturated_inputs_and_underflowed_sums_are_hazards() -> None:
+    # the largest float8_e4m3fn is 448; up to 464 rounds to it, and beyond there is NaN
+    problem = Problem([[1.0]], [[449.0], [448.0], [-463.0]], [[1.0], [2.0], [0.5]], scale=2.0**-9)
+    for mechanism, form, order in (("softmax", "softmax", None), ("taylor", "packed", 1), ("logexp", "stream", None)):
+        output = named_form(mechanism, form).run(problem, ARITHMETICS["float8_e4m3fn+float32"], order)
+        assert output.hazards.saturated_inputs == 2
+        assert named_form(mechanism, form).run(problem, ARITHMETICS["float32"], order).hazards.saturated_inputs == 0
+    state = taylor(2, 1, 1, storage="float16")
+    state.update([[2.0**-9]], [[1.0]])
+    assert state.hazards.underflowed_state == 2  # k^2 = 2^-18 for v and for the count of weights
+    assert state.hazards

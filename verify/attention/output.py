@@ -45,6 +45,16 @@ class Operands:
     v: NDArray[Any]
     arithmetic: Arithmetic
 
+    @property
+    def saturated(self) -> int:
+        """How many inputs the arithmetic holds as its largest number although they are larger."""
+        largest, count = self.arithmetic.inputs.largest, 0
+        for exact, held in ((self.problem.q, self.q), (self.problem.k, self.k), (self.problem.v, self.v)):
+            if max(exact.max(initial=0.0), -exact.min(initial=0.0)) > largest:
+                finite = np.isfinite(held.astype(np.float64)).reshape(exact.shape)
+                count += int(np.count_nonzero((np.abs(exact) > largest) & finite))
+        return count
+
     @cached_property
     def attended(self) -> BoolArray | None:
         """Which queries see which keys, [..., G, H/G, n_q, n_k]; None where all do.  Quadratic: not for states."""
@@ -139,6 +149,7 @@ def divided(
     Both may stand by state instead, [states, members, n_q, ...].  hazards: those of the state they were read from.
     """
     numerator, normaliser = (x.reshape((*parts.q.shape[:-1], x.shape[-1])) for x in (numerator, normaliser))
+    hazards = replace(hazards, saturated_inputs=parts.saturated)
     value, hazards = quotient(parts.arithmetic, numerator, normaliser, parts.attended_rows, hazards)
     return AttentionOutput(parts.unfold(value), parts.unfold(normaliser)[..., 0], hazards)
 

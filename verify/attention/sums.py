@@ -65,9 +65,14 @@ class Sums:
 
     @property
     def hazards(self) -> Hazards:
-        """How many sums are NaN or infinite, and how many additions were lost."""
+        """How many sums are NaN or infinite, or below the normal numbers, and how many additions were lost."""
         values = self.values.astype(np.float64) if self.values.dtype == np.object_ else self.values
-        return Hazards(nonfinite_state=int(np.count_nonzero(~np.isfinite(values))), lost_additions=self.lost)
+        small = (values != 0) & (np.abs(values) < values.dtype.type(2.0**self.storage.min_exponent))
+        return Hazards(
+            nonfinite_state=int(np.count_nonzero(~np.isfinite(values))),
+            lost_additions=self.lost,
+            underflowed_state=int(np.count_nonzero(small)),
+        )
 
     def add_product(self, place: Place, left: NDArray[Any], right: NDArray[Any]) -> None:
         """Add left [h, r, n] right [h, n, w], factors of the arithmetic, over n tokens."""
