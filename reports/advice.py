@@ -36,7 +36,7 @@ def overall_text(found: Recommendation) -> str:
     if found.overall.fails_again is not None:
         lines.append(f"more terms are not always better: order {found.overall.fails_again} misses the tolerance again")
     if found.overall.guaranteed_order is None:
-        lines.append(f"no order up to {found.max_order} is guaranteed by the bound on logits up to its largest")
+        lines.append(f"no order up to {found.max_order} is guaranteed: the bounds on its errors exceed the tolerance")
     return "\n".join(lines)
 
 

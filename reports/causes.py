@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -82,16 +83,25 @@ def _worsening(name: str, before: Any, after: Any) -> list[str]:
 
 
 def _why(before: Any, after: Any) -> str:
-    if not after["truncation_relative"] > before["truncation_relative"]:
-        return f"truncation did not grow: rounding went from {error_text(before['rounding_relative'])} to" + (
-            f" {error_text(after['rounding_relative'])}"
-        )
+    """Return which part of the error grew most, and for truncation what the higher order did."""
     order, largest = after["order"], number_text(after["largest_logit"])
+    parts = ("truncation", "rounding", "quantisation")
+    growth = {part: _growth(before[f"{part}_relative"], after[f"{part}_relative"]) for part in parts}
+    part = max(parts, key=lambda name: growth[name])
+    if part != "truncation":
+        went = " to ".join(error_text(cell[f"{part}_relative"]) for cell in (before, after))
+        lost = "; something overflowed or Z is no number" if after["nonfinite_elements"] else ""
+        return f"{part} went from {went}{lost}"
     if after["negative"] > before["negative"]:
         why = f"order {order}: negative weights far below 0 (|logit| up to {largest})"
         lost = after["cancellation_row"]
         return why + (f"; Z cancels up to {number_text(lost)} times" if lost > 2 else "")
-    return f"order {order}: other weights than exp's far from 0 (|logit| up to {largest})"
+    return f"order {order}: weights further from exp's away from 0 (|logit| up to {largest})"
+
+
+def _growth(before: float, after: float) -> float:
+    """Return by how much a part grew; nothing if it was infinite already."""
+    return after - before if math.isfinite(before) else 0.0
 
 
 def _share_of_weights(cell: Any) -> str:

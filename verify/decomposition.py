@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CertificationError
-from verify.metrics import computed_error, root_mean_square
+from verify.metrics import computed_error, magnitudes, root_mean_square
 from verify.problem import Float64Array, Problem
 from verify.truth import Reference, difference, reference, taylor_references
 
@@ -67,8 +67,11 @@ class Truths:
 _Which = tuple[Truths, str, int | None]  # the exact value of a mechanism, at an order, on a problem
 
 
-def exact_gap(one: _Which, other: _Which) -> Float64Array:
-    """Return one - other, right to 30 bits by root mean square; an element that its radius allows to be 0 is 0."""
+def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
+    """Return one - other, right to 30 bits by root mean square, and how far off each element may be.
+
+    An element that its radius allows to be 0 is 0.
+    """
     digits = DIGITS
     pair = [truths.of(mechanism, order) for truths, mechanism, order in (one, other)]
     while True:
@@ -76,20 +79,35 @@ def exact_gap(one: _Which, other: _Which) -> Float64Array:
         defined = np.isfinite(value)
         size, doubt = (root_mean_square(np.abs(array[defined])) for array in (value, radius))
         if doubt <= RESOLVED * size:
-            return np.where(np.abs(value) <= radius, 0.0, value)
+            return np.where(np.abs(value) <= radius, 0.0, value), radius
         digits *= 2
         if digits > MOST_DIGITS:
-            return np.where(np.isfinite(value), 0.0, value)
+            return np.where(np.isfinite(value), 0.0, value), radius
         pair = [reference(truths.problem, digits, mechanism, order) for truths, mechanism, order in (one, other)]
+
+
+# A difference of exact values, and how far off it may be.
+Gap = tuple[Float64Array, Float64Array]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of an error, and the two float64 values it lies between: error = found - origin, to its own accuracy."""
+    """One part of an error, and the two float64 values it lies between: error = found - origin, to its own accuracy.
+
+    doubt: how far off the error may be, element by element.
+    """
 
     error: Float64Array
     found: Float64Array
     origin: Float64Array
+    doubt: Float64Array
+
+    @property
+    def least(self) -> Float64Array:
+        """The smallest |error| that the doubt allows; infinite where it is not a number."""
+        with np.errstate(invalid="ignore"):
+            size = magnitudes(self.error) - np.where(np.isfinite(self.doubt), self.doubt, 0.0)
+        return np.maximum(size, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +143,17 @@ class Decomposer:
 
     def __init__(self, truths: Truths, rounded: Truths) -> None:
         self.truths, self.rounded = truths, rounded
-        self._gaps: dict[tuple[str, int | None], dict[str, Float64Array]] = {}
+        self._gaps: dict[tuple[str, int | None], dict[str, Gap]] = {}
 
-    def gaps(self, mechanism: str, order: int | None) -> dict[str, Float64Array]:
-        """Return the parts that are differences of exact values."""
+    def gaps(self, mechanism: str, order: int | None) -> dict[str, Gap]:
+        """Return the parts that are differences of exact values, each with its doubt."""
         if (mechanism, order) not in self._gaps:
             exact, parts = (self.truths, mechanism, order), {}
             if mechanism in FORMULA_PART:
                 parts[FORMULA_PART[mechanism]] = exact_gap(exact, (self.truths, "softmax", None))
             if self.rounded is self.truths:
-                parts["quantisation"] = np.zeros(self.truths.problem.output_shape)
+                nothing = np.zeros(self.truths.problem.output_shape)
+                parts["quantisation"] = nothing, nothing
             else:
                 parts["quantisation"] = exact_gap((self.rounded, mechanism, order), exact)
             self._gaps[mechanism, order] = parts
@@ -147,12 +166,16 @@ class Decomposer:
         own, rounded_own = self.truths.of(mechanism, order), self.rounded.of(mechanism, order)
         gaps = self.gaps(mechanism, order)
         parts = {
-            "rounding": Part(computed_error(found, rounded_own), found, rounded_own.value),
-            "quantisation": Part(gaps["quantisation"], rounded_own.value, own.value),
-            "total": Part(computed_error(found, softmax), found, softmax.value),
+            "rounding": Part(computed_error(found, rounded_own), found, rounded_own.value, rounded_own.radius),
+            "quantisation": _part(gaps["quantisation"], rounded_own.value, own.value),
+            "total": Part(computed_error(found, softmax), found, softmax.value, softmax.radius),
         }
-        formula = {name: Part(gap, own.value, softmax.value) for name, gap in gaps.items() if name != "quantisation"}
+        formula = {name: _part(gap, own.value, softmax.value) for name, gap in gaps.items() if name != "quantisation"}
         return Decomposition(found, softmax, own, rounded_own, parts | formula)
+
+
+def _part(gap: Gap, found: Float64Array, origin: Float64Array) -> Part:
+    return Part(gap[0], found, origin, gap[1])
 
 
 def _fractions(values: NDArray[Any] | Reference) -> NDArray[Any]:

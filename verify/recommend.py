@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from verify.arithmetic import Arithmetic, named_arithmetic
 from verify.attention import named_form
-from verify.bounds import positivity_radius, relative_truncation, rounding_bound, truncation_bound
+from verify.bounds import deviation_range, positivity_radius, rounding_bound, truncation_bound
 from verify.cost import TaylorCost, taylor_cost
 from verify.decomposition import Decomposer, Truths
-from verify.errors import InvalidRequestError, ViolatedBoundError
+from verify.errors import InvalidRequestError, TooLargeError, ViolatedBoundError
 from verify.metrics import logit_statistics, magnitudes, ratio, root_mean_square
 from verify.problem import Float64Array, Problem
 
@@ -105,6 +105,8 @@ def recommend(
     alone.  With one it is what the form computes in it, against exact softmax on the inputs as they are, and the
     guarantee adds the exact quantisation and the bound on rounding.
 
+    The largest order tried is that up to which the form's features fit into memory, if that is less than max_order.
+
     Raises InvalidRequestError for a tolerance that is not above 0, an unknown metric, arithmetic or form, orders below
     0 or above LARGEST_ORDER, inputs that overflow the arithmetic, or a problem in which nothing is attended;
     ViolatedBoundError if an order is guaranteed that misses the tolerance as measured.
@@ -123,9 +125,13 @@ def recommend(
         for place, head in enumerate(heads):
             found[place] += head.errors(orders)
             progress(first * len(heads) + len(orders) * (place + 1), (max_order + 1) * len(heads))
-        together = [_joined([errors[order] for errors in found]) for order in range(orders.stop)]
+        reached = min(len(errors) for errors in found)
+        if reached < orders.stop:  # the next order needs more memory than the form may take
+            found, max_order = [errors[:reached] for errors in found], reached - 1
+        together = [_joined([errors[order] for errors in found]) for order in range(reached)]
         groups = [*found, together]
-        if all(_first(group, measure, tolerance, bound=how) is not None for group in groups for how in (False, True)):
+        met = (_first(group, measure, tolerance, bound=how) is not None for group in groups for how in (False, True))
+        if reached < orders.stop or all(met):
             break
     per_head = tuple(
         _advice(head.index, group, measure, tolerance, head.problem, head.nonpositive)
@@ -141,17 +147,21 @@ def recommend(
         overall=overall,
         per_head=per_head,
         cost=None if overall.order is None else taylor_cost(problem.head_size, overall.order, problem.value_size),
-        reason=_reason(overall, max_order),
+        reason=_reason(overall, together, problem, max_order, tolerance, measure, arithmetic),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Error:
-    """At one order: |e|, a bound on it, and the exact softmax output, all over the rows that attend to something."""
+    """At one order: |e|, a bound on it, and the exact softmax output, all over the rows that attend to something.
+
+    truncation: the part of |e| that no arithmetic changes.
+    """
 
     measured: Float64Array
     bound: Float64Array
     exact: Float64Array
+    truncation: Float64Array
 
 
 class _Head:
@@ -164,28 +174,37 @@ class _Head:
         self.form = named_form("taylor", form)
         self.rows = problem.attended_rows
         self.softmax = Truths(problem, ()).of("softmax")
-        self.nonpositive = 0
+        self.nonpositive = int(Truths(problem, ()).of("taylor", SHOWN_ORDER).nonpositive_rows.sum())
         self.rounded = problem if arithmetic is None else problem.rounded(arithmetic.inputs)
 
     def errors(self, orders: Sequence[int]) -> Iterator[_Error]:
-        """Yield the errors of some orders, which are worked out together."""
+        """Yield the errors of some orders, which are worked out together; no more from one that is too large on."""
         truths = Truths(self.problem, orders)
         rounded = truths if self.rounded is self.problem else Truths(self.rounded, orders)
         decomposer = Decomposer(truths, rounded)
         for order in orders:
-            if order == SHOWN_ORDER:
-                self.nonpositive = int(truths.of("taylor", order).nonpositive_rows.sum())
             gaps = decomposer.gaps("taylor", order)
             bound = truncation_bound(self.problem, order)
-            error = gaps["truncation"]
+            error, doubt = gaps["truncation"]
+            truncation = magnitudes(error)
             if self.arithmetic is not None:
-                output = self.form.run(self.problem, self.arithmetic, order)
-                error = decomposer.of(output.value, "taylor", order).parts["total"].error
+                try:
+                    output = self.form.run(self.problem, self.arithmetic, order)
+                except TooLargeError:
+                    if order == 0:
+                        raise
+                    return
+                total = decomposer.of(output.value, "taylor", order).parts["total"]
+                error, doubt = total.error, total.doubt
                 own = rounded.of("taylor", order)
                 sure = rounding_bound(self.rounded, own, self.form.name, self.arithmetic, order).sure
-                bound = bound + magnitudes(gaps["quantisation"]) + sure
-            rows = self.rows
-            yield _Error(magnitudes(error)[rows], magnitudes(bound)[rows], self.softmax.value[rows])
+                quantisation, unsure = gaps["quantisation"]
+                bound = bound + magnitudes(quantisation) + unsure + sure
+            rows, size, limit = self.rows, magnitudes(error), magnitudes(bound)
+            # the sum of the parts is rounded, and exact values are known to within their radius
+            if (size[rows] > (limit + doubt)[rows] * (1 + 2.0**-40)).any():
+                raise ViolatedBoundError(f"order {order} on {self.problem.name}: the error exceeds its bound")
+            yield _Error(size[rows], limit[rows], self.softmax.value[rows], truncation[rows])
 
 
 def _alone(problem: Problem) -> Iterator[tuple[tuple[int, ...], Problem]]:
@@ -204,8 +223,11 @@ def _alone(problem: Problem) -> Iterator[tuple[tuple[int, ...], Problem]]:
             yield head.index, alone
 
 
+_PARTS = tuple(f.name for f in fields(_Error))
+
+
 def _joined(errors: Sequence[_Error]) -> _Error:
-    return _Error(*(np.concatenate([getattr(e, name) for e in errors]) for name in ("measured", "bound", "exact")))
+    return _Error(*(np.concatenate([getattr(e, name) for e in errors]) for name in _PARTS))
 
 
 def _first(
@@ -253,21 +275,42 @@ def _advice(
     )
 
 
-def _reason(overall: Advice, max_order: int) -> str:
+def _reason(
+    overall: Advice,
+    group: Sequence[_Error],
+    problem: Problem,
+    max_order: int,
+    tolerance: float,
+    measure: Callable[[Float64Array, Float64Array], float],
+    arithmetic: str | None,
+) -> str:
     """Return why no order was enough; empty if one was."""
     if overall.order is not None:
         return ""
-    largest = overall.largest_logit
-    best = f"the smallest error is {overall.measured:.2g}, at order {overall.best_order}"
-    off = relative_truncation(max_order, largest) if np.isfinite(largest) else np.inf
-    why = (
-        f"logits reach {largest:.3g} in magnitude, where order {max_order} changes exp by up to {off:.2g} times itself"
-    )
+    smallest = f"the smallest error is {overall.measured:.2g}, at order {overall.best_order}"
+    truncation = [measure(error.truncation, error.exact) for error in group]
+    least = int(np.argmin(truncation))
+    if truncation[least] <= tolerance:
+        return f"{smallest}; truncation alone is {truncation[least]:.2g} at order {least}: {arithmetic} is too coarse"
+    low, high = _logit_range(problem)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return f"{smallest}; logits leave float64"
+    off = max(abs(x) for x in deviation_range(max_order, low, high))
+    why = f"logits go from {low:.3g} to {high:.3g}, where order {max_order} changes exp by up to {off:.2g} times itself"
     odd = max_order - (max_order + 1) % 2
     radius = positivity_radius(odd) if odd > 0 else None
-    if radius is not None and largest > float(radius.mid()):
+    if radius is not None and low < -float(radius.mid()):
         why += f"; weights of order {odd} are negative below -{float(radius.mid()):.3g}"
-    return f"{best}; {why}"
+    return f"{smallest}; {why}"
+
+
+def _logit_range(problem: Problem) -> tuple[float, float]:
+    """Return the smallest and the largest logit of attended pairs, in float64."""
+    scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = [(scale * (head.q @ head.k.T))[head.attended()] for head in problem.each_head()]
+    found = np.concatenate(logits)
+    return float(found.min()), float(found.max())
 
 
 def _check(tolerance: float, metric: str, max_order: int) -> None:

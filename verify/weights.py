@@ -198,6 +198,7 @@ class _Tally:
         self, hazard: str, head: Head, queries: NDArray[np.int64], badness: Float64Array, values: Float64Array
     ) -> None:
         """Keep the place of the largest badness above zero if it is the worst so far."""
+        badness = np.where(np.isnan(badness), np.inf, badness)  # infinite weights over infinite sums
         place = np.unravel_index(int(np.argmax(badness)), badness.shape)
         found = float(badness[place])
         if not found > 0.0 or found <= self.badness.get(hazard, 0.0):

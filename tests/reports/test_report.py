@@ -21,13 +21,15 @@ from reports.tables import glance_table, input_sections, unmeasured_table
 from reports.text import Table, error_text, escape_markdown, skill_text
 from reports.write import write_report
 from tests.conftest import SMALL_SPEC
+from verify.bounds import BoundSummary
 from verify.cost import taylor_cost
 from verify.errors import InvalidRequestError
 from verify.executors import InProcessExecutor
 from verify.hazards import Hazards
 from verify.inputs import FileInput
-from verify.metrics import ErrorSummary
+from verify.metrics import ErrorSummary, RowSummary
 from verify.sweep import Record, RunFile, Status, SweepSpec, run_sweep
+from verify.weights import WeightSummary
 
 NASTY = "<img src=x onerror=alert(1)>|`$x$`*_&.npz"
 
@@ -201,9 +203,10 @@ def distinct(tmp_path: Path) -> pd.DataFrame:
     numbers = (1.0 + count / 1000 for count in range(100_000))
     counts = iter(range(100, 100_000))
 
-    def filled(kind: Any) -> Any:
+    def filled(kind: Any, **more: Any) -> Any:
         values: dict[str, Any] = {"float": numbers, "int": counts}
-        return kind(**{f.name: next(values[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in values})
+        plain = {f.name: next(values[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in values}
+        return kind(**plain, **more)
 
     blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, 16)
     path = tmp_path / "run.sqlite"
@@ -226,6 +229,12 @@ def distinct(tmp_path: Path) -> pd.DataFrame:
                 softmax_ratio=next(numbers),
                 nonpositive_exact=next(counts),
                 hazards=filled(Hazards),
+                weights=filled(WeightSummary, by_distance=((0, 0, 1.5, 2.5),)),
+                output_rows=filled(RowSummary, by_position=((0, 0, 3.5),)),
+                bounds={
+                    name: filled(BoundSummary)
+                    for name in ("rounding", "rounding_probable", *(["truncation"] if mechanism == "taylor" else []))
+                },
                 softmax_rounding=next(numbers),
                 undefined=next(counts),
                 digits=next(counts),

@@ -233,3 +233,60 @@ def test_computing_in_half_the_digits_is_noticed(form: Form, arithmetic: Arithme
         bound = rounding_bound(rounded, exact, form.name, arithmetic, order)
         caught += exceeded(computed_error(output.value, exact), bound.sure)
     assert caught
+
+
+def check(problem: Problem, mechanism: str, form: str, arithmetic: str, order: int | None = None) -> None:
+    """Fail if a computed output is further from the exact one than its bound."""
+    policy = ARITHMETICS[arithmetic]
+    exact = reference(problem, 40, mechanism, order)
+    output = FORMS[mechanism, form].run(problem, policy, order)
+    bound = rounding_bound(problem, exact, form, policy, order)
+    assert not exceeded(computed_error(output.value, exact), bound.sure), (form, arithmetic)
+    assert (bound.probable <= bound.sure).all()
+
+
+def test_cells_that_had_exceeded_their_bounds() -> None:
+    # v underflows in products with features that the other side makes large again
+    tiny = Problem([[1e15]], [[1e-15], [1e-15]], [[1e-33], [1e-33]], scale=1.0)
+    half = Problem([[1000.0]], [[2.0**-12]] * 2, [[2.0**-14]] * 2, scale=1.0)
+    for form in ("packed", "stream"):
+        check(tiny.rounded(ARITHMETICS["float32"].inputs), "taylor", form, "float32", 1)
+        check(half, "taylor", form, "float16", 1)
+    # weights of log-exp are sums of d components, the largest of which is 1: numerators overflow before weights do
+    rng = np.random.default_rng(304)
+    float16 = ARITHMETICS["float16"].inputs
+    many = Problem(0.05 * rng.standard_normal((64, 64)), 0.05 * rng.standard_normal((64, 64)), 60 + rng.random((64, 4)))
+    check(many.rounded(float16), "logexp", "stream", "float16")
+    check(Problem(np.zeros((2, 64)), np.zeros((1, 64)), [[2000.0]]), "logexp", "linear", "float16")
+    check(
+        Problem(np.zeros((10, 64)), np.zeros((10, 64)), np.full((10, 1), 1000.0), causal=True),
+        "logexp",
+        "stream",
+        "float16",
+    )
+    # subnormal v, and a scale of zero behind products that overflow
+    k = np.full((1, 64), -np.log(1e4 / 0.45))
+    k[0, 0] = 0.0
+    subnormal = Problem(np.zeros((1, 64)), k, [[1e4 * 2.0**-149]]).rounded(ARITHMETICS["float32"].inputs)
+    for form in ("stream", "linear"):
+        check(subnormal, "logexp", form, "float32")
+    nothing = Problem([[1e30]], [[1e30], [1.0]], [[1.0], [2.0]], scale=0.0).rounded(ARITHMETICS["float32"].inputs)
+    for mechanism, form, order in (("softmax", "softmax", None), ("softmax", "online", None), ("taylor", "scores", 1)):
+        check(nothing, mechanism, form, "float32", order)
+    far = Problem([[2.0**-537]], [[0.4 * 2.0**-537], [-0.4 * 2.0**-537]], [[1.0], [0.0]], scale=1.7e308)
+    gap, radius = difference(reference(far, 40, "taylor", 0), reference(far, 40))
+    assert (np.abs(gap) <= truncation_bound(far, 0) + radius).all()
+    assert output_bound(-1.0, -1.0, 1) == np.inf  # Z is zero there
+    assert output_bound(2.0, 2.0, 1) == 0.0
+
+
+@every_form
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16+float32", "float16"])
+def test_longer_contexts_stay_under_their_bounds(form: Form, arithmetic: str) -> None:
+    # more keys than a tile of the online form or a chunk of the states; v of one sign, so that roundings line up
+    rng = np.random.default_rng(305)
+    if form.name == "dense" and arithmetic == "float16":
+        return  # emulated feature by feature: minutes
+    q, k = rng.standard_normal((2, 300, 3))
+    problem = Problem(q, k, 1 + rng.random((300, 2)), causal=True).rounded(ARITHMETICS[arithmetic].inputs)
+    check(problem, form.mechanism, form.name, arithmetic, 2 if form.mechanism == "taylor" else None)

@@ -390,3 +390,38 @@ def test_records_survive_json(small_run: Path) -> None:
             assert Record.from_json(record.to_json()) == record
             special = dataclasses.replace(record, skill=float("-inf"), largest_logit=float("inf"))
             assert Record.from_json(special.to_json()) == special
+
+
+RECORD_DAMAGES: dict[str, Any] = {
+    "an integer beyond float64": lambda d: d["errors"]["total"].update(rms=10**400),
+    "no hazards": lambda d: d.update(hazards=None),
+    "no weights": lambda d: d.update(weights=None),
+    "no bounds": lambda d: d.update(bounds={}),
+    "no rounding": lambda d: d["errors"].pop("rounding"),
+    "another mechanism": lambda d: d.update(mechanism="relu"),
+    "an unknown member": lambda d: d.update(more=1),
+    "a text for a number": lambda d: d.update(rows="4"),
+    "a truth value for a number": lambda d: d.update(rows=True),
+}
+
+
+@pytest.mark.parametrize("damage", RECORD_DAMAGES.values(), ids=RECORD_DAMAGES.keys())
+def test_damaged_records_are_no_records(damage: Any, small_run: Path) -> None:
+    with RunFile(small_run) as run:
+        record = next(record for _, record in run.records() if record.mechanism == "taylor")
+    assert Record.from_json(record.to_json()) == record
+    document = json.loads(record.to_json())
+    damage(document)
+    with pytest.raises(ValueError, match=r"."):
+        Record.from_json(json.dumps(document))
+    for text in ("[" * 200_000, record.to_json().replace('"skill": ', '"skill": NaN, "x": ')):
+        with pytest.raises(ValueError, match=r"."):
+            Record.from_json(text)
+
+
+def test_rows_of_mixed_logits_stay_under_their_bound(tmp_path: Path) -> None:
+    # the difference of exact values is known to its root mean square, and small elements less well
+    np.savez(tmp_path / "a.npz", q=[[1.0], [3e-3]], k=[[0.0], [1.0]], v=[[0.0], [1.0]])
+    spec = dataclasses.replace(SMALL_SPEC, inputs=(FileInput((str(tmp_path / "a.npz"),), scale=1.0),), orders=(13, 14))
+    run(spec, tmp_path / "run.sqlite")
+    assert {record["status"] for record in records(tmp_path / "run.sqlite")} == {"ok"}

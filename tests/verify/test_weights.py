@@ -133,3 +133,10 @@ def test_worst_cases_can_be_replayed() -> None:
     replayed = named_form("taylor", "scores").run(row, ARITHMETICS["float64"], 3)
     whole = reference(problem, 30, "taylor", 3).value[example.head][example.query]
     assert np.abs(replayed.value[0] - whole).max() <= 1e-9 * np.abs(whole).max() * example.value
+
+
+def test_infinite_weights_do_not_hide_the_worst_one() -> None:
+    problem = Problem([[1e6]], [[-1e12], [1.0], [-1e2]], np.ones((3, 1)), scale=1.0)
+    found = compare_weights(problem, "taylor", 21)
+    assert found.negative == 2
+    assert "negative weight" in found.examples

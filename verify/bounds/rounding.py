@@ -63,7 +63,7 @@ def rounding_bound(
                 bound[head.index] = _of_outputs(head, weights, exact.value[head.index], arithmetic)
         bound = np.where(np.isnan(bound), np.inf, bound * _EVALUATION)
         found.append(np.where(problem.attended_rows[..., None], bound, 0.0))
-    return RoundingBound(*found)
+    return RoundingBound(found[0], np.minimum(found[0], found[1]))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class _Weights:
     """Exact weights of one head, up to a factor for each row, and how they are computed.
 
     weights, moved, size: [n_q, n_k], w_t, bounds on |dw_t| and on a_t.  spread: g.  evaluation: relative to a_t, how
-    far off w_t may be here.  overflows: whether something may exceed the largest number.
+    far off w_t may be here.  overflows: whether something may exceed the largest number.  absolute: what underflow may
+    take from numerator and Z by itself, whatever v is.
     """
 
     weights: Float64Array
@@ -80,6 +81,7 @@ class _Weights:
     spread: float
     evaluation: float
     overflows: bool
+    absolute: float = 0.0
 
 
 def _of_outputs(head: Head, found: _Weights, y: Float64Array, arithmetic: Arithmetic) -> Float64Array:
@@ -92,12 +94,12 @@ def _of_outputs(head: Head, found: _Weights, y: Float64Array, arithmetic: Arithm
     z = np.abs(weights.sum(axis=1, keepdims=True))
     lost = moved.sum(axis=1, keepdims=True)
     added = size.sum(axis=1, keepdims=True)
-    left = z - lost - (found.spread + found.evaluation) * added
+    left = z - lost - (found.spread + found.evaluation) * added - found.absolute
     # |v_t - y| <= |v_t - c| + |y - c| for the mean c of v, which keeps a large mean from counting
     middle = head.v.mean(axis=0) if n else np.zeros(y.shape[1])
     numerator = moved @ np.abs(head.v - middle) + lost * np.abs(y - middle)
     numerator += found.spread * (size @ np.abs(head.v) + added * np.abs(y))
-    numerator += 2 * n * arithmetic.sums.smallest * (1 + np.abs(y))
+    numerator += (found.absolute + 2 * n * arithmetic.sums.smallest) * (1 + np.abs(y))
     relative = numerator / left
     bound = relative + (np.abs(y) + relative) * (s + o + s * o) + arithmetic.output.smallest + arithmetic.sums.smallest
     largest = min(arithmetic.output.largest, arithmetic.sums.largest)
@@ -116,7 +118,7 @@ class _Pairs:
         self.lowest = -log(arithmetic.factors.smallest)  # exp(-lowest) is the smallest number
         self.d, self.n = head.q.shape[1], head.k.shape[0]
         self.values = float(np.abs(head.v).max(initial=0.0))
-        self.scale = abs(problem.head_size**-0.5 if problem.scale is None else problem.scale)
+        self.scale: float = abs(problem.head_size**-0.5 if problem.scale is None else problem.scale)
         self.signed = problem.head_size**-0.5 if problem.scale is None else problem.scale
         self.causal = problem.causal
 
@@ -170,6 +172,11 @@ class _Pairs:
         sizes = [*(x * max(1.0, self.values) for x in reached), self._components() * max(1.0, self.scale)]
         return not all(2 * size <= self.largest for size in sizes)
 
+    def _products(self) -> float:
+        """Return the largest sum_i |q_i k_i|, or that scaled: it is added up before it is scaled, attended or not."""
+        largest = (np.abs(self.head.q) @ np.abs(self.head.k).T).max(initial=0.0)
+        return float(largest) * max(1.0, self.scale)
+
     def _attended(self, pairs: Float64Array) -> float:
         """Return the largest of those numbers whose query sees the key."""
         return float(np.where(self.head.attended(), pairs, 0.0).max(initial=0.0))
@@ -192,9 +199,7 @@ class _Pairs:
     def _conventional(self, shared: float, spread: float) -> _Weights:
         logits, size, moved = self._logits()
         found = self._exponentials(logits, moved + shared, (self.d + 8) * 2.0**-52 * (1 + self._attended(size)), spread)
-        # products are added up before they are scaled; what nobody attends to is worked out all the same
-        reached = float(size.max(initial=0.0)) / min(1.0, self.scale or 1.0)
-        return replace(found, overflows=found.overflows or not 2 * reached <= self.largest)
+        return replace(found, overflows=found.overflows or not 2 * self._products() <= self.largest)
 
     def _horner(self, order: int, moved: Float64Array) -> Float64Array:
         """Return what a logit off by `moved` and 3 N roundings of Horner's rule do to T_N(s).
@@ -223,7 +228,7 @@ class _Pairs:
         doubt = 4 * (order + 1) * (order + self.d + 4) * 2.0**-53 * heavy
         moved = moved + self.f * (np.abs(weights) + moved) + self.tiny + doubt
         added = (heavy if by_features else np.abs(weights)) + moved
-        reached = max(1.0, self.n * self._attended(heavy)), float(size.max(initial=0.0)) / min(1.0, self.scale or 1.0)
+        reached = max(1.0, self.n * self._attended(heavy)), self._products()
         return _Weights(weights, moved, added, spread, 0.0, self._overflows(*reached))
 
     def _features(self, order: int) -> float:
@@ -244,9 +249,15 @@ class _Pairs:
         return [max(1.0, float(np.abs(x).max(initial=0.0))) for x in (self.scale * self.head.q, self.head.k)]
 
     def _from_features(self, found: _Weights, order: int) -> _Weights:
-        """Return the weights with what features, and their sums over tokens, may exceed."""
+        """Return the weights with what features, and their sums over tokens, may exceed, and lose to underflow.
+
+        Products with v underflow by a tiny number in every token and feature, times the other side's feature; so do
+        those of x_j and v, times features of either side, and those of a read-out.
+        """
         of_q, of_k = self._sides()[0] ** order, self._sides()[1] ** order
-        return replace(found, overflows=found.overflows or self._overflows(of_q, max(1, self.n) * of_k))
+        absolute = 2 * feature_count(self.d, order) * (self.n + 2) * self.tiny * of_q * of_k
+        overflows = found.overflows or self._overflows(of_q, max(1, self.n) * of_k)
+        return replace(found, overflows=overflows, absolute=absolute)
 
     def _stream(self, order: int) -> _Weights:
         """Features are shared by both sums; n additions to the state, m to read it, and three roundings of x_j v."""
@@ -292,7 +303,10 @@ class _Pairs:
 
     def _logexp(self, moved: Float64Array, spread: float) -> _Weights:
         logits, largest = self._sums()
-        return self._exponentials(logits, moved, (self.d + 4) * 2.0**-50 * (1 + largest), spread)
+        found = self._exponentials(logits, moved, (self.d + 4) * 2.0**-50 * (1 + largest), spread)
+        # a weight is a sum of d components, the largest of a row 1; each may lose a tiny number for every token
+        absolute = 2 * self.d * (self.n + 2) * self.tiny
+        return replace(found, absolute=absolute, overflows=self._overflows(self.d * max(1, self.n)))
 
     def _quadratic(self) -> _Weights:
         """Weights from log sum_i exp(a_i), a_i = q_i + k_ti.
@@ -331,5 +345,5 @@ class _Pairs:
         sizes = np.abs(self.head.v[self.head.v != 0])
         highest = 1 + largest + log(self.n + 1) + float(np.abs(np.log(sizes)).max(initial=0.0))
         each = self.s * (4 * highest + 4 * (LIBRARY + 1))
-        spread = (self.n + 3) * each + self.gamma(self.d + 2 * LIBRARY, self.s)
+        spread = float(np.expm1((self.n + 3) * np.log1p(each))) + self.gamma(self.d + 2 * LIBRARY, self.s)
         return self._logexp(np.full_like(logits, each), spread)

@@ -52,8 +52,6 @@ def output_bound(low: float, high: float, order: int) -> float:
     """
     check_order(order)
     _check_range(low, high)
-    if low == high:
-        return 0.0
 
     def bound() -> arb:
         factors = [_factor(order, end) for end in (low, high)]
@@ -64,7 +62,7 @@ def output_bound(low: float, high: float, order: int) -> float:
 
     if order % 2 and not _resolved(partial(_factor, order, low))[0] > 0:
         return inf
-    return min(1.0, _resolved(bound)[1])
+    return 0.0 if low == high else min(1.0, _resolved(bound)[1])
 
 
 def truncation_bound(problem: Problem, order: int) -> Float64Array:
@@ -82,7 +80,8 @@ def truncation_bound(problem: Problem, order: int) -> Float64Array:
             logits = scale * (head.q @ head.k.T)
             # products, sums and the scale: d + 3 roundings, and as much again to be safe
             size = abs(scale) * (np.abs(head.q) @ np.abs(head.k).T)
-            doubt = 2 * (problem.head_size + 3) * 2.0**-53 * size + problem.head_size * 2.0**-1021
+            doubt = 2 * (problem.head_size + 3) * 2.0**-53 * size
+            doubt += problem.head_size * 2.0**-1021 * max(1.0, abs(scale))
             lows = np.where(attended, logits - doubt, inf).min(axis=1, initial=inf)
             highs = np.where(attended, logits + doubt, -inf).max(axis=1, initial=-inf)
         spreads = _spreads(head.v, attended)

@@ -144,7 +144,7 @@ class _Setting:
         softmax = truths.of("softmax")
         self.size = root_mean_square(np.abs(softmax.value[self.rows]))
         # with every weight equal to one, order 0 is the mean of the attended v: the null prediction
-        self.null_error = self.decomposer.gaps("taylor", 0)["truncation"][self.rows]
+        self.null_error = self.decomposer.gaps("taylor", 0)["truncation"][0][self.rows]
         baseline = named_form("softmax", "softmax").run(common.problem, arithmetic)
         parts = self.decomposer.of(baseline.value, "softmax", None).parts
         self.baseline_rms, self.baseline_rounding = (
@@ -162,7 +162,6 @@ class _Setting:
         output = form.run(problem, self.arithmetic, cell.order, **watch)
         found = self.decomposer.of(output.value, cell.mechanism, cell.order)
         parts, total = found.parts, found.parts["total"]
-        radii = {"rounding": found.rounded_own.radius[rows], "total": found.softmax.radius[rows]}
         return {
             "errors": {
                 name: summarise(
@@ -171,7 +170,7 @@ class _Setting:
                     part.origin[rows],
                     self.size,
                     self.arithmetic.output,
-                    radii.get(name, 0.0),
+                    part.doubt[rows],
                 )
                 for name, part in parts.items()
             },
@@ -198,7 +197,7 @@ class _Setting:
             pairs["truncation"] = "truncation", self.common.truncation_bound(cell.order)
         bounds = {}
         for name, (part, bound) in pairs.items():
-            error = found.parts[part].error[self.rows]
+            error = found.parts[part].least[self.rows]
             bounds[name] = summarise_bound(error, bound[self.rows], self.size)
             if name != "rounding_probable" and bounds[name].share > 1.0:
                 raise ViolatedBoundError(f"{part} is {bounds[name].share:.3g} times its bound")

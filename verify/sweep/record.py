@@ -10,6 +10,7 @@ from verify.bounds import BoundSummary
 from verify.hazards import Hazards
 from verify.metrics import ErrorSummary, RowSummary
 from verify.sweep.documents import plain, restored
+from verify.truth import MECHANISMS
 from verify.weights import WeightSummary
 
 ERRORS = ("truncation", "deviation", "rounding", "quantisation", "total")
@@ -88,9 +89,25 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> Record:
         """Return the record that to_json wrote; ValueError for anything else."""
-        record: Record = restored(cls, json.loads(text))
-        if not set(record.errors) <= set(ERRORS) or not set(record.bounds) <= set(BOUNDS):
-            raise ValueError("not the errors or bounds of a record")
-        if (record.status == Status.OK) != ("total" in record.errors):
-            raise ValueError("a measured cell without errors, or errors without measurement")
+        try:
+            record: Record = restored(cls, json.loads(text, parse_constant=_no_number))
+        except (OverflowError, RecursionError) as error:
+            raise ValueError(f"not a record: {error}") from None
+        measured = record.status == Status.OK
+        errors = {"rounding", "quantisation", "total"} if measured else set()
+        bounds = {"rounding", "rounding_probable"} if measured else set()
+        if measured and record.mechanism == "taylor":
+            errors, bounds = errors | {"truncation"}, bounds | {"truncation"}
+        if measured and record.mechanism == "logexp":
+            errors = errors | {"deviation"}
+        if set(record.errors) != errors or set(record.bounds) != bounds:
+            raise ValueError("not the errors or bounds of such a record")
+        if measured == (None in (record.output_rows, record.weights, record.hazards, record.nonpositive_exact)):
+            raise ValueError("a measured cell without numbers, or numbers without measurement")
+        if record.mechanism not in MECHANISMS:
+            raise ValueError(f"mechanism {record.mechanism!r}")
         return record
+
+
+def _no_number(token: str) -> float:
+    raise ValueError(f"{token} as a number")
