@@ -290,3 +290,27 @@ def test_longer_contexts_stay_under_their_bounds(form: Form, arithmetic: str) ->
     q, k = rng.standard_normal((2, 300, 3))
     problem = Problem(q, k, 1 + rng.random((300, 2)), causal=True).rounded(ARITHMETICS[arithmetic].inputs)
     check(problem, form.mechanism, form.name, arithmetic, 2 if form.mechanism == "taylor" else None)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_truncation_bounds_are_those_of_what_is_attended(causal: bool, order: int) -> None:
+    # keys that nobody may see have the largest logits and values: they must not count, nor may any other be missed
+    rng = np.random.default_rng(306)
+    q, k, v = rng.standard_normal((3, 7, 3))
+    mask = None if causal else rng.random((7, 7)) < 0.6
+    if causal:
+        k[-1], v[-1] = 9.0, 50.0
+    else:
+        assert mask is not None
+        mask[:, 3] = False
+        k[3], v[3] = 9.0, 50.0
+    problem = Problem(q, k, v, causal=causal, mask=mask)
+    bound = truncation_bound(problem, order)
+    (head,) = problem.each_head()
+    for row in range(7 - causal):
+        seen = head.attended()[row]
+        if not seen.any():
+            continue
+        alone = truncation_bound(Problem(q[row : row + 1], k[seen], v[seen]), order)
+        np.testing.assert_allclose(bound[row], alone[0], rtol=1e-9)
