@@ -224,4 +224,5 @@ def _packed_cost(cell: Any, column: str) -> int:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    # two names side by side are as wide as a panel, and there is another one beside it
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1)
