@@ -306,3 +306,11 @@ def test_own_pairs_of_many_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     found = taylor.packed(problem, ARITHMETICS["float64"], 3, chunk=16).value
     expected = reference(problem, 30, "taylor", 3).value
     assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
+
+
+def test_dense_sums_that_would_be_emulated_for_minutes_are_refused() -> None:
+    problem = Problem(*np.ones((3, 128, 32)))
+    with pytest.raises(
+        TooLargeError, match=r"additions to round one by one in float16; expected at most 2,147,483,648"
+    ):
+        named_form("taylor", "dense").run(problem, ARITHMETICS["float16"], 4, memory_limit=2**33)

@@ -23,10 +23,14 @@ from verify.attention.output import (
 from verify.attention.sums import with_ones
 from verify.attention.taylor_state import CHUNK, FEWER, MEMORY_LIMIT, TaylorSums, check_memory, features_text
 from verify.cost import dense_feature_count
+from verify.errors import TooLargeError
 from verify.problem import Problem
 
 # Pairs of a chunk's tokens, over heads, whose weights are held at once.
 PAIRS = 1 << 20
+
+# Sums over dense features in a narrow format are added term by term: this many take one or two minutes.
+EMULATED_ADDITIONS = 1 << 31
 
 # Queries whose dense features are held at once.
 DENSE_TOKENS = 64
@@ -149,11 +153,16 @@ def dense(problem: Problem, arithmetic: Arithmetic, order: int, *, memory_limit:
     """Return Taylor attention over all d_k^p features of each degree, the tensors q^(x)p of SA (4), coefficient 1 / p!.
 
     As linear attentions of second order have it.  Causal and masked problems work on weights [n_q, n_k] = Phi(q)
-    Phi(k)^T, a few queries at a time.  Raises TooLargeError before allocating more than memory_limit bytes.
+    Phi(k)^T, a few queries at a time.  Raises TooLargeError before allocating more than memory_limit bytes, or for more
+    additions than EMULATED_ADDITIONS where each is rounded by itself.
     """
     features = dense_feature_count(problem.head_size, order)
     needed = features * (problem.keys + DENSE_TOKENS) * arithmetic.dtype.itemsize
     check_memory(features_text(features, problem.head_size, order, arithmetic), needed, memory_limit, FEWER)
+    additions = features * problem.queries * problem.keys * problem.heads
+    if not arithmetic.keeps_sums and additions > EMULATED_ADDITIONS:
+        given = f"{additions:,} additions to round one by one in {arithmetic.name}"
+        raise TooLargeError(given, f"at most {EMULATED_ADDITIONS:,}", FEWER)
     parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
         q = arithmetic.as_factor(parts.q * scale_of(problem.scale, problem.head_size, arithmetic))
