@@ -20,6 +20,7 @@ from verify.errors import CertificationError
 from verify.metrics import computed_error, magnitudes, root_mean_square
 from verify.problem import Float64Array, Problem
 from verify.truth import Reference, difference, reference, taylor_references
+from verify.truth.mechanisms import undefined_mechanism
 
 # Enough that value + residual are exact to their last bit (106 bits are 31.9 digits).
 DIGITS = 33
@@ -30,7 +31,7 @@ RESOLVED = 2.0**-30
 MOST_DIGITS = 4 * DIGITS
 
 # What the first part is called.
-FORMULA_PART = {"taylor": "truncation", "logexp": "deviation"}
+FORMULA_PART = {"softmax": None, "taylor": "truncation", "logexp": "deviation"}
 
 
 class Truths:
@@ -149,8 +150,11 @@ class Decomposer:
         """Return the parts that are differences of exact values, each with its doubt."""
         if (mechanism, order) not in self._gaps:
             exact, parts = (self.truths, mechanism, order), {}
-            if mechanism in FORMULA_PART:
-                parts[FORMULA_PART[mechanism]] = exact_gap(exact, (self.truths, "softmax", None))
+            if mechanism not in FORMULA_PART:
+                raise undefined_mechanism(mechanism, "name for the error of its formula")
+            formula = FORMULA_PART[mechanism]
+            if formula is not None:
+                parts[formula] = exact_gap(exact, (self.truths, "softmax", None))
             if self.rounded is self.truths:
                 nothing = np.zeros(self.truths.problem.output_shape)
                 parts["quantisation"] = nothing, nothing

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.problem import Float64Array, Head, Problem
+from verify.truth.mechanisms import undefined_mechanism
 
 # Pairs of a query and a key whose weights are held at once.
 PAIRS = 1 << 20
@@ -119,12 +120,15 @@ def _weights(
     if mechanism == "taylor":
         assert order is not None
         found, sizes = truncated_exponential(logits, order), truncated_exponential(np.abs(logits), order)
-    else:
-        if mechanism == "logexp":
-            logits = np.full(logits.shape, -np.inf)
-            for i in range(head.k.shape[1]):
-                logits = np.logaddexp(logits, head.q[rows, None, i] + head.k[None, :, i])
+    elif mechanism == "logexp":
+        logits = np.full(logits.shape, -np.inf)
+        for i in range(head.k.shape[1]):
+            logits = np.logaddexp(logits, head.q[rows, None, i] + head.k[None, :, i])
         found = sizes = _shares(logits, attended)
+    elif mechanism == "softmax":
+        found = sizes = _shares(logits, attended)
+    else:
+        raise undefined_mechanism(mechanism, "weights in float64")
     return np.where(attended, found, 0.0), np.where(attended, sizes, 0.0)
 
 

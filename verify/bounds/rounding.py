@@ -25,6 +25,7 @@ from verify.bounds.unit import Accumulated, accumulated, accumulated_probably
 from verify.cost import dense_feature_count, feature_count
 from verify.problem import Float64Array, Head, Problem
 from verify.truth import Reference
+from verify.truth.mechanisms import undefined_mechanism
 from verify.weights import truncated_exponential
 
 # Roundings that exp and log of the libraries are taken to have: at most 4 units in the last place, as numpy's own tests
@@ -135,6 +136,8 @@ class _Pairs:
             ("taylor", "stream"): lambda: self._stream(order or 0),
             ("taylor", "dense"): lambda: self._dense(order or 0),
         }
+        if (mechanism, form) not in forms:
+            raise undefined_mechanism(f"{mechanism}/{form}", "bound on its rounding")
         return forms[mechanism, form]()
 
     def _logits(self, more: float = 0.0) -> tuple[Float64Array, Float64Array, Float64Array]:

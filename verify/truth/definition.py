@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
 from verify.problem import Head, Problem
-from verify.truth.mechanisms import check_mechanism
+from verify.truth.mechanisms import check_mechanism, undefined_mechanism
 from verify.truth.precision import bits_for, mpmath_precision
 
 Vector = Sequence[Any]  # of mpf: mpmath ships no types
@@ -93,9 +93,13 @@ def defined_attention(problem: Problem, *, mechanism: str, order: int | None = N
 
 
 def _weights(mechanism: str, order: int | None, scale: Any) -> Weigh:
-    if order is not None:
+    if mechanism == "taylor" and order is not None:
         return partial(taylor_weights, scale=scale, order=order)
-    return logexp_weights if mechanism == "logexp" else partial(softmax_weights, scale=scale)
+    if mechanism == "logexp":
+        return logexp_weights
+    if mechanism == "softmax":
+        return partial(softmax_weights, scale=scale)
+    raise undefined_mechanism(mechanism, "definition in mpmath")
 
 
 def _defined_head(head: Head, weigh: Weigh) -> NDArray[Any]:

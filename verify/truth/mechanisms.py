@@ -21,6 +21,13 @@ def check_mechanism(mechanism: str, order: int | None) -> None:
         check_order(order)
 
 
+def undefined_mechanism(mechanism: str, what: str) -> InvalidRequestError:
+    """Return what is to be raised where a mechanism has no such account: it is never taken for another one."""
+    return InvalidRequestError(
+        f"mechanism {mechanism!r}, which has no {what}", "one that has", "give the mechanism this account too"
+    )
+
+
 def check_order(order: int | None) -> None:
     """Raise InvalidRequestError unless order, the highest power kept, is an integer of at least 0."""
     if not isinstance(order, int | np.integer) or isinstance(order, bool) or order < 0:

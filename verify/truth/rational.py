@@ -11,6 +11,7 @@ from fractions import Fraction
 from math import ceil, factorial, floor, isqrt
 
 from verify.problem import Head, Problem
+from verify.truth.mechanisms import undefined_mechanism
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -118,6 +119,8 @@ def _weights(
 ) -> list[Interval]:
     query = [Fraction(x) for x in head.q[row].tolist()]
     keys = [[Fraction(x) for x in head.k[t].tolist()] for t in seen]
+    if mechanism not in ("softmax", "logexp", "taylor"):
+        raise undefined_mechanism(mechanism, "definition in rational numbers")
     if mechanism == "logexp":
         # shifted so that no exponential is large; the shift cancels in the quotient
         sums = [[a + b for a, b in zip(query, key, strict=True)] for key in keys]
@@ -135,9 +138,10 @@ def _weights(
     else:
         scale = Interval(Fraction(problem.scale), Fraction(problem.scale))
     logits = [scale.times(product) for product in products]
-    if order is None:
+    if mechanism == "softmax":
         top = max(logit.high for logit in logits)
         return [exponential(Interval(s.low - top, s.high - top), bits) for s in logits]
+    assert order is not None, "Taylor attention has an order"
     return [_truncated(s, order) for s in logits]
 
 

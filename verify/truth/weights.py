@@ -16,6 +16,7 @@ from flint import arb, arb_mat
 
 from verify.problem import BoolArray, Float64Array
 from verify.truth.block import Block
+from verify.truth.mechanisms import undefined_mechanism
 
 # What the balls of one tile may take, and how many stand for each pair at once: logits, powers, products, a matrix.
 TILE_BYTES = 1 << 27
@@ -42,6 +43,8 @@ def weighted_sums(
     All orders share a factor, which depends on the highest.  With magnitudes, every term of the sums is replaced by its
     absolute value.
     """
+    if mechanism not in _WEIGHTS:
+        raise undefined_mechanism(mechanism, "enclosure in balls")
     weights = _WEIGHTS[mechanism](block, highest, magnitudes)
     values = np.pad(np.abs(block.v) if magnitudes else block.v, ((0, 0), (0, 1)), constant_values=1.0)
     totals: dict[int | None, arb_mat] = {order: arb_mat(len(block.rows), values.shape[1]) for order in orders}
