@@ -16,7 +16,7 @@ from verify.errors import InvalidRequestError, TooLargeError
 
 if TYPE_CHECKING:
     from verify.cost import MultiheadCost
-    from verify.finding import Finding
+    from verify.proofs.finding import Finding
 
 # d^512 at the largest head size has 2,467 digits, and Python prints no integer of more than 4,300
 ORDER_LIMIT = 512
@@ -51,7 +51,7 @@ def features(
     the monomials; or prove the formulas for all head sizes and orders.
     """
     from reports.text import STYLES
-    from verify.formats import FORMATS
+    from verify.numbers.formats import FORMATS
 
     given = given_options(context)
     choice(style, "style", STYLES)
@@ -174,7 +174,7 @@ def _prove(style: str, json_: bool) -> None:
     )
     from verify.audit import ACCOUNT, findings
     from verify.counting import account
-    from verify.symbolic import VARIABLES
+    from verify.proofs import VARIABLES
 
     found: list[Finding] = []
     if style == "plain" and not json_:

@@ -15,10 +15,10 @@ def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists 
     Mechanisms and their forms, arithmetics, number formats, samples, scenarios and metrics.
     """
     from reports.text import Table
-    from verify.arithmetic import ARITHMETICS
     from verify.attention import FORMS
-    from verify.formats import FORMATS
     from verify.inputs import SAMPLES, SCENARIOS
+    from verify.numbers.arithmetic import ARITHMETICS
+    from verify.numbers.formats import FORMATS
     from verify.recommend import METRICS
 
     lists = {

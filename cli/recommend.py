@@ -76,7 +76,7 @@ def recommend(
 
 
 def _document(input_: str, found: Recommendation) -> dict[str, Any]:
-    from verify.sweep.documents import plain
+    from verify.files.documents import plain
 
     document: dict[str, Any] = plain(
         {

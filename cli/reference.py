@@ -50,7 +50,7 @@ def reference(
     Writes inputs, values, radii and full decimals to a file that other projects' tests can read, and says how many
     digits are certified.
     """
-    from verify.executors import ended_pool, worker_pool
+    from verify.parallel.executors import ended_pool, worker_pool
     from verify.truth import (
         MAX_DIGITS,
         MEMORY_LIMIT,

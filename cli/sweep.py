@@ -73,7 +73,7 @@ def sweep(
     Over inputs, mechanisms and their forms, orders and arithmetics. What the file holds already is not computed again;
     interrupt and continue at will.
     """
-    from verify.executors import InProcessExecutor, cores, worker_pool
+    from verify.parallel.executors import InProcessExecutor, cores, worker_pool
     from verify.sweep import RunFile, SweepSpec, cell_keys, run_sweep
 
     workers = cores() if jobs is None else integer(jobs, "jobs", least=0, most=256)

@@ -12,7 +12,7 @@ from typing import Any
 
 from reports.text import Table, number_text
 from verify.errors import InvalidRequestError
-from verify.reading import reading
+from verify.files.reading import reading
 
 VERSION = 1
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.text import Table, count_text, ratio_text
-from verify.cost import MultiheadCost, TaylorCost, stored_bytes
-from verify.formats import FORMATS
+from verify.cost import MultiheadCost, TaylorCost
+from verify.numbers.formats import FORMATS, stored_bytes
 
 # What state and cache are stored in, unless said otherwise
 STORAGE = "float32"

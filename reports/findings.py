@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.text import Table, count_text, escape_markdown, printable
-from verify.finding import Finding
 from verify.operations import Account
+from verify.proofs.finding import Finding
 
 WIDTH = 118
 

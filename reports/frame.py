@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from verify.attention.hazards import Hazards
 from verify.bounds import BoundSummary
 from verify.errors import InvalidRequestError
-from verify.hazards import Hazards
-from verify.metrics import ErrorSummary
+from verify.measure.metrics import ErrorSummary
 from verify.sweep.record import BOUNDS, ERRORS, Record
 from verify.sweep.store import RunFile, Session
 

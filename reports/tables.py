@@ -10,8 +10,8 @@ import pandas as pd
 
 from reports.frame import by_input, in_order, measured
 from reports.text import Table, count_text, error_text, number_text, skill_text
-from verify.arithmetic import ARITHMETICS
 from verify.cost import feature_count, logexp_state_size
+from verify.numbers.arithmetic import ARITHMETICS
 
 THRESHOLDS = (1e-2, 1e-3)
 

@@ -21,8 +21,8 @@ from reports.tables import glance_table, input_sections, quantised, unmeasured_t
 from reports.text import csv_text, printable
 from verify.cost import TaylorCost, taylor_cost
 from verify.errors import InvalidRequestError
-from verify.placing import place
-from verify.sweep.documents import plain
+from verify.files.documents import plain
+from verify.files.placing import place
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import flint
 import pytest
 from mpmath import mp
 
-from verify.executors import InProcessExecutor
 from verify.inputs import SyntheticInput
+from verify.parallel.executors import InProcessExecutor
 from verify.sweep import RunFile, SweepSpec, run_sweep
 
 

@@ -50,12 +50,18 @@ __all__ = [
 ]
 
 
-_MODULES = {"errors", "formats", "inputs", "problem", "truth"}
+_MODULES = {
+    "errors": "errors",
+    "formats": "numbers.formats",
+    "inputs": "inputs",
+    "problem": "problem",
+    "truth": "truth",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"verify.{name}")
+        return import_module(f"verify.{_MODULES[name]}")
     if name in _HOMES:
         return getattr(import_module(f"verify.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'verify' has no attribute {name!r}")

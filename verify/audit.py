@@ -19,13 +19,13 @@ import numpy as np
 
 from verify import basis, cost, counting, operations
 from verify.errors import InvalidRequestError
-from verify.finding import Finding, first_difference
-from verify.formats import FORMATS
-from verify.symbolic import PROOFS, enumerated_monomials, expanded_power
-from verify.symbolic.identities import FEATURES, FLOPS, MONOMIALS
-from verify.symbolic.minimality import CASES as RANK_CASES
-from verify.symbolic.minimality import random_ranks
-from verify.symbolic.proof import N, d, d_v, p
+from verify.numbers.formats import FORMATS, stored_bytes
+from verify.proofs import PROOFS, enumerated_monomials, expanded_power
+from verify.proofs.finding import Finding, first_difference
+from verify.proofs.identities import FEATURES, FLOPS, MONOMIALS
+from verify.proofs.minimality import CASES as RANK_CASES
+from verify.proofs.minimality import random_ranks
+from verify.proofs.proof import N, d, d_v, p
 
 
 def _listed(values: Iterable[object]) -> str:
@@ -274,7 +274,7 @@ def _conventional() -> Iterator[str]:
                 yield f"at n = {n}, d = {size}, d_v = {value_size}: {name} {found}, not {expected}"
     for format_, count in product(FORMATS.values(), (1, 23, 1485)):
         stored = len(np.zeros(count, dtype=format_.dtype).tobytes())
-        found = cost.stored_bytes(count, format_)
+        found = stored_bytes(count, format_)
         if found != stored:
             yield f"{count} numbers in {format_.name} take {stored} bytes, not {found}"
 

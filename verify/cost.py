@@ -11,7 +11,6 @@ from math import comb
 
 from verify.basis import alpha
 from verify.errors import InvalidRequestError
-from verify.formats import Format
 
 
 def _check(order: int = 0, **sizes: int) -> None:
@@ -72,11 +71,6 @@ def kv_cache_size(tokens: int, head_size: int, value_size: int | None = None) ->
     value_size = head_size if value_size is None else value_size
     _check(head_size=head_size, value_size=value_size)
     return tokens * (head_size + value_size)
-
-
-def stored_bytes(numbers: int, format_: Format) -> int:
-    """Return the bytes that so many numbers take in a format."""
-    return numbers * format_.width // 8
 
 
 def conventional_flops_per_token(tokens: int, head_size: int, value_size: int | None = None) -> int:

@@ -6,136 +6,20 @@ The mechanisms are run as they are, on object arrays of such numbers; nothing is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from math import factorial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic, named_arithmetic
 from verify.attention.features import FeatureMap
 from verify.attention.softmax import softmax
 from verify.attention.taylor import packed
 from verify.basis import monomial_indices, multiplicities
-from verify.formats import FORMATS, Format
-from verify.operations import NAMES, REASONS, Account, AccountRow, Operations, Parts, charged
+from verify.numbers.arithmetic import named_arithmetic
+from verify.numbers.counted import CountingArithmetic, Operations
+from verify.operations import NAMES, REASONS, Account, AccountRow, Parts, charged
 from verify.problem import Problem
-
-
-@dataclass
-class Tally:
-    """How many operations of each kind have been carried out."""
-
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Operations.kinds(), 0))
-
-    def taken(self) -> Operations:
-        """Return the counts so far and begin anew."""
-        found = Operations(**self.counts)
-        self.counts = dict.fromkeys(self.counts, 0)
-        return found
-
-
-class Counted:
-    """A number whose operations, with numbers of its kind or constants, are added to a tally."""
-
-    __slots__ = ("tally", "value")
-
-    def __init__(self, value: float, tally: Tally) -> None:
-        self.value = value
-        self.tally = tally
-
-    def _made(self, kind: str, value: float) -> Counted:
-        self.tally.counts[kind] += 1
-        return Counted(value, self.tally)
-
-    def __add__(self, other: Any) -> Counted:
-        return self._made("additions", self.value + _plain(other))
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Counted:
-        return self._made("additions", self.value - _plain(other))
-
-    def __rsub__(self, other: Any) -> Counted:
-        return self._made("additions", _plain(other) - self.value)
-
-    def __mul__(self, other: Any) -> Counted:
-        return self._made("multiplications", self.value * _plain(other))
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> Counted:
-        return self._made("divisions", self.value / _plain(other))
-
-    def __rtruediv__(self, other: Any) -> Counted:
-        return self._made("divisions", _plain(other) / self.value)
-
-    def exp(self) -> Counted:
-        """Return e to this power; numpy's exp calls it."""
-        return self._made("exponentials", math.exp(self.value))
-
-    def _compared(self, outcome: bool) -> bool:
-        self.tally.counts["comparisons"] += 1
-        return outcome
-
-    def __lt__(self, other: Any) -> bool:
-        return self._compared(self.value < _plain(other))
-
-    def __le__(self, other: Any) -> bool:
-        return self._compared(self.value <= _plain(other))
-
-    def __gt__(self, other: Any) -> bool:
-        return self._compared(self.value > _plain(other))
-
-    def __ge__(self, other: Any) -> bool:
-        return self._compared(self.value >= _plain(other))
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self.value == _plain(other))  # no formulation asks for it, only what watches for lost additions
-
-    def __float__(self) -> float:
-        return float(self.value)
-
-
-@dataclass(frozen=True)
-class CountingArithmetic(Arithmetic):
-    """An arithmetic whose numbers are counted; their values are those of float64."""
-
-    name: str = "counted float64"
-    inputs: Format = FORMATS["float64"]
-    factors: Format = FORMATS["float64"]
-    sums: Format = FORMATS["float64"]
-    output: Format = FORMATS["float64"]
-    tally: Tally = field(default_factory=Tally)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Objects."""
-        return np.dtype(object)
-
-    def as_input(self, values: NDArray[np.float64]) -> NDArray[Any]:
-        """Return the numbers as counted ones."""
-        counted = np.empty(values.shape, dtype=object)
-        counted.ravel()[:] = [Counted(value, self.tally) for value in values.ravel().tolist()]
-        return counted
-
-    def as_constant(self, values: NDArray[np.float64]) -> NDArray[Any]:
-        """Return the numbers as they are: what is done with constants alone is not counted."""
-        return values.astype(object)
-
-    def as_factor(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the same numbers: float64 rounds by itself."""
-        return values
-
-    as_sum = as_output = as_factor
-
-    @property
-    def keeps_factors(self) -> bool:
-        """Always: float64 rounds by itself."""
-        return True
-
-    keeps_sums = keeps_factors
 
 
 def account(head_size: int, order: int, value_size: int, chunk: int = 16) -> Account:
@@ -242,7 +126,3 @@ def softmax_operations(tokens: int, head_size: int, value_size: int) -> Operatio
 def _tokens(head_size: int, value_size: int) -> tuple[NDArray[np.float64], ...]:
     rng = np.random.default_rng(14)
     return tuple(rng.uniform(0.5, 1.0, (3, size)) for size in (head_size, head_size, value_size))
-
-
-def _plain(number: Any) -> Any:
-    return number.value if isinstance(number, Counted) else number

@@ -5,50 +5,14 @@ What runs is counted in `verify.counting`; the formulas here say where every ope
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from verify.attention.features import factored_slices
 from verify.cost import degree_feature_count, feature_count
+from verify.numbers.counted import Operations
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Numbers of operations by kind; a subtraction is an addition."""
-
-    multiplications: int = 0
-    additions: int = 0
-    divisions: int = 0
-    exponentials: int = 0
-    comparisons: int = 0
-
-    @classmethod
-    def kinds(cls) -> tuple[str, ...]:
-        """Return the names of the kinds."""
-        return tuple(field.name for field in fields(cls))
-
-    @property
-    def flops(self) -> int:
-        """All of them but comparisons, each as one, as the papers count."""
-        return self.multiplications + self.additions + self.divisions + self.exponentials
-
-    def __add__(self, other: Operations) -> Operations:
-        return Operations(**{kind: getattr(self, kind) + getattr(other, kind) for kind in self.kinds()})
-
-    def __sub__(self, other: Operations) -> Operations:
-        return Operations(**{kind: getattr(self, kind) - getattr(other, kind) for kind in self.kinds()})
-
-    def __mul__(self, times: int) -> Operations:
-        return Operations(**{kind: times * getattr(self, kind) for kind in self.kinds()})
-
-    def shared_by(self, tokens: int) -> Operations:
-        """Return what each of so many tokens took; ArithmeticError if they cannot have taken the same."""
-        counts = {kind: divmod(getattr(self, kind), tokens) for kind in self.kinds()}
-        if any(rest for _, rest in counts.values()):
-            raise ArithmeticError(f"{self} is not the same for each of {tokens} tokens")
-        return Operations(**{kind: each for kind, (each, _) in counts.items()})
 
 
 @dataclass(frozen=True)

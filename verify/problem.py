@@ -8,31 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import ml_dtypes
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from verify.arguments import checked_flag, checked_scale, exact_float64
 from verify.errors import InvalidRequestError
-from verify.formats import Format
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.formats import Format
 
 ALIGNMENTS = ("top-left", "bottom-right")
-
-Float64Array = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-
-# Formats whose every value is a float64: converting them loses nothing. ml_dtypes' own types are unknown to numpy's
-# type hierarchy, so they are listed.
-_EXACT_IN_FLOAT64 = tuple(
-    np.dtype(kind)
-    for kind in (
-        np.float64,
-        np.float32,
-        np.float16,
-        ml_dtypes.bfloat16,
-        ml_dtypes.float8_e4m3fn,
-        ml_dtypes.float8_e5m2,
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -227,48 +211,6 @@ class Problem:
         return state.hexdigest()
 
 
-def exact_float64(label: str, values: ArrayLike) -> Float64Array:
-    """Return finite numbers [..., tokens, size] as read-only float64; InvalidRequestError for anything else."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InvalidRequestError(
-            f"{label} of rows that differ ({error})", "an array", "give rows of one length"
-        ) from None
-    if isinstance(values, np.ma.MaskedArray):
-        raise InvalidRequestError(f"{label} with a mask of its own", "a plain array", "give the mask as mask=")
-    if array.dtype.kind in "iu":
-        exact = array.astype(np.float64)
-        if array.size and max(abs(int(array.min())), abs(int(array.max()))) > 2**53:
-            raise InvalidRequestError(
-                f"{label} holds integers beyond 2**53", "numbers that float64 holds exactly", "pass floating-point data"
-            )
-    elif array.dtype.newbyteorder("=") in _EXACT_IN_FLOAT64:
-        exact = array.astype(np.float64)
-    else:
-        raise InvalidRequestError(
-            f"{label} of type {array.dtype}",
-            "real numbers in float64 or a narrower floating-point format",
-            "convert the array (.npy and .npz files lose bfloat16 and float8: use .safetensors or float32)",
-        )
-    if array.ndim < 2:
-        raise InvalidRequestError(
-            f"{label} of shape {array.shape}", "[..., tokens, size]", "give at least two dimensions"
-        )
-    finite = np.isfinite(exact)
-    if not finite.all():
-        where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        count = int((~finite).sum())
-        raise InvalidRequestError(
-            f"{label} holds {count} values that are NaN or infinite, the first {exact[where]} at index {list(where)}",
-            "finite numbers only",
-            "remove or mask those tokens before measuring",
-        )
-    exact = np.ascontiguousarray(exact)
-    exact.flags.writeable = False
-    return exact
-
-
 def _check_shapes(q: Float64Array, k: Float64Array, v: Float64Array) -> None:
     shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
     layout = "q [..., H, n_q, d_k], k [..., G, n_k, d_k], v [..., G, n_k, d_v]"
@@ -287,26 +229,6 @@ def _check_shapes(q: Float64Array, k: Float64Array, v: Float64Array) -> None:
         raise InvalidRequestError(
             f"leading dimensions that disagree: {shapes}", f"{layout} with H a multiple of G", "check the heads"
         )
-
-
-def checked_scale(scale: float | None) -> float | None:
-    """Return a scale as a float, None as it is; InvalidRequestError if it is not finite."""
-    if scale is None:
-        return None
-    try:
-        value = float(scale)
-    except (TypeError, ValueError, OverflowError):
-        value = np.nan
-    if not np.isfinite(value):
-        raise InvalidRequestError(f"scale {str(scale)[:40]}", "a finite number", "leave it out for 1/sqrt(d_k)")
-    return value
-
-
-def checked_flag(name: str, value: bool) -> bool:
-    """Return a truth value; InvalidRequestError for anything that merely counts as one."""
-    if not isinstance(value, bool | np.bool_):
-        raise InvalidRequestError(f"{name} {value!r}", "True or False", "give a truth value")
-    return bool(value)
 
 
 def _checked_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> BoolArray | None:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from verify.arithmetic import Arithmetic, named_arithmetic
 from verify.attention import named_form
 from verify.bounds import deviation_range, positivity_radius, rounding_bound, truncation_bound
 from verify.cost import TaylorCost, taylor_cost
-from verify.decomposition import Decomposer, Truths
 from verify.errors import InvalidRequestError, TooLargeError, ViolatedBoundError
-from verify.metrics import logit_statistics, magnitudes, ratio, root_mean_square
-from verify.problem import Float64Array, Problem
+from verify.measure.decomposition import Decomposer, Truths
+from verify.measure.metrics import logit_statistics, magnitudes, ratio, root_mean_square
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.problem import Problem
 
 # Beyond it exact values would still be found, slowly, and features by nobody.
 LARGEST_ORDER = 63

@@ -9,8 +9,8 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from tests.benchmarks import attention, truth
-from verify.executors import cores
-from verify.placing import place
+from verify.files.placing import place
+from verify.parallel.executors import cores
 from verify.sweep.provenance import machine
 
 RESULTS = Path("build/bench.json")

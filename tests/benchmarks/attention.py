@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 import verify
 from tests.benchmarks.measurements import MEGABYTE, Measurement, peak_growth, ratio
-from verify.arithmetic import ARITHMETICS
 from verify.attention.features import FeatureMap
 from verify.attention.taylor_state import CHUNK
 from verify.basis import monomial_indices, multiplicities
+from verify.numbers.arithmetic import ARITHMETICS
 from verify.truth import reference
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]

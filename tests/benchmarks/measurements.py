@@ -14,7 +14,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from reports.benchmarks import within
-from verify.executors import worker_pool
+from verify.parallel.executors import worker_pool
 
 MEGABYTE = 10**6
 

@@ -9,11 +9,11 @@ from flint import arb, arb_mat
 from mpmath import mp
 
 from tests.benchmarks.measurements import Measurement, ratio
-from verify.executors import worker_pool
+from verify.numbers.precision import bits_for, flint_precision, mpmath_precision
+from verify.parallel.executors import worker_pool
 from verify.problem import Problem
 from verify.truth import reference, taylor_references
 from verify.truth.enclosure import GUARD_BITS
-from verify.truth.precision import bits_for, flint_precision, mpmath_precision
 
 DIGITS = 50
 SIZE = 64

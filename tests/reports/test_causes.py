@@ -12,8 +12,8 @@ import pytest
 from reports.causes import bound_table, crossing_table, hazard_table, worsening_table
 from reports.frame import load_runs
 from reports.text import error_text
-from verify.executors import InProcessExecutor
 from verify.inputs import SyntheticInput
+from verify.parallel.executors import InProcessExecutor
 from verify.sweep import RunFile, SweepSpec, run_sweep
 
 
@@ -98,7 +98,7 @@ def test_hazards_and_bounds_are_those_of_the_records(frame: pd.DataFrame) -> Non
 
 def test_an_error_above_its_bound_is_a_failed_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from verify.bounds import RoundingBound, rounding_bound
-    from verify.sweep import measure as module
+    from verify.sweep import task as module
 
     right = rounding_bound
 

@@ -21,15 +21,15 @@ from reports.tables import glance_table, input_sections, unmeasured_table
 from reports.text import Table, error_text, escape_markdown, skill_text
 from reports.write import write_report
 from tests.conftest import SMALL_SPEC
+from verify.attention.hazards import Hazards
 from verify.bounds import BoundSummary
 from verify.cost import taylor_cost
 from verify.errors import InvalidRequestError
-from verify.executors import InProcessExecutor
-from verify.hazards import Hazards
 from verify.inputs import FileInput
-from verify.metrics import ErrorSummary, RowSummary
+from verify.measure.metrics import ErrorSummary, RowSummary
+from verify.measure.weights import WeightSummary
+from verify.parallel.executors import InProcessExecutor
 from verify.sweep import Record, RunFile, Status, SweepSpec, run_sweep
-from verify.weights import WeightSummary
 
 NASTY = "<img src=x onerror=alert(1)>|`$x$`*_&.npz"
 

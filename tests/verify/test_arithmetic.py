@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.arithmetic import ARITHMETICS, Arithmetic, named_arithmetic
 from verify.attention import FORMS, Form
 from verify.errors import InvalidRequestError
-from verify.formats import Format
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic, named_arithmetic
+from verify.numbers.formats import Format
+from verify.numbers.rounding import correctly_rounded
 from verify.problem import Problem
-from verify.rounding import correctly_rounded
 
 every_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS.keys())
 

@@ -9,12 +9,12 @@ import pytest
 
 import verify
 from tests.cases import ORDERS, PROBLEMS
-from verify.arithmetic import ARITHMETICS, Arithmetic
 from verify.attention import FORMS, Form, features, logexp, named_form, taylor, taylor_state
 from verify.basis import slices
 from verify.bounds import rounding_bound
 from verify.errors import InvalidRequestError, TooLargeError
-from verify.metrics import computed_error
+from verify.measure.metrics import computed_error
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.problem import Problem
 from verify.truth import defined_attention, reference
 

@@ -13,7 +13,7 @@ import pytest
 from verify import audit, basis, cost, counting, operations
 from verify.audit import CHECKS, Check, findings
 from verify.operations import Parts
-from verify.symbolic import PROOFS, identities, minimality
+from verify.proofs import PROOFS, identities, minimality
 
 
 def test_everything_holds() -> None:
@@ -124,7 +124,7 @@ PLANTED: list[tuple[str, Any, str, Callable[[Any], Any], str]] = [
         r"x0 x0 x0 x0 is listed with \(0, 1, 1\), not \(0, 0, 1\)",
     ),
     ("expansion", basis, "_FIRST_BEYOND_INT64", lambda true: 40, "p = 24|p = 21"),
-    ("conventional costs", cost, "stored_bytes", lambda true: lambda n, f: n // 8 * f.width, "take 8 bytes"),
+    ("conventional costs", audit, "stored_bytes", lambda true: lambda n, f: n // 8 * f.width, "take 8 bytes"),
     ("costs", cost, "kv_cache_size", lambda true: lambda *a: 1, "kv_break_even is"),
     ("costs", cost, "conventional_flops_per_token", lambda true: lambda *a: 7, "flop_break_even is"),
     ("costs", cost, "script_flops_per_token", lambda true: lambda *a: 5, "flop_break_even_script is"),
@@ -138,7 +138,7 @@ PLANTED: list[tuple[str, Any, str, Callable[[Any], Any], str]] = [
         lambda true: lambda n, d: 4 * n * d,
         "by the script 4, not 6",
     ),
-    ("conventional costs", cost, "stored_bytes", lambda true: lambda n, f: true(2 * n, f), "take 8 bytes, not 16"),
+    ("conventional costs", audit, "stored_bytes", lambda true: lambda n, f: true(2 * n, f), "take 8 bytes, not 16"),
     (
         "heads at fixed width",
         cost,

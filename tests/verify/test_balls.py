@@ -9,8 +9,8 @@ import pytest
 from flint import arb
 from mpmath import mp, mpf
 
-from verify.truth.balls import Balls
-from verify.truth.precision import flint_precision, mpmath_precision
+from verify.numbers.balls import Balls
+from verify.numbers.precision import flint_precision, mpmath_precision
 
 CENTRES = ["0", "1", "-3", "0.1", "1e-310", "-1e-400", "1e400", "2e-2000"]
 RADII = ["0", "1e-60", "1e-305", "1e-330", "1e-1500", "7e300", "1e400"]

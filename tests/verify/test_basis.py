@@ -19,7 +19,7 @@ from verify.basis import (
     unrank,
 )
 from verify.errors import InvalidRequestError, TooLargeError
-from verify.symbolic import expanded_power
+from verify.proofs import expanded_power
 
 SMALL = [(d, p) for d in range(1, 6) for p in range(6)] + [(8, 4), (2, 22)]  # 22! is beyond 64-bit integers
 

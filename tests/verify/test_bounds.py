@@ -12,7 +12,6 @@ from flint import arb
 from mpmath import mp
 
 from tests.cases import ORDERS, PROBLEMS
-from verify.arithmetic import ARITHMETICS, Arithmetic
 from verify.attention import FORMS, Form
 from verify.bounds import (
     accumulated,
@@ -26,10 +25,11 @@ from verify.bounds import (
 )
 from verify.errors import InvalidRequestError
 from verify.inputs import sample
-from verify.metrics import computed_error
+from verify.measure.metrics import computed_error
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.precision import mpmath_precision
 from verify.problem import Problem
 from verify.truth import Reference, difference, reference
-from verify.truth.precision import mpmath_precision
 
 
 def truncated(order: int, s: Any) -> Any:

@@ -12,11 +12,12 @@ from mpmath import mp
 from tests.cases import EXTREME, PROBLEMS, every_mechanism
 from tests.certify import DIGITS, KINDS, MECHANISMS, campaign
 from verify.errors import CertificationError
+from verify.numbers.balls import Balls
+from verify.numbers.intervals import Interval, exponential, inverse_square_root
+from verify.numbers.precision import flint_precision, mpmath_precision
 from verify.problem import Problem
 from verify.truth import certificate, certify, defined_attention, reference
-from verify.truth.balls import Balls
-from verify.truth.precision import flint_precision, mpmath_precision
-from verify.truth.rational import Interval, exponential, inverse_square_root, rational_attention
+from verify.truth.rational import rational_attention
 
 REDUCED = 2 * len(KINDS) * len(MECHANISMS)
 

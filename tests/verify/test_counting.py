@@ -8,23 +8,15 @@ import numpy as np
 import pytest
 
 from verify import counting
-from verify.arithmetic import named_arithmetic
-from verify.attention.output import AttentionOutput
+from verify.attention.computed import AttentionOutput
 from verify.attention.softmax import softmax
 from verify.attention.taylor import packed, scores
 from verify.basis import multiplicities
 from verify.cost import flops_per_token
-from verify.counting import (
-    Counted,
-    CountingArithmetic,
-    Tally,
-    account,
-    own_pair_operations,
-    packed_parts,
-    published_parts,
-    softmax_operations,
-)
-from verify.operations import NAMES, Operations, as_own_pairs, as_packed, as_published, as_softmax, charged
+from verify.counting import account, own_pair_operations, packed_parts, published_parts, softmax_operations
+from verify.numbers.arithmetic import named_arithmetic
+from verify.numbers.counted import Counted, CountingArithmetic, Operations, Tally
+from verify.operations import NAMES, as_own_pairs, as_packed, as_published, as_softmax, charged
 from verify.problem import Problem
 
 CASES = [(8, 3, 8), (1, 5, 2), (4, 0, 3), (3, 4, 5), (20, 3, 2)]  # the last one with slices that are not multiplied out

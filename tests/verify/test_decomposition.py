@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.cases import PROBLEMS
-from verify.arithmetic import ARITHMETICS
 from verify.attention import named_form
-from verify.decomposition import Decomposer, Truths
+from verify.measure.decomposition import Decomposer, Truths
+from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
 
 CASES = [("softmax", "softmax", None), ("logexp", "quadratic", None), *[("taylor", "scores", p) for p in (0, 3, 6)]]

@@ -8,10 +8,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from verify.arithmetic import named_arithmetic
 from verify.errors import InvalidRequestError
-from verify.formats import FORMATS, Format
-from verify.rounding import correctly_rounded
+from verify.numbers.arithmetic import named_arithmetic
+from verify.numbers.formats import FORMATS, Format
+from verify.numbers.rounding import correctly_rounded
 
 every_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS.keys())
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from mpmath import mp
 
-from verify.arithmetic import ARITHMETICS
 from verify.attention import FORMS, named_form
-from verify.formats import FORMATS
 from verify.inputs import FileInput
-from verify.rounding import correctly_rounded
+from verify.numbers.arithmetic import ARITHMETICS
+from verify.numbers.formats import FORMATS
+from verify.numbers.precision import mpmath_precision
+from verify.numbers.rounding import correctly_rounded
 from verify.sweep import Record, Status
-from verify.sweep.measure import Task, blank_record, measure
 from verify.sweep.spec import Cell
+from verify.sweep.task import Task, blank_record, measure
 from verify.truth import reference
-from verify.truth.precision import mpmath_precision
 
 HEADS, QUERIES, KEYS, SIZE, VALUE_SIZE, SCALE = 2, 3, 5, 2, 3, 0.7
 ORDERS = (0, 1, 3)

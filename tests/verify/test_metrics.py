@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.formats import FORMATS
-from verify.metrics import (
+from verify.measure.metrics import (
     MOST_DIGITS,
     ErrorSummary,
     bits_of_error,
@@ -22,6 +21,7 @@ from verify.metrics import (
     skill,
     summarise,
 )
+from verify.numbers.formats import FORMATS
 from verify.problem import Problem
 from verify.truth import difference, reference
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from verify.errors import InvalidRequestError
-from verify.formats import FORMATS
+from verify.numbers.formats import FORMATS
 from verify.problem import Problem
 
 OK = np.zeros((2, 3))

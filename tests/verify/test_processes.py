@@ -13,7 +13,7 @@ import pytest
 
 from tests.cases import PROBLEMS
 from verify.errors import CertificationError, InvalidRequestError, TooLargeError, WorkerDiedError
-from verify.executors import worker_pool
+from verify.parallel.executors import worker_pool
 from verify.problem import Problem
 from verify.truth import reference
 
@@ -82,7 +82,7 @@ import resource, sys
 import numpy as np
 from verify.problem import Problem
 from verify.truth import reference
-from verify.truth.processes import memory_estimate
+from verify.truth.in_blocks import memory_estimate
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -12,7 +12,7 @@ from verify import recommend as module
 from verify.bounds import RoundingBound
 from verify.cost import taylor_cost
 from verify.errors import InvalidRequestError, ViolatedBoundError
-from verify.metrics import root_mean_square
+from verify.measure.metrics import root_mean_square
 from verify.problem import Problem
 from verify.recommend import METRICS, Advice, recommend
 from verify.truth import defined_attention, reference

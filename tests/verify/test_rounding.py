@@ -15,11 +15,11 @@ from flint import arb
 from mpmath import mp
 
 from tests.cases import PROBLEMS
-from verify.formats import FORMATS, Format
+from verify.numbers.formats import FORMATS, Format
+from verify.numbers.precision import flint_precision, mpmath_precision
+from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
 from verify.problem import Problem
-from verify.rounding import UndecidedRoundingError, correctly_rounded
 from verify.truth import reference
-from verify.truth.precision import flint_precision, mpmath_precision
 
 NARROW = [format_ for format_ in FORMATS.values() if format_.width <= 16]
 every_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS.keys())

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from verify.arguments import Real
 from verify.errors import InvalidRequestError
 from verify.inputs import SCENARIOS, SyntheticInput
-from verify.inputs.parameters import Real
-from verify.problem import Float64Array, Problem
+from verify.numbers.arrays import Float64Array
+from verify.problem import Problem
 
 
 def source(

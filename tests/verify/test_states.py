@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import verify
-from verify.arithmetic import ARITHMETICS
-from verify.attention import logexp_state, named_form, states, taylor_state
+from verify.attention import logexp_state, named_form, taylor_state
+from verify.attention import state as states
 from verify.attention.features import FeatureMap
 from verify.basis import each_degree, exponent_factorials
 from verify.errors import InvalidRequestError
-from verify.formats import FORMATS
+from verify.numbers.arithmetic import ARITHMETICS
+from verify.numbers.formats import FORMATS
 from verify.problem import Problem
 from verify.truth import reference
 

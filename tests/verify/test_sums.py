@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.arithmetic import ARITHMETICS
 from verify.attention.sums import EVERYTHING, Sums
-from verify.formats import FORMATS
-from verify.rounding import correctly_rounded
+from verify.numbers.arithmetic import ARITHMETICS
+from verify.numbers.formats import FORMATS
+from verify.numbers.rounding import correctly_rounded
 
 STORAGES = ["float64", "float32", "float16", "bfloat16"]
 

@@ -18,8 +18,8 @@ import pytest
 
 from tests.conftest import SMALL_SPEC
 from verify.errors import InvalidRequestError
-from verify.executors import InProcessExecutor, worker_pool
 from verify.inputs import FileInput, InputSource, SyntheticInput
+from verify.parallel.executors import InProcessExecutor, worker_pool
 from verify.problem import Problem
 from verify.sweep import Record, RunFile, SweepSpec, SweepSummary, run_sweep
 from verify.sweep import provenance as provenance_module

@@ -12,10 +12,10 @@ import pytest
 import sympy
 from sympy import binomial
 
-from verify.symbolic import PROOFS, Proof, enumerated_monomials, expanded_power
-from verify.symbolic.identities import FEATURES, FLOPS
-from verify.symbolic.minimality import gram_rank, kernel_rank, node, power, rank_of, truncated_exponential, vandermonde
-from verify.symbolic.proof import Argument, Equality, Limit, N, Positive, d, d_v, e, p, plain, sum_by_induction
+from verify.proofs import PROOFS, Proof, enumerated_monomials, expanded_power
+from verify.proofs.identities import FEATURES, FLOPS
+from verify.proofs.minimality import gram_rank, kernel_rank, node, power, rank_of, truncated_exponential, vandermonde
+from verify.proofs.proof import Argument, Equality, Limit, N, Positive, d, d_v, e, p, plain, sum_by_induction
 
 
 @pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.name)

@@ -14,19 +14,12 @@ from mpmath import mp
 
 from tests.cases import ORDERS, PROBLEMS, every_mechanism, every_problem
 from verify.errors import CertificationError, InvalidRequestError
+from verify.numbers.precision import MAX_BITS, flint_precision, mpmath_precision
+from verify.parallel import blocks as block
 from verify.problem import Problem
-from verify.truth import (
-    Reference,
-    block,
-    defined_attention,
-    difference,
-    enclosure,
-    reference,
-    taylor_references,
-    weights,
-)
+from verify.truth import Reference, defined_attention, difference, enclosure, reference, taylor_references
+from verify.truth import totals as weights
 from verify.truth.enclosure import _Quotients
-from verify.truth.precision import MAX_BITS, flint_precision, mpmath_precision
 
 DIGITS = 40
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from verify.arithmetic import ARITHMETICS
 from verify.attention import named_form
 from verify.bounds import rounding_bound
-from verify.decomposition import Decomposer, Truths
 from verify.errors import InvalidRequestError
+from verify.measure.decomposition import Decomposer, Truths
+from verify.measure.weights import compare_weights
+from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
 from verify.truth import defined_attention, mechanisms, reference
 from verify.truth.rational import rational_attention
-from verify.weights import compare_weights
 
 PROBLEM = Problem(*np.random.default_rng(4).standard_normal((3, 3, 2)))
 

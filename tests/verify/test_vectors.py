@@ -14,12 +14,12 @@ from flint import arb
 
 from tests.cases import EXTREME, PROBLEMS, every_mechanism
 from verify.errors import InvalidRequestError
+from verify.files.placing import place, require_placeable
 from verify.inputs import FileInput
-from verify.placing import place, require_placeable
+from verify.numbers.balls import Balls
+from verify.numbers.precision import flint_precision
 from verify.problem import Problem
 from verify.truth import reference, write_vectors
-from verify.truth.balls import Balls
-from verify.truth.precision import flint_precision
 from verify.truth.rational import rational_attention
 from verify.truth.vectors import MORE_DIGITS, decimals
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tests.cases import PROBLEMS
-from verify import weights as module
-from verify.arithmetic import ARITHMETICS
 from verify.attention import named_form
+from verify.measure import weights as module
+from verify.measure.weights import WeightSummary, compare_weights
+from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
 from verify.truth import reference
-from verify.weights import WeightSummary, compare_weights
 
 
 def written_out(problem: Problem, mechanism: str, order: int | None) -> dict[str, Any]:

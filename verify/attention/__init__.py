@@ -1,9 +1,9 @@
 """The mechanisms under test, and the registry that lists their forms."""
 
+from verify.attention.computed import AttentionOutput
 from verify.attention.functions import logexp_attention, softmax_attention, taylor_attention
-from verify.attention.output import AttentionOutput
 from verify.attention.registry import FORMS, Form, named_form
-from verify.attention.states import LogExpState, TaylorState
+from verify.attention.state import LogExpState, TaylorState
 
 __all__ = [
     "FORMS",

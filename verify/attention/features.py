@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
 from verify.basis import slices
+from verify.numbers.arithmetic import Arithmetic
 
 # Numbers in one block of features: 2**18 of float32 are 1 MiB.
 BLOCK_NUMBERS = 1 << 18

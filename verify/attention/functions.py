@@ -6,8 +6,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from verify.arithmetic import named_arithmetic
 from verify.attention.registry import named_form
+from verify.numbers.arithmetic import named_arithmetic
 from verify.problem import Problem
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
+from verify.attention.computed import AttentionOutput, Operands, checked_chunk, divided, operands, require_servable
 from verify.attention.logexp_state import CHUNK, LogExpSums
-from verify.attention.output import AttentionOutput, Operands, checked_chunk, divided, operands, require_servable
 from verify.attention.softmax import softmax_of
 from verify.attention.sums import with_ones
+from verify.numbers.arithmetic import Arithmetic
 from verify.problem import Problem
 
 # Numbers held at once by the [rows, n_k, d_k] sums: 2**21 float64 are 16 MiB.

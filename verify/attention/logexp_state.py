@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
+from verify.attention.hazards import Hazards
 from verify.attention.sums import EVERYTHING, Sums
-from verify.formats import Format
-from verify.hazards import Hazards
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.formats import Format
 
 # Tokens taken at once.
 CHUNK = 128

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from verify.arithmetic import Arithmetic
 from verify.attention import logexp, logexp_state, softmax, taylor, taylor_state
-from verify.attention.output import AttentionOutput
+from verify.attention.computed import AttentionOutput
 from verify.cost import (
     conventional_flops_per_token,
     dense_feature_count,
@@ -19,6 +18,7 @@ from verify.cost import (
     state_size,
 )
 from verify.errors import InvalidRequestError
+from verify.numbers.arithmetic import Arithmetic
 from verify.problem import Problem
 from verify.truth.mechanisms import check_mechanism
 

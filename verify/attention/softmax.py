@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
-from verify.attention.output import AttentionOutput, Operands, checked_chunk, divided, logits_of, normalised, operands
+from verify.attention.computed import AttentionOutput, Operands, checked_chunk, divided, logits_of, normalised, operands
+from verify.numbers.arithmetic import Arithmetic
 from verify.problem import Problem
 
 # Keys that the online form sees at once.

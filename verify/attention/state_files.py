@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
-from verify.formats import FORMATS
-from verify.placing import place
-from verify.reading import reading
+from verify.files.placing import place
+from verify.files.reading import reading
+from verify.numbers.formats import FORMATS
 
 # Raise it when the meaning of a saved state changes.
 VERSION = 1

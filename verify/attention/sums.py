@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
-from verify.formats import Format
-from verify.hazards import Hazards
+from verify.attention.hazards import Hazards
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.formats import Format
 
 # Which of the sums [H, m, w] are meant: some heads, some rows.
 Place = tuple[slice, slice]

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
-from verify.attention.output import (
+from verify.attention.computed import (
     AttentionOutput,
     checked_chunk,
     divided,
@@ -24,6 +23,7 @@ from verify.attention.sums import with_ones
 from verify.attention.taylor_state import CHUNK, FEWER, MEMORY_LIMIT, TaylorSums, check_memory, features_text
 from verify.cost import dense_feature_count
 from verify.errors import TooLargeError
+from verify.numbers.arithmetic import Arithmetic
 from verify.problem import Problem
 
 # Pairs of a chunk's tokens, over heads, whose weights are held at once.

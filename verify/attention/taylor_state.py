@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
 from verify.attention.features import BLOCK_NUMBERS, FeatureMap
+from verify.attention.hazards import Hazards
 from verify.attention.sums import Sums
 from verify.errors import InvalidRequestError, TooLargeError
-from verify.formats import Format
-from verify.hazards import Hazards
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.formats import Format
 
 # The part of a monomial's coefficient C_p / p! that stands on the side of the query; the key has the rest.
 SIDES = {"query": 1.0, "key": 0.0, "both": 0.5}

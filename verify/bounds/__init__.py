@@ -1,14 +1,14 @@
 """How large errors can be: bounds that hold before anything is measured, each with its source."""
 
-from verify.bounds.rounding import RoundingBound, rounding_bound
-from verify.bounds.summary import BoundSummary, summarise_bound
-from verify.bounds.truncation import (
+from verify.bounds.logits import (
     deviation_range,
     output_bound,
     positivity_radius,
     relative_truncation,
     truncation_bound,
 )
+from verify.bounds.outputs import RoundingBound, rounding_bound
+from verify.bounds.summary import BoundSummary, summarise_bound
 from verify.bounds.unit import accumulated, accumulated_probably
 
 __all__ = [

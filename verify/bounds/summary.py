@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.metrics import magnitudes, ratio, root_mean_square
-from verify.problem import Float64Array
+from verify.measure.metrics import magnitudes, ratio, root_mean_square
+from verify.numbers.arrays import Float64Array
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
+from verify.files.reading import reading
 from verify.problem import Problem
-from verify.reading import reading
 
 SUFFIXES = (".npz", ".npy", ".safetensors")
 

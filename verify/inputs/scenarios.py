@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from verify.arguments import Count, Parameter, Real, shortest
 from verify.errors import InvalidRequestError
-from verify.inputs.parameters import Count, Parameter, Real, shortest
-from verify.problem import Float64Array
+from verify.numbers.arrays import Float64Array
 
 # Of a logit, or of its standard deviation: beyond it only one key counts, and far beyond it float32 overflows.
 LARGEST_LOGIT = 1e6

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from verify.arguments import shortest
 from verify.errors import InvalidRequestError
-from verify.inputs.parameters import shortest
 from verify.inputs.scenarios import LARGEST_LOGIT, SCENARIOS
 from verify.problem import Problem
 

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from verify.attention.hazards import Hazards
 from verify.bounds import BoundSummary
-from verify.hazards import Hazards
-from verify.metrics import ErrorSummary, RowSummary
-from verify.sweep.documents import plain, restored
+from verify.files.documents import plain, restored
+from verify.measure.metrics import ErrorSummary, RowSummary
+from verify.measure.weights import WeightSummary
 from verify.truth import MECHANISMS
-from verify.weights import WeightSummary
 
 ERRORS = ("truncation", "deviation", "rounding", "quantisation", "total")
 BOUNDS = ("truncation", "rounding", "rounding_probable")

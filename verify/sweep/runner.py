@@ -9,13 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from verify.errors import InvalidRequestError
-from verify.executors import Executors, ended_pool, submitted
 from verify.inputs import InputSource
-from verify.sweep.measure import Task, blank_record, ended, measure
+from verify.parallel.executors import Executors, ended_pool, submitted
 from verify.sweep.provenance import code_digest, machine
 from verify.sweep.record import Record, Status
 from verify.sweep.spec import Cell, SweepSpec
 from verify.sweep.store import RunFile
+from verify.sweep.task import Task, blank_record, ended, measure
 
 Progress = Callable[[int, int, str], None]
 Results = list[tuple[Cell, Record]]

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from verify.arithmetic import named_arithmetic
 from verify.attention import named_form
-from verify.decomposition import DIGITS
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
+from verify.measure.decomposition import DIGITS
+from verify.numbers.arithmetic import named_arithmetic
 from verify.truth import check_mechanism, check_order
 
 # Part of every cell's key: raise it when the meaning of a record changes.

@@ -1,10 +1,10 @@
 """The truth: certified enclosures, and the textbook definition they are checked against."""
 
+from verify.numbers.precision import MAX_BITS
 from verify.truth.certificate import Certificate, certify
 from verify.truth.definition import defined_attention
+from verify.truth.in_blocks import MEMORY_LIMIT, processes_for
 from verify.truth.mechanisms import MECHANISMS, check_mechanism, check_order
-from verify.truth.precision import MAX_BITS
-from verify.truth.processes import MEMORY_LIMIT, processes_for
 from verify.truth.reference import MAX_DIGITS, Reference, difference, reference, taylor_references
 from verify.truth.vectors import require_writable, write_vectors
 

@@ -11,10 +11,11 @@ from flint import arb, fmpz
 from numpy.typing import NDArray
 
 from verify.errors import CertificationError
+from verify.numbers.intervals import Interval
+from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
 from verify.problem import Problem
 from verify.truth.definition import defined_attention
-from verify.truth.precision import MAX_BITS, bits_for, digits_of, flint_precision
-from verify.truth.rational import Interval, rational_attention
+from verify.truth.rational import rational_attention
 from verify.truth.reference import Reference, reference
 
 # Multiplications up to which rational arithmetic is asked too: beyond, it takes seconds.

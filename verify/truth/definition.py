@@ -15,9 +15,9 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
+from verify.numbers.precision import bits_for, mpmath_precision
 from verify.problem import Head, Problem
 from verify.truth.mechanisms import check_mechanism, undefined_mechanism
-from verify.truth.precision import bits_for, mpmath_precision
 
 Vector = Sequence[Any]  # of mpf: mpmath ships no types
 Weigh = Callable[[Vector, Sequence[Vector]], list[Any]]

@@ -14,11 +14,11 @@ from flint import arb, arb_mat
 from numpy.typing import NDArray
 
 from verify.errors import CertificationError
-from verify.problem import BoolArray
-from verify.truth.balls import Balls
-from verify.truth.block import Block
-from verify.truth.precision import MAX_BITS, bits_for, digits_of, flint_precision
-from verify.truth.weights import Orders, weighted_sums
+from verify.numbers.arrays import BoolArray
+from verify.numbers.balls import Balls
+from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
+from verify.parallel.blocks import Block
+from verify.truth.totals import Orders, weighted_sums
 
 # Bits carried beyond the digits asked for: lost to rounding in sums of up to some 2**20 terms, and to cancellation.
 GUARD_BITS = 64

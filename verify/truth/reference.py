@@ -13,15 +13,16 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError, TooLargeError
-from verify.executors import workers_of
-from verify.formats import Format
-from verify.problem import BoolArray, Float64Array, Problem
-from verify.rounding import UndecidedRoundingError, correctly_rounded
-from verify.truth.balls import Balls
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.balls import Balls
+from verify.numbers.formats import Format
+from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision, mpmath_precision
+from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
+from verify.parallel.executors import workers_of
+from verify.problem import Problem
 from verify.truth.enclosure import Enclosure
+from verify.truth.in_blocks import MEMORY_LIMIT, enclosures, memory_estimate
 from verify.truth.mechanisms import check_mechanism, check_order
-from verify.truth.precision import MAX_BITS, bits_for, digits_of, flint_precision, mpmath_precision
-from verify.truth.processes import MEMORY_LIMIT, enclosures, memory_estimate
 
 # More than any format or proof asks for; the time grows faster than the digits.
 MAX_DIGITS = 1000

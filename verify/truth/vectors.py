@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
-from verify.placing import place, require_placeable
-from verify.problem import Float64Array
-from verify.truth.balls import Balls
+from verify.files.placing import place, require_placeable
+from verify.numbers.arrays import Float64Array
+from verify.numbers.balls import Balls
 from verify.truth.reference import Reference
 
 # Digits written beyond those asked for: about what the guard bits of the enclosures hold.

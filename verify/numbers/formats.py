@@ -97,3 +97,8 @@ def named_format(name: str) -> Format:
         raise InvalidRequestError(
             f"unknown format {name!r}", "one of " + ", ".join(FORMATS), "choose one of these"
         ) from None
+
+
+def stored_bytes(numbers: int, format_: Format) -> int:
+    """Return the bytes that so many numbers take in a format."""
+    return numbers * format_.width // 8

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from verify.arithmetic import Arithmetic, named_arithmetic
 from verify.attention import named_form
 from verify.bounds import BoundSummary, rounding_bound, summarise_bound, truncation_bound
-from verify.decomposition import Decomposer, Decomposition, Truths
 from verify.errors import AttnproofError, CertificationError, InvalidRequestError, ViolatedBoundError
 from verify.inputs import InputSource
-from verify.metrics import (
+from verify.measure.decomposition import Decomposer, Decomposition, Truths
+from verify.measure.metrics import (
     compare_rows,
     logit_statistics,
     magnitudes,
@@ -26,10 +25,11 @@ from verify.metrics import (
     skill,
     summarise,
 )
+from verify.measure.weights import compare_weights
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.problem import Problem
 from verify.sweep.record import Record, Status
 from verify.sweep.spec import Cell
-from verify.weights import compare_weights
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import sympy
 
-from verify.finding import Finding, first_difference
+from verify.proofs.finding import Finding, first_difference
 
 VARIABLES = "d, d_v >= 1 and p, N, e >= 0 are integers, W is a multiple of d, u > 0 a number"
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arithmetic import Arithmetic
+from verify.attention.hazards import NONE, Hazards
 from verify.errors import InvalidRequestError
-from verify.hazards import NONE, Hazards
-from verify.problem import BoolArray, Problem
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arrays import BoolArray
+from verify.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)

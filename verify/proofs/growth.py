@@ -5,8 +5,8 @@ from __future__ import annotations
 import sympy
 from sympy import Integer
 
-from verify.symbolic.identities import FEATURES, FLOPS
-from verify.symbolic.proof import Equality, Limit, N, Positive, Proof, Step, W, d, d_v, plain
+from verify.proofs.identities import FEATURES, FLOPS
+from verify.proofs.proof import Equality, Limit, N, Positive, Proof, Step, W, d, d_v, plain
 
 # d_v = d: what the paper's tables and its claim about head sizes are about
 _BRACKET = sympy.cancel(FLOPS / FEATURES).subs(d_v, d)

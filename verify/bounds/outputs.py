@@ -19,14 +19,15 @@ from math import ceil, log
 
 import numpy as np
 
-from verify.arithmetic import Arithmetic
 from verify.attention import logexp_state, softmax, taylor_state
 from verify.bounds.unit import Accumulated, accumulated, accumulated_probably
 from verify.cost import dense_feature_count, feature_count
-from verify.problem import Float64Array, Head, Problem
+from verify.measure.weights import truncated_exponential
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.problem import Head, Problem
 from verify.truth import Reference
 from verify.truth.mechanisms import undefined_mechanism
-from verify.weights import truncated_exponential
 
 # Roundings that exp and log of the libraries are taken to have: at most 4 units in the last place, as numpy's own tests
 # allow them, and a unit in the last place is two unit roundoffs.

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from verify.errors import WorkerDiedError
-from verify.executors import cores, submitted, workers_of
+from verify.numbers.precision import bits_for
+from verify.parallel.blocks import BLOCK_ROWS, Block, blocks_of
+from verify.parallel.executors import cores, submitted, workers_of
 from verify.problem import Problem
-from verify.truth.block import BLOCK_ROWS, Block, blocks_of
 from verify.truth.enclosure import GUARD_BITS, Enclosure, enclose
-from verify.truth.precision import bits_for
-from verify.truth.weights import TILE_BYTES
+from verify.truth.totals import TILE_BYTES
 
 # What a request may take by default: well below what machines have, for results are copied and printed too.
 MEMORY_LIMIT = 4 * 2**30

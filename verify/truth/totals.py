@@ -14,8 +14,8 @@ import flint
 import numpy as np
 from flint import arb, arb_mat
 
-from verify.problem import BoolArray, Float64Array
-from verify.truth.block import Block
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.parallel.blocks import Block
 from verify.truth.mechanisms import undefined_mechanism
 
 # What the balls of one tile may take, and how many stand for each pair at once: logits, powers, products, a matrix.

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.problem import Float64Array, Head, Problem
+from verify.numbers.arrays import Float64Array
+from verify.problem import Head, Problem
 from verify.truth.mechanisms import undefined_mechanism
 
 # Pairs of a query and a key whose weights are held at once.

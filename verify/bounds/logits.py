@@ -17,9 +17,10 @@ from flint import arb, fmpz_poly
 from numpy.typing import NDArray
 
 from verify.errors import CertificationError, InvalidRequestError
-from verify.problem import Float64Array, Problem
+from verify.numbers.arrays import Float64Array
+from verify.numbers.precision import MAX_BITS, bits_for, flint_precision
+from verify.problem import Problem
 from verify.truth import check_order
-from verify.truth.precision import MAX_BITS, bits_for, flint_precision
 
 # Bits to which bounds are worked out: relative to the bound, not to 1.
 _BITS = 60

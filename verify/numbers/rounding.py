@@ -9,7 +9,7 @@ from flint import arb
 from mpmath import mpf
 
 from verify.errors import CertificationError
-from verify.formats import Format
+from verify.numbers.formats import Format
 
 
 class UndecidedRoundingError(CertificationError):

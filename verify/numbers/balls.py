@@ -11,8 +11,8 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from verify.problem import BoolArray, Float64Array
-from verify.truth.precision import MAX_BITS, flint_precision
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.precision import MAX_BITS, flint_precision
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
-from verify.formats import FORMATS, Format
+from verify.numbers.formats import FORMATS, Format
 
 
 @dataclass(frozen=True)

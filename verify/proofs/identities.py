@@ -13,7 +13,7 @@ from math import factorial, prod
 import sympy
 from sympy import binomial, rf
 
-from verify.symbolic.proof import Argument, Equality, Limit, N, Positive, Proof, d, d_v, e, p, sum_by_induction, u
+from verify.proofs.proof import Argument, Equality, Limit, N, Positive, Proof, d, d_v, e, p, sum_by_induction, u
 
 LISTED = 4
 ONE = sympy.Integer(1)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CertificationError
-from verify.metrics import computed_error, magnitudes, root_mean_square
-from verify.problem import Float64Array, Problem
+from verify.measure.metrics import computed_error, magnitudes, root_mean_square
+from verify.numbers.arrays import Float64Array
+from verify.problem import Problem
 from verify.truth import Reference, difference, reference, taylor_references
 from verify.truth.mechanisms import undefined_mechanism
 

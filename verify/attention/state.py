@@ -11,17 +11,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verify.arithmetic import Arithmetic, named_arithmetic
+from verify.arguments import checked_flag, checked_integer, checked_lead, checked_scale, exact_float64
 from verify.attention import logexp_state, taylor_state
+from verify.attention.computed import AttentionOutput, quotient, scale_of
+from verify.attention.hazards import Hazards
 from verify.attention.logexp_state import LogExpSums
-from verify.attention.output import AttentionOutput, quotient, scale_of
 from verify.attention.state_files import StateFile, read_state, write_state
 from verify.attention.sums import with_ones
 from verify.attention.taylor_state import MEMORY_LIMIT, TaylorSums, check_memory
 from verify.errors import InvalidRequestError, TooLargeError
-from verify.formats import Format, named_format
-from verify.hazards import Hazards
-from verify.problem import Float64Array, checked_flag, checked_scale, exact_float64
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.numbers.formats import Format, named_format
 
 
 class AttentionState:
@@ -210,7 +211,7 @@ class TaylorState(AttentionState):
 
     (d_v + 1) C(d_k + order, order) numbers, SA (13), for each of the leading dimensions, whatever the context.
 
-    scale: of the logits, None for 1/sqrt(d_k); it is applied to queries.  arithmetic: see `verify.arithmetic`.
+    scale: of the logits, None for 1/sqrt(d_k); it is applied to queries.  arithmetic: see `verify.numbers.arithmetic`.
     storage: the format that sums are kept in from chunk to chunk, None for the arithmetic's.  compensated: keep beside
     every sum what rounding took from it.  one_by_one: add each token by itself, as one that generates does, instead of
     a chunk in one step.  side, degrees: as in `verify.attention.taylor.packed`.
@@ -241,10 +242,13 @@ class TaylorState(AttentionState):
         degrees: str = "together",
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        head_size, value_size = _integer("head size", head_size, 1), _integer("value size", value_size, 1)
-        order, lead, scale = _integer("order", order, 0), _checked_lead(lead), checked_scale(scale)
+        head_size, value_size = (
+            checked_integer("head size", head_size, 1),
+            checked_integer("value size", value_size, 1),
+        )
+        order, lead, scale = checked_integer("order", order, 0), checked_lead(lead), checked_scale(scale)
         compensated, one_by_one = checked_flag("compensated", compensated), checked_flag("one_by_one", one_by_one)
-        memory_limit = _integer("memory limit", memory_limit, 0)
+        memory_limit = checked_integer("memory limit", memory_limit, 0)
         values = (
             head_size,
             value_size,
@@ -305,8 +309,11 @@ class LogExpState(AttentionState):
         one_by_one: bool = False,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        head_size, value_size = _integer("head size", head_size, 1), _integer("value size", value_size, 1)
-        lead, memory_limit = _checked_lead(lead), _integer("memory limit", memory_limit, 0)
+        head_size, value_size = (
+            checked_integer("head size", head_size, 1),
+            checked_integer("value size", value_size, 1),
+        )
+        lead, memory_limit = checked_lead(lead), checked_integer("memory limit", memory_limit, 0)
         compensated, one_by_one = checked_flag("compensated", compensated), checked_flag("one_by_one", one_by_one)
         values = (head_size, value_size, lead, arithmetic, storage, compensated, one_by_one)
         self.settings = dict(zip(self.known_settings, values, strict=True))
@@ -339,18 +346,6 @@ def _require_settings(what: str, given: dict[str, Any], expected: dict[str, Any]
             raise InvalidRequestError(
                 f"{what} with {name} {given[name]!r}", f"{name} {wanted!r}", "take states of the same settings"
             )
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidRequestError(f"{name} {value!r}", f"an integer of at least {least}", "correct it")
-    return int(value)
-
-
-def _checked_lead(lead: Any) -> tuple[int, ...]:
-    if not isinstance(lead, tuple | list):
-        raise InvalidRequestError(f"lead {lead!r}", "a tuple of sizes, such as (batch, heads)", "correct it")
-    return tuple(_integer("leading dimension", size, 1) for size in lead)
 
 
 def _storage(name: str | None) -> Format | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.problem import BoolArray, Float64Array, Problem
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.problem import Problem
 
 # Products of fewer rows than about 60 leave flint's fast algorithms; of more, a block takes long to come back.
 BLOCK_ROWS = 512

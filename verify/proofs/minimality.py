@@ -15,7 +15,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 from sympy import prime
 
-from verify.symbolic.proof import Argument, Proof
+from verify.proofs.proof import Argument, Proof
 
 CASES = ((1, 6), (2, 6), (3, 5), (4, 4), (5, 3), (6, 3), (8, 2), (16, 2))
 LOGEXP_SIZES = (1, 2, 3, 8, 20)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.formats import Format
-from verify.problem import BoolArray, Float64Array, Problem
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.formats import Format
+from verify.problem import Problem
 from verify.truth import Reference
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

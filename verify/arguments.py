@@ -1,0 +1,153 @@
+"""What may be asked for, checked once: typed parameters, integers, scales, flags, arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import ArrayLike
+
+from verify.errors import InvalidRequestError
+from verify.numbers.arrays import Float64Array
+
+
+def shortest(value: float) -> str:
+    """Return the shortest text that reads back as the same number, 4 rather than 4.0."""
+    return repr(value).removesuffix(".0")
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of things that the tokens must suffice for: an integer from 1 to the number of tokens."""
+
+    default: int
+
+    def checked(self, name: str, value: float, tokens: int) -> int:
+        """Return the value as an integer; InvalidRequestError if it is none, or out of bounds."""
+        expected = "an integer of at least 1 and at most the number of tokens"
+        if not float(value).is_integer() or value < 1:
+            raise InvalidRequestError(f"{name} {shortest(value)}", expected, f"choose another {name}")
+        if value > tokens:
+            raise InvalidRequestError(
+                f"{name} {shortest(value)} with {tokens} tokens", expected, f"lower {name} or take more tokens"
+            )
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number between bounds.
+
+    least, most: the bounds, both of them allowed; above: least itself is not.
+    """
+
+    default: float
+    least: float
+    most: float
+    above: bool = False
+
+    def checked(self, name: str, value: float, tokens: int) -> float:
+        """Return the value; InvalidRequestError if it is out of bounds or NaN, whatever the tokens."""
+        # a comparison with NaN fails, and so refuses it
+        if not self.least <= value <= self.most or (self.above and value == self.least):
+            start = f"above {self.least:g}, up to" if self.above else f"from {self.least:g} to"
+            raise InvalidRequestError(
+                f"{name} {shortest(value)}", f"a number {start} {self.most:g}", f"choose another {name}"
+            )
+        return value
+
+
+Parameter = Count | Real
+
+
+# Formats whose every value is a float64: converting them loses nothing. ml_dtypes' own types are unknown to numpy's
+# type hierarchy, so they are listed.
+_EXACT_IN_FLOAT64 = tuple(
+    np.dtype(kind)
+    for kind in (
+        np.float64,
+        np.float32,
+        np.float16,
+        ml_dtypes.bfloat16,
+        ml_dtypes.float8_e4m3fn,
+        ml_dtypes.float8_e5m2,
+    )
+)
+
+
+def exact_float64(label: str, values: ArrayLike) -> Float64Array:
+    """Return finite numbers [..., tokens, size] as read-only float64; InvalidRequestError for anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"{label} of rows that differ ({error})", "an array", "give rows of one length"
+        ) from None
+    if isinstance(values, np.ma.MaskedArray):
+        raise InvalidRequestError(f"{label} with a mask of its own", "a plain array", "give the mask as mask=")
+    if array.dtype.kind in "iu":
+        exact = array.astype(np.float64)
+        if array.size and max(abs(int(array.min())), abs(int(array.max()))) > 2**53:
+            raise InvalidRequestError(
+                f"{label} holds integers beyond 2**53", "numbers that float64 holds exactly", "pass floating-point data"
+            )
+    elif array.dtype.newbyteorder("=") in _EXACT_IN_FLOAT64:
+        exact = array.astype(np.float64)
+    else:
+        raise InvalidRequestError(
+            f"{label} of type {array.dtype}",
+            "real numbers in float64 or a narrower floating-point format",
+            "convert the array (.npy and .npz files lose bfloat16 and float8: use .safetensors or float32)",
+        )
+    if array.ndim < 2:
+        raise InvalidRequestError(
+            f"{label} of shape {array.shape}", "[..., tokens, size]", "give at least two dimensions"
+        )
+    finite = np.isfinite(exact)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        count = int((~finite).sum())
+        raise InvalidRequestError(
+            f"{label} holds {count} values that are NaN or infinite, the first {exact[where]} at index {list(where)}",
+            "finite numbers only",
+            "remove or mask those tokens before measuring",
+        )
+    exact = np.ascontiguousarray(exact)
+    exact.flags.writeable = False
+    return exact
+
+
+def checked_scale(scale: float | None) -> float | None:
+    """Return a scale as a float, None as it is; InvalidRequestError if it is not finite."""
+    if scale is None:
+        return None
+    try:
+        value = float(scale)
+    except (TypeError, ValueError, OverflowError):
+        value = np.nan
+    if not np.isfinite(value):
+        raise InvalidRequestError(f"scale {str(scale)[:40]}", "a finite number", "leave it out for 1/sqrt(d_k)")
+    return value
+
+
+def checked_flag(name: str, value: bool) -> bool:
+    """Return a truth value; InvalidRequestError for anything that merely counts as one."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidRequestError(f"{name} {value!r}", "True or False", "give a truth value")
+    return bool(value)
+
+
+def checked_integer(name: str, value: Any, least: int) -> int:
+    """Return a value as an integer; InvalidRequestError if it is none, or below the least."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidRequestError(f"{name} {value!r}", f"an integer of at least {least}", "correct it")
+    return int(value)
+
+
+def checked_lead(lead: Any) -> tuple[int, ...]:
+    """Return leading dimensions as a tuple of integers; InvalidRequestError for anything else."""
+    if not isinstance(lead, tuple | list):
+        raise InvalidRequestError(f"lead {lead!r}", "a tuple of sizes, such as (batch, heads)", "correct it")
+    return tuple(checked_integer("leading dimension", size, 1) for size in lead)

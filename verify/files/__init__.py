@@ -1,0 +1,1 @@
+"""Files: opened in one way, put in place whole, and JSON documents of dataclasses."""

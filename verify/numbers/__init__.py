@@ -1,0 +1,1 @@
+"""What numbers are: formats and arithmetics as data, correct rounding, precision, balls."""
