@@ -21,7 +21,7 @@ help:
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
 	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"
 	@echo "make lint     check style, types and import contracts"
-	@echo "make readme   write the outputs shown in README.md anew"
+	@echo "make readme   write the outputs shown in README.md and CONTRIBUTING.md anew"
 	@echo "make wheel    build the wheel into dist"
 	@echo "make clean    remove the environment and everything built"
 

@@ -15,7 +15,8 @@ from cli.text import LARGEST_SIZE, choice, integer, integers, one_line, print_js
 from verify.errors import InvalidRequestError, TooLargeError
 
 if TYPE_CHECKING:
-    from verify.cost import MultiheadCost
+    from verify.attention.contract import Member
+    from verify.families.costs import FeatureCost, MultiheadCost
     from verify.proofs.finding import Finding
 
 # d^512 at the largest head size has 2,467 digits, and Python prints no integer of more than 4,300
@@ -27,7 +28,18 @@ LARGEST_WIDTH = 1 << 24
 def features(
     context: typer.Context,
     head_sizes: Annotated[str, typer.Option(help="Head sizes of queries and keys.")] = "8,16,32,64,128",
-    orders: Annotated[str, typer.Option(help="Taylor orders (highest power kept, terms - 1).")] = "0:7",
+    orders: Annotated[
+        str,
+        typer.Option(help="Values along the mechanism's axis: orders (highest power kept, terms - 1), degrees, ..."),
+    ] = "0:7",
+    mechanism: Annotated[
+        str | None,
+        typer.Option(
+            help="Mechanism whose features are counted, or FILE.py:NAME, with parameters as in NAME:seed=1.  [default:"
+            " the one that recommend takes]",
+            show_default=False,
+        ),
+    ] = None,
     value_size: Annotated[str | None, typer.Option(help="Size of a value.  [default: the head size]")] = None,
     storage: Annotated[str, typer.Option(help="Number format that the bytes of the state are counted in.")] = "float32",
     width: Annotated[
@@ -47,8 +59,8 @@ def features(
 ) -> None:
     """Count features, state and FLOPs.
 
-    Of Taylor attention, from the published formulas, with the context at which it meets conventional attention; list
-    the monomials; or prove the formulas for all head sizes and orders.
+    Of a mechanism with features, from published formulas where there are some, with the context at which it meets
+    conventional attention; list the monomials; or prove the formulas for all head sizes and orders.
     """
     from reports.text import STYLES
     from verify.numbers.formats import FORMATS
@@ -71,77 +83,104 @@ def features(
     if monomials and width is not None:
         raise InvalidRequestError("--width with --monomials", "one of the two", "leave one out")
     sizes = integers(head_sizes, "head size", least=1, most=LARGEST_SIZE)
-    powers = integers(orders, "order", least=0, most=ORDER_LIMIT)
     d_v = None if value_size is None else integer(value_size, "value size", least=1, most=LARGEST_SIZE)
-    cases = [(size, order) for size in sizes for order in powers]
+    members = _members(mechanism, orders, "orders" in given)
+    rows = [_counts(member, size, d_v) for size in sizes for member in members]
     if monomials:
-        _list_monomials(cases, d_v, storage, style, json_)
+        _list_monomials(rows, storage, style, json_)
     elif width is not None:
         widths = integers(width, "width", least=1, most=LARGEST_WIDTH, doubling=True)
-        _count_heads(widths, cases, d_v, storage, style, json_)
+        _count_heads(widths, rows, storage, style, json_)
     else:
-        _count(cases, d_v, storage, style, json_)
+        _count(rows, storage, style, json_)
 
 
-Cases = list[tuple[int, int]]
+def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
+    """Return the members whose features are counted: along the axis, unless its value is given with the mechanism."""
+    from verify.mechanisms.registry import RECOMMENDED, files_in, known
+
+    text = RECOMMENDED if mechanism is None else mechanism
+    plan, *_ = known(files_in([text])).plans([text])
+    axis = plan.mechanism.axis
+    if axis is None or axis in dict(plan.parameters):
+        if chosen:
+            raise InvalidRequestError(f"--orders with {mechanism}", "a mechanism with an open axis", "leave it out")
+        values: tuple[int, ...] = ()
+    elif chosen or mechanism is None:
+        values = integers(orders, axis, least=0, most=ORDER_LIMIT)
+    else:
+        values = tuple(plan.mechanism.searched(None)[:8])
+    variants = plan.variants({} if axis is None else {axis: values})
+    return [variant.member for variant in variants]
 
 
-def _count(cases: Cases, d_v: int | None, storage: str, style: str, json_: bool) -> None:
+def _counts(member: Member, size: int, d_v: int | None) -> FeatureCost:
+    counts: FeatureCost | None = member.mechanism.counts(size, d_v, member)
+    if counts is None:
+        raise InvalidRequestError(
+            f"the features of {member.of}, which has none", "a mechanism with features", "see attnproof list"
+        )
+    return counts
+
+
+def _count(rows: list[FeatureCost], storage: str, style: str, json_: bool) -> None:
     from reports.costs import cost_record, cost_table
-    from verify.cost import taylor_cost
 
-    rows = [taylor_cost(size, order, d_v) for size, order in cases]
     if json_:
         print_json({"rows": [cost_record(row) for row in rows]})
     else:
         print(cost_table(rows, storage).styled(style, map(cost_record, rows)))
 
 
-def _count_heads(widths: tuple[int, ...], cases: Cases, d_v: int | None, storage: str, style: str, json_: bool) -> None:
+def _count_heads(widths: tuple[int, ...], heads: list[FeatureCost], storage: str, style: str, json_: bool) -> None:
     """Print what can be counted, then refuse a width that is no multiple of a head size."""
     from reports.costs import cost_record, multihead_record, multihead_table
-    from verify.cost import multihead_cost, taylor_cost
+    from verify.families.costs import multihead_cost
 
     rows: list[MultiheadCost] = []
     refused: list[InvalidRequestError] = []
     for width in widths:
-        for size, order in cases:
+        for head in heads:
             try:
-                rows.append(multihead_cost(width, size, order, d_v))
+                rows.append(multihead_cost(width, head))
             except InvalidRequestError as error:
                 refused.append(error)
     if json_:
-        document = {"rows": [cost_record(taylor_cost(size, order, d_v)) for size, order in cases]}
+        document = {"rows": [cost_record(head) for head in heads]}
         print_json(document | {"heads": [multihead_record(row) for row in rows]})
     elif rows:
         print(multihead_table(rows, storage).styled(style, map(multihead_record, rows)))
     _refuse(refused)
 
 
-def _list_monomials(cases: Cases, d_v: int | None, storage: str, style: str, json_: bool) -> None:
+def _list_monomials(counts: list[FeatureCost], storage: str, style: str, json_: bool) -> None:
     """Print the lists, or the counts alone of what is too long to list, which is then refused."""
     from reports.costs import cost_record, cost_table
     from reports.findings import monomial_table
     from reports.text import csv_text
-    from verify.basis import monomial_table as listed
-    from verify.cost import taylor_cost
+    from verify.families.polynomial.basis import monomial_table as listed
 
     refused: list[InvalidRequestError] = []
 
-    def records(size: int, order: int) -> list[dict[str, Any]]:
+    def records(row: FeatureCost) -> list[dict[str, Any]]:
+        if row.order is None:
+            raise InvalidRequestError(
+                f"monomials of {row.member}", "a polynomial of the logits", "leave --monomials out"
+            )
         try:
-            return [{"head_size": size, "degree": order} | asdict(row) for row in listed(size, order)]
+            place = {"head_size": row.head_size, "degree": row.order}
+            return [place | asdict(monomial) for monomial in listed(row.head_size, row.order)]
         except TooLargeError as error:
             refused.append(error)
             return []
 
     if json_:
-        counts = {"rows": [cost_record(taylor_cost(size, order, d_v)) for size, order in cases]}
-        print_json_stream(counts, "monomials", (json.dumps(row) for case in cases for row in records(*case)))
+        head = {"rows": [cost_record(row) for row in counts]}
+        print_json_stream(head, "monomials", (json.dumps(monomial) for row in counts for monomial in records(row)))
     else:
         header = True
-        for size, order in cases:
-            rows = records(size, order)
+        for row in counts:
+            rows = records(row)
             if style == "csv":
                 if rows:
                     print(csv_text(rows, header=header))
@@ -149,7 +188,7 @@ def _list_monomials(cases: Cases, d_v: int | None, storage: str, style: str, jso
             elif rows:
                 print(monomial_table(rows).styled(style, rows), end="\n\n")
             else:
-                print(cost_table([taylor_cost(size, order, d_v)], storage).styled(style, []), end="\n\n")
+                print(cost_table([row], storage).styled(style, []), end="\n\n")
     _refuse(refused)
 
 
@@ -172,8 +211,7 @@ def _prove(style: str, json_: bool) -> None:
         finding_table,
         finding_text,
     )
-    from verify.audit import ACCOUNT, findings
-    from verify.counting import account
+    from verify.claims.audit import findings, operations_of_one_token
     from verify.proofs import VARIABLES
 
     found: list[Finding] = []
@@ -185,7 +223,7 @@ def _prove(style: str, json_: bool) -> None:
             print(finding_text(finding), end="\n\n", flush=True)
     failed = [finding for finding in found if not finding.holds]
     # what is counted may be what is wrong
-    operations = None if failed else account(*ACCOUNT)
+    operations = None if failed else operations_of_one_token()
     if json_:
         print_json(
             {

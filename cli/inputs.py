@@ -21,6 +21,11 @@ Scale = Annotated[
 ]
 Alignment = Annotated[str | None, typer.Option(help="Of a causal file with n_q != n_k: top-left or bottom-right.")]
 
+Mechanisms = Annotated[
+    list[str] | None,
+    typer.Option("--mechanism", help="A mechanism of your own, FILE.py:NAME, repeatable.", show_default=False),
+]
+
 # Options that say something about inputs of one kind only
 _APPLIES = {
     "head_sizes": {"synthetic"},

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.inputs import Mechanisms
 from cli.text import print_json
 
+if TYPE_CHECKING:
+    from verify.arguments import Parameter
 
-def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False) -> None:
+
+def listing(
+    own: Mechanisms = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False,
+) -> None:
     """List what there is to choose from.
 
-    Mechanisms and their forms, arithmetics, number formats, samples, scenarios and metrics.
+    Mechanisms with their parameters, their forms with their options, arithmetics, number formats, samples, scenarios
+    and metrics.
     """
     from reports.text import Table
-    from verify.attention import FORMS
     from verify.inputs import SAMPLES, SCENARIOS
+    from verify.measure.metrics import METRICS
     from verify.numbers.arithmetic import ARITHMETICS
     from verify.numbers.formats import FORMATS
-    from verify.recommend import METRICS
 
+    mechanisms, forms = _mechanisms(own or [])
     lists = {
-        "forms": {f"{form.mechanism}/{form.name}": form.description for form in FORMS.values()},
+        "mechanisms": mechanisms,
+        "forms": forms,
         "arithmetics": {name: arithmetic.description for name, arithmetic in ARITHMETICS.items()},
         "formats": {
             name: f"{format_.width} bits, {format_.precision} significant ones, up to {format_.largest:.3g}"
@@ -37,3 +47,35 @@ def listing(json_: Annotated[bool, typer.Option("--json", help="Print the lists 
         return
     rows = [[kind[:-1], name, description] for kind, named in lists.items() for name, description in named.items()]
     print(Table(["kind", "name", "what it is"], rows).plain())
+
+
+def _mechanisms(own: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return mechanisms and forms with what they are; one that cannot be loaded says so and has no forms."""
+    from verify.errors import InvalidRequestError
+    from verify.mechanisms.registry import known
+
+    registry = known(tuple(own))
+    mechanisms: dict[str, str] = {}
+    forms: dict[str, str] = {}
+    for name in registry:
+        try:
+            mechanism = registry.mechanism(name)
+        except InvalidRequestError as error:
+            mechanisms[name] = str(error)
+            continue
+        mechanisms[name] = _described(mechanism.description, mechanism.parameters, "parameters")
+        forms |= {
+            f"{name}/{form.name}": _described(form.description, form.options, "options") for form in mechanism.forms
+        }
+    return mechanisms, forms
+
+
+def _described(description: str, declared: Mapping[str, Parameter], what: str) -> str:
+    """Return a description with the names of what can be chosen, and their defaults where there are any."""
+    from verify.arguments import value_text
+
+    shown = [
+        name if parameter.default is None else f"{name}={value_text(parameter.default)}"
+        for name, parameter in declared.items()
+    ]
+    return f"{description}; {what} {','.join(shown)}" if shown else description

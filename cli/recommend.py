@@ -9,7 +9,7 @@ import typer
 
 from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
-from cli.text import integer, number, one_line, print_json
+from cli.text import LARGEST_SIZE, integer, number, one_line, print_json
 from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -29,8 +29,19 @@ def recommend(
     arithmetic: Annotated[
         str | None, typer.Option(help="Arithmetic to compute in (see attnproof list).  [default: exact, no rounding]")
     ] = None,
-    form: Annotated[str, typer.Option(help="Form of Taylor attention to compute with, in an arithmetic.")] = "scores",
-    max_order: Annotated[str, typer.Option(help="Largest order to try.")] = "31",
+    mechanism: Annotated[
+        str | None,
+        typer.Option(
+            help="Mechanism with something to vary (see attnproof list), or FILE.py:NAME.  [default: that with orders]",
+            show_default=False,
+        ),
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option(help="Form to compute with, in an arithmetic.  [default: the mechanism's first]")
+    ] = None,
+    max_order: Annotated[
+        str | None, typer.Option(help="Largest order, or value along the mechanism's axis, to try.  [default: its own]")
+    ] = None,
     keys: Keys = "q,k,v",
     scale: Scale = None,
     causal: Annotated[
@@ -42,14 +53,16 @@ def recommend(
 ) -> None:
     """Recommend an order.
 
-    The smallest order of Taylor attention that meets a tolerance on these inputs, per head and overall, as measured and
-    as guaranteed by bounds, with what it costs. Exit code 1 if none does.
+    The smallest order, or value along another mechanism's axis, that meets a tolerance on these inputs, per head and
+    overall, as measured and as guaranteed by bounds, with what it costs. Exit code 1 if none does.
     """
-    from verify.recommend import LARGEST_ORDER
+    from verify.mechanisms.registry import RECOMMENDED, files_in, known
     from verify.recommend import recommend as recommended
 
     wanted = number(tolerance, "tolerance")
-    largest = integer(max_order, "largest order", least=0, most=LARGEST_ORDER)
+    largest = None if max_order is None else integer(max_order, "largest order", least=0, most=LARGEST_SIZE)
+    varied = RECOMMENDED if mechanism is None else mechanism
+    chosen = known(files_in([varied])).mechanism(varied)
     source = fixed_source(input_, keys=keys, scale=scale, causal=causal, alignment=alignment)
     if source is None:
         raise unknown_input(input_, [])
@@ -61,17 +74,18 @@ def recommend(
         found = recommended(
             source.load(),
             wanted,
+            mechanism=chosen,
             metric=metric,
             arithmetic=arithmetic,
             form=form,
-            max_order=largest,
+            largest=largest,
             progress=lambda done, all_: update(done, all_, ""),
         )
     if json_:
         print_json(_document(input_, found))
     else:
         _print(input_, found)
-    if found.overall.order is None:
+    if found.overall.value is None:
         raise typer.Exit(1)
 
 
@@ -81,14 +95,8 @@ def _document(input_: str, found: Recommendation) -> dict[str, Any]:
     document: dict[str, Any] = plain(
         {
             "input": input_,
-            "metric": found.metric,
-            "tolerance": found.tolerance,
-            "arithmetic": found.arithmetic,
-            "form": found.form,
-            "max_order": found.max_order,
+            **{name: value for name, value in asdict(found).items() if name not in ("overall", "per_head")},
             **{name: value for name, value in asdict(found.overall).items() if name != "head"},
-            "reason": found.reason,
-            "cost": None if found.cost is None else asdict(found.cost),
             "per_head": [asdict(advice) for advice in found.per_head],
         }
     )
@@ -99,8 +107,7 @@ def _print(input_: str, found: Recommendation) -> None:
     from reports.advice import advice_table, overall_text
 
     how = "exact values" if found.arithmetic is None else f"{found.form} in {found.arithmetic}"
-    print(
-        f"{one_line(input_)}: {found.metric} error of at most {found.tolerance:g}, {how}, orders 0 to {found.max_order}"
-    )
+    tried = f"{found.axis} up to {found.largest}"
+    print(f"{one_line(input_)}: {found.metric} error of at most {found.tolerance:g}, {how}, {found.mechanism}, {tried}")
     print(advice_table(found).plain())
     print(overall_text(found))

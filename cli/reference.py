@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,10 @@ from cli.progress import progress_bar
 from cli.text import gibibytes, integer, one_line, print_json
 from verify.errors import InvalidRequestError
 
-# Of Taylor: the exact values of high orders are found, each a term later than the last.
-ORDER_LIMIT = 512
+if TYPE_CHECKING:
+    from verify.attention.contract import Member
+
+ORDER_LIMIT = 512  # far beyond any use
 
 
 def reference(
@@ -26,8 +28,17 @@ def reference(
             metavar="INPUT", help="sample:NAME, FILE.npz, FILE.safetensors, or Q.npy,K.npy,V.npy.", show_default=False
         ),
     ],
-    mechanism: Annotated[str, typer.Option(help="softmax, logexp or taylor.")] = "softmax",
-    order: Annotated[str | None, typer.Option(help="Order of taylor (highest power kept, terms - 1).")] = None,
+    mechanism: Annotated[
+        str | None,
+        typer.Option(
+            help="Mechanism (see attnproof list), with parameters as in NAME:order=3, or FILE.py:NAME.  [default:"
+            " conventional attention]",
+            show_default=False,
+        ),
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(help="Order (highest power kept, terms - 1) of a mechanism that has one.")
+    ] = None,
     digits: Annotated[str, typer.Option(help="Digits to certify of every output element, 1 to 1000.")] = "50",
     keys: Keys = "q,k,v",
     scale: Scale = None,
@@ -54,7 +65,6 @@ def reference(
     from verify.truth import (
         MAX_DIGITS,
         MEMORY_LIMIT,
-        check_mechanism,
         processes_for,
         require_writable,
         write_vectors,
@@ -62,7 +72,7 @@ def reference(
     from verify.truth import reference as certified
 
     wanted = integer(digits, "digits", least=1, most=MAX_DIGITS)
-    power = None if order is None else integer(order, "order", least=0, most=ORDER_LIMIT)
+    member = _member(mechanism, order)
     limit = MEMORY_LIMIT if memory is None else gibibytes(memory, "memory")
     workers = None if jobs is None else integer(jobs, "jobs", least=0, most=256)
     source = fixed_source(input_, keys=keys, scale=scale, causal=causal, alignment=alignment)
@@ -70,13 +80,12 @@ def reference(
         raise unknown_input(input_, [])
     require_applicable(given_options(context), [source])
 
-    check_mechanism(mechanism, power)
     require_writable(out, overwrite=force)
     problem = source.load()
     if os.path.realpath(out) in map(os.path.realpath, input_.split(",")):
         raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     if workers is None:
-        workers = processes_for(problem, power)
+        workers = processes_for(problem, member)
     with (
         progress_bar("rows") as update,
         ended_pool(lambda: worker_pool(workers)) if workers else nullcontext() as executor,
@@ -84,8 +93,7 @@ def reference(
         truth = certified(
             problem,
             wanted,
-            mechanism,
-            power,
+            member,
             executor=executor,
             memory_limit=limit,
             progress=lambda done, rows: update(done, rows, ""),
@@ -93,8 +101,9 @@ def reference(
     write_vectors(truth, out, overwrite=force)
     facts = {
         "input": problem.name,
-        "mechanism": mechanism,
-        "order": power,
+        "mechanism": member.of,
+        "member": member.name,
+        **dict(member.parameters),
         "elements": truth.value.size,
         "digits_certified": truth.digits,
         "digits_asked": wanted,
@@ -107,8 +116,7 @@ def reference(
         print_json(facts)
         return
     shape = " x ".join(map(str, truth.value.shape))
-    name = mechanism if power is None else f"{mechanism} of order {power}"
-    print(f"exact {name} on {one_line(problem.name)}: {shape} output elements")
+    print(f"exact {one_line(member.name)} on {one_line(problem.name)}: {shape} output elements")
     print(f"certified digits: at least {truth.digits}, {wanted} asked for")
     if facts["essentially_zero"]:
         print(f"essentially zero, and so without digits: {facts['essentially_zero']} elements")
@@ -117,3 +125,14 @@ def reference(
     if facts["undefined_rows"]:
         print(f"rows without a value, their weights summing to zero: {facts['undefined_rows']}")
     print(f"file: {one_line(str(out))}")
+
+
+def _member(mechanism: str | None, order: str | None) -> Member:
+    """Return the member that is asked for, its order given by itself or with the mechanism."""
+    from verify.mechanisms.registry import CONVENTIONAL, named_member
+
+    text = CONVENTIONAL if mechanism is None else mechanism
+    if order is not None:
+        power = integer(order, "order", least=0, most=ORDER_LIMIT)
+        text += f"{',' if '=' in text else ':'}order={power}"
+    return named_member(text)

@@ -13,6 +13,7 @@ import typer
 from cli.inputs import (
     Alignment,
     Keys,
+    Mechanisms,
     Scale,
     fixed_source,
     given_options,
@@ -21,11 +22,11 @@ from cli.inputs import (
     unknown_input,
 )
 from cli.progress import progress_bar
-from cli.text import LARGEST_SIZE, integer, integers, numbers, print_json_stream, words
-from verify.errors import InvalidRequestError
+from cli.text import LARGEST_SIZE, entries, integer, integers, numbers, print_json_stream, words
 
 if TYPE_CHECKING:
     from verify.inputs import InputSource
+    from verify.mechanisms.registry import Plan
 
 ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would still be found, slowly
 
@@ -42,13 +43,18 @@ def sweep(
         ),
     ] = None,
     head_sizes: Annotated[str, typer.Option(help="Head sizes of synthetic inputs.")] = "8,16,32,64",
-    orders: Annotated[str, typer.Option(help="Taylor orders (highest power kept, terms - 1).")] = "0:7",
+    orders: Annotated[str, typer.Option(help="Orders (highest power kept, terms - 1), where there are any.")] = "0:7",
     tokens: Annotated[str, typer.Option(help="Tokens of synthetic inputs.")] = "256",
     logit_std: Annotated[str, typer.Option(help="Logit standard deviations of synthetic inputs.")] = "1,4",
     seeds: Annotated[str, typer.Option(help="Seeds of synthetic inputs.")] = "0",
     mechanisms: Annotated[
-        str, typer.Option(help="Mechanisms, or forms as mechanism/form (see attnproof list).")
-    ] = "softmax/softmax,logexp/quadratic,taylor/scores,taylor/packed",
+        str | None,
+        typer.Option(
+            help="Mechanisms, or forms as MECHANISM/FORM, with parameters and options, as in NAME:features=64/stream or"
+            " NAME/packed:side=both,degrees=apart (see attnproof list).  [default: those of the main job]",
+        ),
+    ] = None,
+    own: Mechanisms = None,
     arithmetics: Annotated[
         str, typer.Option("--arithmetic", help="Arithmetics (see attnproof list).")
     ] = "float64,float32",
@@ -90,7 +96,7 @@ def sweep(
             causal=causal,
             alignment=alignment,
         ),
-        forms=_forms(words(mechanisms)),
+        plans=_plans(mechanisms, own or []),
         orders=integers(orders, "order", least=0, most=ORDER_LIMIT),
         arithmetics=tuple(dict.fromkeys(words(arithmetics))),
     )
@@ -165,19 +171,12 @@ def _inputs(
     return tuple(sources)
 
 
-def _forms(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    from verify.attention import FORMS
-    from verify.truth import MECHANISMS
+def _plans(mechanisms: str | None, own: list[str]) -> tuple[Plan, ...]:
+    """Return what is to be measured: as asked for, or the main job's, and of files named by themselves all forms."""
+    from verify.mechanisms.registry import SWEPT, files_in, known
 
-    chosen: dict[tuple[str, str], None] = {}
-    for name in names:
-        mechanism, slash, form = name.partition("/")
-        if not slash:
-            if mechanism not in MECHANISMS:
-                raise InvalidRequestError(
-                    f"unknown mechanism {mechanism!r}", "one of " + ", ".join(MECHANISMS), "see attnproof list"
-                )
-            chosen.update({pair: None for pair in FORMS if pair[0] == mechanism})
-        else:
-            chosen[mechanism, form] = None
-    return tuple(chosen)
+    chosen = SWEPT if mechanisms is None else entries(mechanisms)
+    registry = known((*own, *files_in(chosen)))
+    plans = registry.plans(chosen)
+    asked = {plan.mechanism for plan in plans}
+    return (*plans, *registry.plans([text for text in own if registry.mechanism(text) not in asked]))

@@ -90,12 +90,9 @@ def integer(text: str, label: str, *, least: int, most: int) -> int:
 
 def number(text: str, label: str) -> float:
     """Return one number."""
-    try:
-        if "_" in text:  # Python would read 1_0 as 10
-            raise ValueError
-        return float(text)
-    except ValueError:
-        raise InvalidRequestError(f"{label} {text.strip()!r}", "a number such as 0.5", "correct it") from None
+    from verify.arguments import real_number
+
+    return real_number(label, text)
 
 
 def gibibytes(text: str, label: str) -> int:
@@ -116,6 +113,18 @@ def numbers(text: str, label: str) -> tuple[float, ...]:
 def words(text: str) -> tuple[str, ...]:
     """Return the words of a comma-separated list, in the order given."""
     return tuple(part.strip() for part in text.split(","))
+
+
+def entries(text: str) -> list[str]:
+    """Return the entries of a list of mechanisms: a part NAME=VALUE belongs to the entry before it."""
+    found: list[str] = []
+    for part in words(text):
+        name = re.split(r"[:/]", part)[0]
+        if "=" in name and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def print_json(document: Any) -> None:

@@ -2,54 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from reports.text import Table, count_text, error_text, number_text
-from verify.recommend import SHOWN_ORDER, Advice, Recommendation
+from verify.arguments import Value, value_text
+from verify.recommend import Advice, Recommendation
 
 
 def advice_table(found: Recommendation) -> Table:
     """Return one row for every head and one for all of them together."""
-    columns = [
-        "head",
-        "largest |logit|",
-        "order",
-        "terms",
-        "guaranteed order",
-        found.metric,
-        "at order",
-        "misses again at",
-    ]
-    columns.append(f"order {SHOWN_ORDER}: Z <= 0")
-    return Table(columns, [_row(advice, found.max_order) for advice in (*found.per_head, found.overall)])
+    axis = found.axis
+    columns = ["head", "largest |logit|", axis, *_others(found), f"guaranteed {axis}", found.metric]
+    columns += [f"at {axis}", "misses again at"]
+    if found.proposed is not None:
+        columns.append(f"{axis} {found.proposed}: Z <= 0")
+    return Table(columns, [_row(advice, found) for advice in (*found.per_head, found.overall)])
 
 
 def overall_text(found: Recommendation) -> str:
-    """Return what the order overall costs, or why there is none."""
-    if found.cost is None:
-        return f"no order up to {found.max_order} is enough: {found.reason}"
-    cost = found.cost
-    lines = [
-        f"order {cost.order} ({cost.terms} terms), for each head: {cost.features:,} features, a state of"
-        f" {cost.state_elements:,} numbers, {cost.flops_per_token:,} FLOPs per token",
-        f"it meets conventional attention at a context of {cost.kv_break_even:,} tokens in memory and"
-        f" {cost.flop_break_even:,} in FLOPs",
+    """Return what the value overall costs, or why there is none."""
+    axis, value = found.axis, found.overall.value
+    if value is None:
+        return f"no {axis} up to {found.largest} is enough: {found.reason}"
+    beside = ", ".join(_beside(found))
+    named = f"{axis} {value} ({beside})" if beside else f"{axis} {value}"
+    costs = ", ".join(_costs(found))
+    lines = [f"{named}, for each head: {costs}" if costs else named]
+    contexts = [
+        f"{context:,} {unit}"
+        for context, unit in ((found.memory_context, "tokens in memory"), (found.flop_context, "in FLOPs"))
+        if context is not None
     ]
+    if contexts:
+        lines.append(f"it meets conventional attention at a context of {' and '.join(contexts)}")
     if found.overall.fails_again is not None:
-        lines.append(f"more terms are not always better: order {found.overall.fails_again} misses the tolerance again")
-    if found.overall.guaranteed_order is None:
-        lines.append(f"no order up to {found.max_order} is guaranteed: the bounds on its errors exceed the tolerance")
+        lines.append(f"more is not always better: {axis} {found.overall.fails_again} misses the tolerance again")
+    if found.overall.guaranteed is None:
+        lines.append(f"no {axis} up to {found.largest} is guaranteed: the bounds on its errors exceed the tolerance")
     return "\n".join(lines)
 
 
-def _row(advice: Advice, max_order: int) -> list[str]:
-    none = f"none up to {max_order}"
-    return [
+def _others(found: Recommendation) -> list[str]:
+    """Return what is shown of a member besides its value on the axis."""
+    return [label for label in found.overall.labels if label != found.axis]
+
+
+def _beside(found: Recommendation) -> Iterator[str]:
+    """Yield the rest of what is shown of the member: parameters as "seed 0", what follows from them as "4 terms"."""
+    parameters = {pair.partition("=")[0] for pair in (found.member or "").partition(":")[2].split(",")}
+    for label in _others(found):
+        value = value_text(found.overall.labels[label])
+        yield f"{label} {value}" if label in parameters else f"{value} {label}"
+
+
+def _costs(found: Recommendation) -> Iterator[str]:
+    """Yield what one head costs, as far as that is known."""
+    if found.cost is None:
+        return
+    if found.cost.features is not None:
+        yield f"{found.cost.features:,} features"
+    yield f"a state of {found.cost.state_elements:,} numbers"
+    if found.cost.flops_per_token is not None:
+        yield f"{found.cost.flops_per_token:,} FLOPs per token"
+
+
+def _row(advice: Advice, found: Recommendation) -> list[str]:
+    none = f"none up to {found.largest}"
+    shown: dict[str, Value] = {} if advice.value is None else advice.labels
+    row = [
         "all" if advice.head is None else " ".join(map(str, advice.head)) or "one",
         number_text(advice.largest_logit),
-        none if advice.order is None else str(advice.order),
-        "" if advice.terms is None else str(advice.terms),
-        none if advice.guaranteed_order is None else str(advice.guaranteed_order),
+        none if advice.value is None else str(advice.value),
+        *("" if label not in shown else value_text(shown[label]) for label in _others(found)),
+        none if advice.guaranteed is None else str(advice.guaranteed),
         error_text(advice.measured),
-        str(advice.best_order),
+        str(advice.best),
         "" if advice.fails_again is None else str(advice.fails_again),
-        f"{count_text(advice.nonpositive_rows)} of {count_text(advice.rows)}",
     ]
+    if found.proposed is not None:
+        row.append(f"{count_text(advice.nonpositive_rows)} of {count_text(advice.rows)}")
+    return row

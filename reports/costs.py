@@ -7,14 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.text import Table, count_text, ratio_text
-from verify.cost import MultiheadCost, TaylorCost
+from verify.families.costs import FeatureCost, MultiheadCost
 from verify.numbers.formats import FORMATS, stored_bytes
 
 # What state and cache are stored in, unless said otherwise
 STORAGE = "float32"
 
-# n ...: the context at which Taylor attention and conventional attention cost the same
+# n ...: the context at which it and conventional attention cost the same
 _COUNTS = {
+    "member": "member",
     "head_size": "d",
     "value_size": "d_v",
     "order": "order",
@@ -30,19 +31,22 @@ _COUNTS = {
 }
 
 
-def cost_table(costs: Iterable[TaylorCost], storage: str = STORAGE) -> Table:
+def cost_table(costs: Iterable[FeatureCost], storage: str = STORAGE) -> Table:
     """Return one row per head size and order; d_v stands in its own column only where it differs from d."""
     rows = list(costs)
-    shown = [name for name in _COUNTS if name != "value_size" or _own_value_sizes(rows)]
+    shown = [name for name in _COUNTS if _shown(name, rows)]
     after_state = shown.index("state_elements") + 1
+    dense = "dense_features" in shown
     columns = [_COUNTS[name] for name in shown]
     columns[after_state:after_state] = [f"bytes in {storage}"]
     cells = []
     for row in rows:
-        cells.append([count_text(getattr(row, name)) for name in shown])
+        cells.append([row.member if name == "member" else count_text(getattr(row, name)) for name in shown])
         cells[-1].insert(after_state, count_text(stored_bytes(row.state_elements, FORMATS[storage])))
-        cells[-1].append(ratio_text(row.dense_features, row.features))
-    return Table([*columns, "dense/packed"], cells)
+        if row.dense_features is not None:
+            cells[-1].append(ratio_text(row.dense_features, row.features))
+        cells[-1] += [""] * (len(columns) + dense - len(cells[-1]))
+    return Table([*columns, *(["dense/packed"] if dense else [])], cells)
 
 
 def multihead_table(costs: Iterable[MultiheadCost], storage: str = STORAGE) -> Table:
@@ -61,10 +65,10 @@ def multihead_table(costs: Iterable[MultiheadCost], storage: str = STORAGE) -> T
     return Table(columns, cells)
 
 
-def cost_record(cost: TaylorCost) -> dict[str, Any]:
+def cost_record(cost: FeatureCost) -> dict[str, Any]:
     """Return every number of a row, with the bytes of its state in every format and the reduction by packing."""
     try:
-        reduction = cost.dense_features / cost.features
+        reduction = None if cost.dense_features is None else cost.dense_features / cost.features
     except OverflowError:  # beyond float64; both integers stand in the record
         reduction = None
     return asdict(cost) | {"reduction": reduction, "state_bytes": _bytes(cost.state_elements)}
@@ -77,7 +81,16 @@ def multihead_record(cost: MultiheadCost) -> dict[str, Any]:
     return cost_record(cost.head) | totals | {"total_state_bytes": _bytes(cost.total_state_elements)}
 
 
-def _own_value_sizes(rows: Iterable[TaylorCost]) -> bool:
+def _shown(name: str, rows: list[FeatureCost]) -> bool:
+    """Say whether a column tells rows apart that nothing else does, or has something to say."""
+    if name == "member":  # the order says which member of one mechanism a row is about
+        return len({row.mechanism for row in rows}) > 1 or any(row.order is None for row in rows)
+    if name == "value_size":
+        return _own_value_sizes(rows)
+    return not rows or any(getattr(row, name) is not None for row in rows)
+
+
+def _own_value_sizes(rows: Iterable[FeatureCost]) -> bool:
     return any(row.value_size != row.head_size for row in rows)
 
 

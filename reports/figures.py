@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -16,10 +19,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from reports.frame import in_order
-from reports.tables import leading_variant, taylor_curve
+from reports.curves import axis_of, baseline, curve, formula_name, leading_variant, mechanisms
+from reports.frame import in_order, measured
 from reports.text import printable
-from verify.cost import taylor_cost
+from verify.arguments import value_text
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -53,45 +56,75 @@ class Figure:
 
 
 def figures(frame: pd.DataFrame) -> list[Figure]:
-    """Return the figures for the measured Taylor cells; none if there are none."""
-    taylor = frame[(frame["mechanism"] == "taylor") & (frame["status"] == "ok")]
-    if taylor.empty:
-        return []
-    sizes = sorted(taylor["head_size"].unique())
-    return [
-        _figure(
-            "error_by_order",
-            "Error by order",
-            "Relative error against the exact softmax output, one panel per head size. Solid: total. Dashed: the"
-            " rounding part of it. Dotted: conventional softmax in the same arithmetic.",
-            frame,
-            sizes,
-            _by_order,
-        ),
-        _figure(
-            "error_by_state",
-            "Error against state size",
-            "Relative truncation error against the numbers that packed features keep per head, one point per order (the"
-            " label); large markers: total error of the packed form where it was measured. Vertical: the cache of"
-            " conventional attention at the number of tokens measured.",
-            frame,
-            sizes,
-            lambda axes, cells: _by_cost(axes, cells, "state_elements", "numbers held per head"),
-        ),
-        _figure(
-            "error_by_flops",
-            "Error against FLOPs",
-            "Relative truncation error against the FLOPs per token and head of packed features, one point per order"
-            " (the label); large markers: total error of the packed form where it was measured. Vertical: conventional"
-            " attention at the number of tokens measured.",
-            frame,
-            sizes,
-            lambda axes, cells: _by_cost(axes, cells, "flops_per_token", "FLOPs per token and head"),
-        ),
-    ]
+    """Return the figures of every mechanism with an axis of which cells were measured."""
+    shown = [(name, own) for name, own in mechanisms(frame) if len(measured(own))]
+    conventional = measured(baseline(frame))
+    found: list[Figure] = []
+    for name, cells in shown:
+        axis, formula = axis_of(cells), formula_name(cells)
+        start = "Error" if len(shown) == 1 else f"{name}: error"
+        drawings = [
+            _Drawing(
+                f"error_by_{axis}",
+                f"{start} by {axis}",
+                "Relative error against the exact softmax output, one panel per head size. Solid: total. Dashed: the"
+                " rounding part of it. Dotted: conventional softmax in the same arithmetic.",
+                partial(_along_axis, name=axis),
+            )
+        ]
+        for key, column, title, label, vertical in _COSTS:
+            costs = cheapest(cells, column)
+            if costs.empty:
+                continue
+            forms = ", ".join(in_order(costs["form"]))
+            caption = (
+                f"Relative {formula} against {label}, in the form that takes the fewest ({forms}): one point per {axis}"
+                " (the label). Large markers: its total error where that was measured. Vertical:"
+                f" {vertical} at the number of tokens measured."
+            )
+            draw = partial(_by_cost, column=column, name=label)
+            drawings.append(_Drawing(f"error_by_{key}", f"{start} against {title}", caption, draw))
+        for drawing in drawings:
+            file = drawing.name if len(shown) == 1 else f"{drawing.name}_{name}"
+            found.append(_figure(drawing, _file_name(file, found), cells, conventional))
+    return found
 
 
-def _figure(name: str, title: str, caption: str, frame: pd.DataFrame, sizes: Sequence[int], draw: Any) -> Figure:
+# Name in file names, column, name in titles, name on the axis, and what the vertical lines are.
+_COSTS = (
+    ("state", "state_elements", "state size", "numbers held per head", "the cache of conventional attention"),
+    ("flops", "flops_per_token", "FLOPs", "FLOPs per token and head", "conventional attention"),
+)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What a figure is to show.  draw: fills a panel from a mechanism's cells and those of the baseline."""
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[Axes, pd.DataFrame, pd.DataFrame], Drawn]
+
+
+def _file_name(name: str, taken: Sequence[Figure]) -> str:
+    """Return a name that is a file's everywhere and not taken: mechanisms and axes are named by strangers."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80]
+    others = {figure.name.lower() for figure in taken}
+    tries = (safe, *(f"{safe}_{number}" for number in range(2, len(taken) + 3)))
+    return next(text for text in tries if text.lower() not in others)
+
+
+def cheapest(cells: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return for every input and member the cell of a form with features that costs least, measured or not."""
+    known = cells[cells["features"].notna() & cells[column].notna()]
+    ranked = known.sort_values(column, kind="stable").drop_duplicates(["input", "digest", "member"])
+    return ranked.sort_values(["series", "along"], kind="stable")
+
+
+def _figure(drawing: _Drawing, name: str, cells: pd.DataFrame, conventional: pd.DataFrame) -> Figure:
+    sizes = sorted(measured(cells)["head_size"].unique())
+    caption = drawing.caption
     with mpl.rc_context(_STYLE):
         columns = min(2, len(sizes))
         rows = -(-len(sizes) // columns)
@@ -105,11 +138,12 @@ def _figure(name: str, title: str, caption: str, frame: pd.DataFrame, sizes: Seq
             axes.yaxis.set_major_locator(LogLocator(numticks=8))
             axes.yaxis.set_minor_locator(NullLocator())
             axes.set_ylabel("relative error")
-            drawn += draw(axes, frame[frame["head_size"] == size])
+            drawn += drawing.draw(axes, *(part[part["head_size"] == size] for part in (cells, conventional)))
+            _widened(axes)
         for axes in panels[len(sizes) :]:
             axes.remove()
         if drawn.left_out:
-            caption += f" Not drawn, but in the tables: {drawn.left_out} inputs beyond {MOST_CURVES} in a panel."
+            caption += f" Not drawn, but in the tables: {drawn.left_out} curves beyond {MOST_CURVES} in a panel."
         if drawn.infinite:
             caption += f" Not drawn: {drawn.infinite} points with an infinite error."
         if drawn.zero:
@@ -120,12 +154,23 @@ def _figure(name: str, title: str, caption: str, frame: pd.DataFrame, sizes: Seq
             canvas.savefig(svg, format="svg", metadata={"Date": None})
             canvas.set_layout_engine("none")  # the layout is found; finding it again takes seconds
             canvas.savefig(png, format="png", dpi=110)
-    return Figure(name, title, caption, svg.getvalue(), png.getvalue())
+    return Figure(name, drawing.title, caption, svg.getvalue(), png.getvalue())
+
+
+def _widened(axes: Axes) -> None:
+    """Let a panel span a decade at least, and put more ticks between the powers of ten of a narrow one."""
+    low, high = axes.get_ylim()
+    if high < 10 * low:
+        middle = math.sqrt(low * high)
+        low, high = middle / math.sqrt(10), middle * math.sqrt(10)
+        axes.set_ylim(low, high)
+    if high < 100 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
 
 
 @dataclass
 class Drawn:
-    """What a panel could not show: inputs beyond MOST_CURVES, and points off a logarithmic scale."""
+    """What a panel could not show: curves beyond MOST_CURVES, and points off a logarithmic scale."""
 
     left_out: int = 0
     infinite: int = 0
@@ -144,14 +189,15 @@ class Drawn:
 
 
 def _inputs(cells: pd.DataFrame, drawn: Drawn) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """Return (label, cells, line style) for the inputs a panel has room for."""
-    keys = in_order(zip(cells["input"], cells["digest"], strict=True))
+    """Return (label, cells, line style) for the curves that a panel has room for, one for each input and series."""
+    several = len(in_order(cells["series"])) > 1
+    keys = in_order(zip(cells["input"], cells["digest"], cells["series"], strict=True))
     drawn.left_out += max(0, len(keys) - MOST_CURVES)
     chosen = []
-    for position, (name, digest) in enumerate(keys[:MOST_CURVES]):
-        own = cells[(cells["input"] == name) & (cells["digest"] == digest)]
+    for position, (name, digest, series) in enumerate(keys[:MOST_CURVES]):
+        own = cells[(cells["input"] == name) & (cells["digest"] == digest) & (cells["series"] == series)]
         style = {"color": COLOURS[position], "marker": MARKERS[position], "markersize": 4, "linewidth": 1.2}
-        chosen.append((_label(name), own, style))
+        chosen.append((f"{_label(name)}, {_label(series)}" if several else _label(name), own, style))
     return chosen
 
 
@@ -162,65 +208,78 @@ def _label(name: str) -> str:
     return f" {text}" if text.startswith("_") else text  # matplotlib leaves labels with an underscore out
 
 
-def _by_order(axes: Axes, cells: pd.DataFrame) -> Drawn:
+def _along_axis(axes: Axes, cells: pd.DataFrame, conventional: pd.DataFrame, name: str) -> Drawn:
     drawn = Drawn()
     for label, own, style in _inputs(cells, drawn):
         variant = leading_variant(own)
         if variant is None:
             continue
-        curve = taylor_curve(own, variant)
-        orders = curve["order"].to_numpy(dtype=float)
-        axes.plot(orders, drawn.points(curve["total_relative"]), label=f"{label} ({variant[1]} {variant[0]})", **style)
-        axes.plot(orders, drawn.points(curve["rounding_relative"]), linestyle="--", **(style | {"marker": None}))
-        softmax = (own["mechanism"] == "softmax") & (own["arithmetic"] == variant[1]) & (own["status"] == "ok")
-        for relative in drawn.points(own[softmax]["total_relative"]):
+        along = curve(own, variant)
+        values = along["along"].to_numpy(dtype=float)
+        how = _label(f"{variant[1]} {variant[0]}")
+        axes.plot(values, drawn.points(along["total_relative"]), label=f"{label} ({how})", **style)
+        axes.plot(values, drawn.points(along["rounding_relative"]), linestyle="--", **(style | {"marker": None}))
+        beside = (conventional["input"] == own["input"].iloc[0]) & (conventional["digest"] == own["digest"].iloc[0])
+        alike = conventional[beside & (conventional["arithmetic"] == variant[1])]
+        for relative in drawn.points(alike["total_relative"]):
             axes.axhline(relative, color=style["color"], linestyle=":", linewidth=0.9)
-    axes.set_xlabel("order (highest power kept)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(_label(name))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _legend(axes)
     return drawn
 
 
-def _by_cost(axes: Axes, cells: pd.DataFrame, column: str, label: str) -> Drawn:
+def _by_cost(axes: Axes, cells: pd.DataFrame, conventional: pd.DataFrame, column: str, name: str) -> Drawn:
     drawn = Drawn()
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    for name, own, style in _inputs(cells, drawn):
-        taylor = own[(own["mechanism"] == "taylor") & (own["status"] == "ok")].sort_values("order")
-        exact = taylor.drop_duplicates("order")  # the exact error is that of the formula, whatever form computed it
-        costs = [_packed_cost(cell, column) for _, cell in exact.iterrows()]
-        errors = drawn.points(exact["truncation_relative"])
-        axes.plot(costs, errors, label=name, **style)
-        for order, cost, error in zip(exact["order"], costs, errors, strict=True):
-            if np.isfinite(error):
-                axes.annotate(str(order), (cost, error), textcoords="offset points", xytext=(3, 3), fontsize=6)
-        packed = taylor[taylor["form"] == "packed"].drop_duplicates("order", keep="last")
-        measured = drawn.points(packed["total_relative"])
+    for label, own, style in _inputs(cells, drawn):
+        least = cheapest(own, column)
+        costs = {cell["member"]: _number(cell[column]) for _, cell in least.iterrows()}
+        found = curve_of_formula(own)
+        found = found[found["member"].isin(costs)]
+        places = [costs[member] for member in found["member"]]
+        errors = drawn.points(found["formula_relative"])
+        axes.plot(places, errors, label=label, **style)
+        for value, cost, error in zip(found["along"], places, errors, strict=True):
+            if np.isfinite(error) and np.isfinite(cost):
+                text = value_text(value)
+                axes.annotate(text, (cost, error), textcoords="offset points", xytext=(3, 3), fontsize=6)
+        own = own[own["form"].isin(set(least["form"])) & own[column].notna()]
+        variant = leading_variant(own)
+        computed = own.iloc[:0] if variant is None else curve(own, variant)
         axes.plot(
-            [_packed_cost(cell, column) for _, cell in packed.iterrows()],
-            measured,
+            [_number(cost) for cost in computed[column]],
+            drawn.points(computed["total_relative"]),
             **(style | {"linestyle": "none", "markersize": 8, "fillstyle": "none"}),
         )
-    conventional = cells[(cells["mechanism"] == "softmax") & (cells["status"] == "ok")]
-    for tokens, cost in in_order(zip(conventional["keys"], conventional[column], strict=True)):
-        axes.axvline(float(cost), color="#777777", linestyle=":", linewidth=0.8)
+    lines = conventional[conventional[column].notna()]
+    for mechanism, tokens, cost in in_order(zip(lines["mechanism"], lines["keys"], lines[column], strict=True)):
+        axes.axvline(_number(cost), color="#777777", linestyle=":", linewidth=0.8)
         axes.annotate(
-            f"softmax, n = {tokens}",
-            (float(cost), 0.02),
+            f"{_label(mechanism)}, n = {tokens}",
+            (_number(cost), 0.02),
             xycoords=("data", "axes fraction"),
             rotation=90,
             fontsize=6,
             color="#555555",
         )
-    axes.set_xlabel(label)
+    axes.set_xlabel(name)
     _legend(axes)
     return drawn
 
 
-def _packed_cost(cell: Any, column: str) -> int:
-    """Return what packed features of this order cost, by formula: also where another form was measured."""
-    cost = taylor_cost(int(cell["head_size"]), int(cell["order"]), int(cell["value_size"]))
-    return cost.state_elements if column == "state_elements" else cost.flops_per_token
+def curve_of_formula(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return one measured cell for every member: the exact error is that of the formula, whatever form computed it."""
+    return measured(cells).drop_duplicates("member").sort_values(["series", "along"], kind="stable")
+
+
+def _number(cost: Any) -> float:
+    """Return a cost as a figure takes it: NaN, which is not drawn, where it is beyond float64."""
+    try:
+        return float(cost)
+    except OverflowError:
+        return math.nan
 
 
 def _legend(axes: Axes) -> None:

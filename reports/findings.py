@@ -5,11 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports.text import Table, count_text, escape_markdown, printable
-from verify.operations import Account
 from verify.proofs.finding import Finding
+
+if TYPE_CHECKING:
+    from verify.claims.audit import Account
 
 WIDTH = 118
 

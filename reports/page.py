@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,10 @@ from markupsafe import Markup
 
 from reports.benchmarks import Benchmarks
 from reports.causes import bound_table, distance_table, hazard_table, position_table
+from reports.curves import MechanismTable
+from reports.described import Described
 from reports.figures import Figure
+from reports.frame import in_order
 from reports.tables import InputSection
 from reports.text import Table, escape_markdown, printable
 from verify.sweep.store import Session
@@ -23,17 +27,29 @@ class Contents:
     """Everything a report shows."""
 
     glance: Table
-    crossing: Table
-    worsening: Table
+    crossing: Sequence[MechanismTable]
+    worsening: Sequence[MechanismTable]
     sections: Sequence[InputSection]
     costs: Table
     unmeasured: Table
     figures: Sequence[Figure]
     benchmarks: Benchmarks | None
+    mechanisms: Sequence[Described]
     sessions: Sequence[tuple[str, Session]]
     superseded: int
     quantised: int
     cells: int
+
+    @property
+    def axes(self) -> Sequence[str]:
+        """The parameters along which mechanisms are drawn, each once."""
+        return in_order(own.axis for own in self.mechanisms if own.axis is not None)
+
+    @property
+    def formula_errors(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """What formula errors are called, and of which mechanisms."""
+        names = in_order(own.formula_error for own in self.mechanisms if own.formula_error is not None)
+        return [(name, [own.name for own in self.mechanisms if own.formula_error == name]) for name in names]
 
 
 def html_page(contents: Contents) -> str:
@@ -46,8 +62,10 @@ def html_page(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = _embedded
+    environment.filters["breakable"] = _breakable
     environment.filters |= _SECTION_TABLES
     environment.filters["printable"] = printable
+    environment.filters["sentence"] = sentence
     environment.filters["machine"] = _machine
     return environment.get_template("page.html.j2").render(contents=contents)
 
@@ -62,9 +80,15 @@ def markdown_page(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters["text"] = escape_markdown
+    environment.filters["sentence"] = sentence
     environment.filters |= _SECTION_TABLES
     environment.filters["machine"] = _machine
     return environment.get_template("page.md.j2").render(contents=contents)
+
+
+def sentence(text: str) -> str:
+    """Return a text as the start of a sentence, without control characters."""
+    return printable(text[:1].upper() + text[1:])
 
 
 # What a section shows beside its own tables
@@ -78,6 +102,11 @@ _SECTION_TABLES = {
 
 def _embedded(figure: Figure) -> Markup:
     return Markup("data:image/svg+xml;base64,") + base64.b64encode(figure.svg).decode()
+
+
+def _breakable(text: str) -> Markup:
+    """Return text, escaped, that may be broken behind every comma and colon: names of forms with options are long."""
+    return Markup("<wbr>").join(re.split(r"(?<=[,:])", printable(text)))
 
 
 def _machine(session: Session) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The tables of a report, each a selection of the frame as finished text."""
+"""The tables of a report's inputs, each a selection of the frame as finished text."""
 
 from __future__ import annotations
 
@@ -8,96 +8,50 @@ from typing import Any
 
 import pandas as pd
 
-from reports.frame import by_input, in_order, measured
+from reports.curves import (
+    Variant,
+    axis_of,
+    curve,
+    formula_name,
+    leading_variant,
+    mechanisms,
+    members,
+    share_text,
+    variants,
+    without_axis,
+)
+from reports.frame import by_input, in_order, labels_of, measured
 from reports.text import Table, count_text, error_text, number_text, skill_text
-from verify.cost import feature_count, logexp_state_size
-from verify.numbers.arithmetic import ARITHMETICS
+from verify.arguments import value_text
 
-THRESHOLDS = (1e-2, 1e-3)
+
+@dataclass(frozen=True)
+class MechanismSection:
+    """What the report says about one mechanism with an axis on one input."""
+
+    mechanism: str
+    axis: str
+    totals: Table
+    roundings: Table
+    cells: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class InputSection:
-    """Everything the report says about one input."""
+    """Everything the report says about one input.
+
+    mechanisms: those with an axis; others: the rest, in one table.
+    """
 
     name: str
     facts: Sequence[tuple[str, str]]
-    totals: Table
-    roundings: Table
+    mechanisms: Sequence[MechanismSection]
     others: Table
     cells: pd.DataFrame
 
 
 def _optional(value: Any) -> Any:
     return None if value is None or value != value else value
-
-
-def variants(cells: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the (form, arithmetic) pairs of measured Taylor cells, arithmetics in the order they are listed in."""
-    taylor = measured(cells[cells["mechanism"] == "taylor"])
-    pairs = in_order(zip(taylor["form"], taylor["arithmetic"], strict=True))
-    known = list(ARITHMETICS)
-    return sorted(pairs, key=lambda pair: (known.index(pair[1]), pair[0] != "scores", pair[0]))
-
-
-def leading_variant(cells: pd.DataFrame) -> tuple[str, str] | None:
-    """Return the variant that summaries quote: the last arithmetic listed, on the logits (scores) if that was measured.
-
-    The form scores evaluates the polynomial as it stands and is measured at every order.
-    """
-    found = variants(cells)
-    if not found:
-        return None
-    arithmetic = found[-1][1]
-    return leading_form(cells, arithmetic) or "", arithmetic
-
-
-def leading_form(cells: pd.DataFrame, arithmetic: str) -> str | None:
-    """Return the form that summaries quote in an arithmetic, or None if none was measured."""
-    forms = [form for form, other in variants(cells) if other == arithmetic]
-    return forms[0] if forms else None
-
-
-def taylor_curve(cells: pd.DataFrame, variant: tuple[str, str]) -> pd.DataFrame:
-    """Return the measured Taylor cells of one form and arithmetic, by order."""
-    form, arithmetic = variant
-    chosen = cells[(cells["mechanism"] == "taylor") & (cells["form"] == form) & (cells["arithmetic"] == arithmetic)]
-    return measured(chosen).sort_values("order")
-
-
-def glance_table(frame: pd.DataFrame) -> Table:
-    """Return one row per input: its logits, which order was enough, and what order 3 does."""
-    columns = ["input", "d", "largest |logit|", "std of logits"]
-    columns += [f"order for {threshold:g}" for threshold in THRESHOLDS]
-    columns += ["best order", "its total error", "order 3: total", "order 3: Z <= 0", "log-exp deviation", "arithmetic"]
-    return Table(columns, [_glance(str(name), cells) for (name, _), cells in by_input(frame)])
-
-
-def _glance(name: str, cells: pd.DataFrame) -> list[str]:
-    first = cells.iloc[0]
-    row = [name, str(first["head_size"]), number_text(first["largest_logit"]), number_text(first["measured_logit_std"])]
-    logexp = measured(cells[cells["mechanism"] == "logexp"])
-    deviation = error_text(logexp["deviation_relative"].iloc[0]) if len(logexp) else ""
-    variant = leading_variant(cells)
-    if variant is None:
-        return [*row, *[""] * (len(THRESHOLDS) + 4), deviation, ""]
-    curve = taylor_curve(cells, variant)
-    for threshold in THRESHOLDS:
-        enough = curve[curve["total_relative"] <= threshold]
-        row.append(str(enough["order"].iloc[0]) if len(enough) else f"none up to {curve['order'].iloc[-1]}")
-    best = curve.iloc[int(curve["total_relative"].to_numpy().argmin())]
-    row += [str(best["order"]), error_text(best["total_relative"])]
-    third = curve[curve["order"] == 3]
-    if len(third):
-        row += [error_text(third["total_relative"].iloc[0]), share_text(third.iloc[0], "nonpositive_exact")]
-    else:
-        row += ["", ""]
-    return [*row, deviation, f"{variant[1]} {variant[0]}"]
-
-
-def share_text(cell: Any, count: str) -> str:
-    """Return a count of rows as a part of all rows."""
-    return f"{cell[count]:,} of {cell['rows']:,}"
 
 
 def input_sections(frame: pd.DataFrame) -> list[InputSection]:
@@ -118,9 +72,12 @@ def _section(name: str, cells: pd.DataFrame) -> InputSection:
         ("rows", count_text(first["rows"])),
         ("certified digits of exact values", _fewest_digits(cells)),
         ("measured in", _sessions(cells)),
-        ("constant state of log-exp", count_text(logexp_state_size(first["head_size"], first["value_size"]))),
     ]
-    return InputSection(name, facts, _totals(cells), _roundings(cells), _others(cells), cells)
+    own = [
+        MechanismSection(mechanism, axis_of(group), _totals(group), _roundings(group), group)
+        for mechanism, group in mechanisms(cells)
+    ]
+    return InputSection(name, facts, own, _others(cells), cells)
 
 
 def _sessions(cells: pd.DataFrame) -> str:
@@ -133,49 +90,59 @@ def _fewest_digits(cells: pd.DataFrame) -> str:
     return f"at least {digits.min()}" if len(digits) else "none"
 
 
+def label_cells(cell: Any, labels: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what tables show of a member, in the order of the labels; empty where it has none."""
+    values = (_optional(cell[column]) for _, column in labels)
+    return ["" if value is None else value_text(value) for value in values]
+
+
 def _totals(cells: pd.DataFrame) -> Table:
-    """Return truncation and total error by order, with the rows whose sum of weights Z is not positive."""
-    shown = variants(cells)
-    columns = ["order", "terms", "features", "rows with Z <= 0", "truncation", "truncation max"]
+    """Return the formula error and total errors by member, with the rows whose sum of weights Z is not positive."""
+    shown, labels, formula = variants(cells), labels_of(cells), formula_name(cells)
+    columns = [label for label, _ in labels]
+    counted = "features per key" if "features" in columns else "features"
+    columns += [counted, "rows with Z <= 0", formula, f"{formula} max"]
     columns += [f"total {arithmetic} {form}" for form, arithmetic in shown] + ["skill"]
     leading = leading_variant(cells)
     rows = []
-    for order, group in cells[cells["mechanism"] == "taylor"].groupby("order", sort=True):
+    for _, group in members(cells):
         found = measured(group)
-        features = count_text(feature_count(int(group["head_size"].iloc[0]), int(str(order))))
-        rows.append([str(order), str(group["terms"].iloc[0]), features])
+        rows.append([*label_cells(group.iloc[0], labels), count_text(_optional(group["features"].dropna().min()))])
         if found.empty:
             rows[-1] += ["", "", ""]
         else:
             exact = found.iloc[0]
-            rows[-1] += [
-                share_text(exact, "nonpositive_exact"),
-                error_text(exact["truncation_relative"]),
-                error_text(exact["truncation_max"]),
-            ]
+            rows[-1] += [share_text(exact, "nonpositive_exact"), _formula_text(exact, "formula_relative")]
+            rows[-1] += [_formula_text(exact, "formula_max")]
         rows[-1] += [_cell(group, variant, "total_relative") for variant in shown]
-        quoted = [] if leading is None else [_optional(v) for v in taylor_curve(group, leading)["skill"]]
+        quoted = [] if leading is None else [_optional(v) for v in curve(group, leading)["skill"]]
         rows[-1].append(skill_text(quoted[0]) if quoted else "")
     return Table(columns, rows)
 
 
+def _formula_text(cell: Any, column: str) -> str:
+    """Return a statistic of the formula error; what everything is compared with has none."""
+    return "exact" if _optional(cell["formula_error"]) is None else error_text(cell[column])
+
+
 def _roundings(cells: pd.DataFrame) -> Table:
-    """Return rounding error by order and variant, and the rows whose sum of weights came out not positive."""
-    shown = variants(cells)
-    columns = ["order", "terms", *(f"rounding {arithmetic} {form}" for form, arithmetic in shown)]
+    """Return rounding error by member and variant, and the rows whose sum of weights came out not positive."""
+    shown, labels = variants(cells), labels_of(cells)
+    columns = [label for label, _ in labels]
+    columns += [f"rounding {arithmetic} {form}" for form, arithmetic in shown]
     columns += [f"Z <= 0 computed, {arithmetic} {form}" for form, arithmetic in shown]
     rows = []
-    for order, group in cells[cells["mechanism"] == "taylor"].groupby("order", sort=True):
-        row = [str(order), str(group["terms"].iloc[0])]
+    for _, group in members(cells):
+        row = label_cells(group.iloc[0], labels)
         row += [_cell(group, variant, "rounding_relative") for variant in shown]
         row += [_cell(group, variant, "nonpositive_rows") for variant in shown]
         rows.append(row)
     return Table(columns, rows)
 
 
-def _cell(group: pd.DataFrame, variant: tuple[str, str], column: str) -> str:
+def _cell(group: pd.DataFrame, variant: Variant, column: str) -> str:
     form, arithmetic = variant
-    chosen = group[(group["form"] == form) & (group["arithmetic"] == arithmetic)]
+    chosen = group[(group["variant"] == form) & (group["arithmetic"] == arithmetic)]
     if chosen.empty:
         return ""
     cell = chosen.iloc[0]
@@ -185,17 +152,20 @@ def _cell(group: pd.DataFrame, variant: tuple[str, str], column: str) -> str:
 
 
 def _others(cells: pd.DataFrame) -> Table:
-    """Return the mechanisms that take no order: conventional softmax and log-exp."""
-    columns = ["mechanism", "form", "arithmetic", "deviation", "rounding", "total", "skill", "state", "FLOPs/token"]
+    """Return the mechanisms without an axis, with the formula errors that there are, each under its own name."""
+    found = without_axis(cells)
+    names = in_order(found["formula_error"].dropna())
+    columns = ["mechanism", "form", "arithmetic", *names, "rounding", "total", "skill", "state", "FLOPs/token"]
     rows = []
-    for _, cell in cells[cells["mechanism"] != "taylor"].iterrows():
-        row = [cell["mechanism"], cell["form"], cell["arithmetic"]]
+    for _, cell in found.iterrows():
+        own = _optional(cell["formula_error"])
+        row = [cell["member"], cell["variant"], cell["arithmetic"]]
         if cell["status"] != "ok":
-            row += ["", "", str(cell["status"]), ""]
+            row += [*("" for _ in names), "", str(cell["status"]), ""]
         else:
-            deviation = "exact" if cell["mechanism"] == "softmax" else error_text(cell["deviation_relative"])
-            row += [deviation, error_text(cell["rounding_relative"]), error_text(cell["total_relative"])]
-            row.append(skill_text(cell["skill"]))
+            row += [_formula_text(cell, "formula_relative") if own in (None, name) else "" for name in names]
+            row += [error_text(cell["rounding_relative"]), error_text(cell["total_relative"])]
+            row.append(skill_text(_optional(cell["skill"])))
         row += [count_text(_optional(cell["state_elements"])), count_text(_optional(cell["flops_per_token"]))]
         rows.append(row)
     return Table(columns, rows)
@@ -203,12 +173,10 @@ def _others(cells: pd.DataFrame) -> Table:
 
 def unmeasured_table(frame: pd.DataFrame) -> Table:
     """Return the cells that were refused, failed or crashed, with the reason."""
-    columns = ["input", "mechanism", "form", "order", "arithmetic", "status", "reason"]
+    columns = ["input", "member", "variant", "arithmetic", "status", "reason"]
     missing = frame[frame["status"] != "ok"]
-    return Table(
-        columns,
-        [[("" if _optional(v) is None else str(v)) for v in row] for row in missing[columns].itertuples(index=False)],
-    )
+    rows = [list(map(str, row)) for row in missing[columns].itertuples(index=False)]
+    return Table(["input", "mechanism", "form", "arithmetic", "status", "reason"], rows)
 
 
 def quantised(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 
 from reports.benchmarks import load_benchmarks
-from reports.causes import crossing_table, worsening_table
+from reports.causes import crossing_tables, worsening_tables
 from reports.costs import cost_record, cost_table
 from reports.figures import figures
 from reports.frame import load_runs
+from reports.glance import glance_table
 from reports.page import Contents, html_page, markdown_page
-from reports.tables import glance_table, input_sections, quantised, unmeasured_table
+from reports.tables import input_sections, quantised, unmeasured_table
 from reports.text import csv_text, printable
-from verify.cost import TaylorCost, taylor_cost
 from verify.errors import InvalidRequestError
 from verify.files.documents import plain
 from verify.files.placing import place
@@ -42,16 +42,16 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
     loaded = load_runs(runs)
     benchmarks = None if bench is None else load_benchmarks(bench)
     _require_writable(out)
-    costs = _costs(loaded.frame)
     contents = Contents(
         glance=glance_table(loaded.frame),
-        crossing=crossing_table(loaded.frame),
-        worsening=worsening_table(loaded.frame),
+        crossing=crossing_tables(loaded.frame),
+        worsening=worsening_tables(loaded.frame),
         sections=input_sections(loaded.frame),
-        costs=cost_table(costs),
+        costs=cost_table(loaded.counts),
         unmeasured=unmeasured_table(loaded.frame),
         figures=figures(loaded.frame),
         benchmarks=benchmarks,
+        mechanisms=list(loaded.mechanisms.values()),
         sessions=loaded.sessions,
         superseded=loaded.superseded,
         quantised=len(quantised(loaded.frame)),
@@ -61,7 +61,7 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
         "report.html": html_page(contents).encode(),
         "report.md": markdown_page(contents).encode(),
         "cells.csv": _printable(loaded.frame).to_csv(index=False, lineterminator="\n").encode(),
-        "costs.csv": f"{csv_text(map(cost_record, costs))}\n".encode(),
+        "costs.csv": f"{csv_text(map(cost_record, loaded.counts))}\n".encode(),
     }
     for figure in contents.figures:
         files[f"figures/{figure.name}.svg"] = figure.svg
@@ -78,23 +78,15 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with control characters in names and reasons written as escapes: no row ends early."""
-    names = {column: frame[column].map(printable) for column in ("run", "input", "reason")}
+    """Return the frame with control characters in all texts written as escapes: no row ends early."""
     nested = {column: frame[column].map(_json) for column in ("by_position", "by_distance", "examples")}
-    return frame.assign(**names, **nested)
+    texts = frame.assign(**nested).map(lambda value: printable(value) if isinstance(value, str) else value)
+    return texts.rename(columns=printable)
 
 
 def _json(value: Any) -> str:
     """Return a nested value as JSON, and nothing where there is none."""
     return "" if value is None or value != value else json.dumps(plain(value))
-
-
-def _costs(frame: pd.DataFrame) -> list[TaylorCost]:
-    taylor = frame[frame["mechanism"] == "taylor"]
-    cases = (
-        taylor[["head_size", "order", "value_size"]].drop_duplicates().sort_values(["head_size", "value_size", "order"])
-    )
-    return [taylor_cost(int(d), int(order), int(d_v)) for d, order, d_v in cases.itertuples(index=False)]
 
 
 def _require_writable(folder: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
+from verify.attention import AttentionOutput, Variant
+from verify.mechanisms import known, named_member
+from verify.numbers.arithmetic import Arithmetic
 from verify.problem import Problem
 
 ORDERS = (0, 1, 2, 3, 7)
@@ -59,3 +63,35 @@ MECHANISM_ORDERS = [("softmax", None), ("logexp", None), *[("taylor", order) for
 every_mechanism = pytest.mark.parametrize(
     ("mechanism", "order"), MECHANISM_ORDERS, ids=lambda x: "" if x is None else str(x)
 )
+
+
+def named(mechanism: str, order: int | None) -> str:
+    """Return the name of a member, as every function that takes one understands it."""
+    return mechanism if order is None else f"{mechanism}:order={order}"
+
+
+def variant(mechanism: str, form: str, order: int | None = None, **options: Any) -> Variant:
+    """Return a form of a member with options."""
+    return Variant(named_member(named(mechanism, order)), form, tuple(options.items()))
+
+
+def run(
+    mechanism: str,
+    form: str,
+    problem: Problem,
+    arithmetic: Arithmetic,
+    order: int | None = None,
+    *,
+    limits: dict[str, Any] | None = None,
+    **options: Any,
+) -> AttentionOutput:
+    """Compute a form of a member on a problem in an arithmetic."""
+    return variant(mechanism, form, order, **options).run(problem, arithmetic, **(limits or {}))
+
+
+# Every form of the three mechanisms that have forms of their own.
+FORMS = [
+    (mechanism, form.name)
+    for mechanism in ("softmax", "logexp", "taylor")
+    for form in known().mechanism(mechanism).forms
+]

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tests.cases import named
 from verify.inputs.samples import sample
+from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.problem import Problem
-from verify.truth import Reference, certify, reference, taylor_references
+from verify.truth import Reference, certify, reference, references
 
 DIGITS = 50
 FULL = 2100
@@ -113,7 +115,7 @@ def campaign(count: int) -> Iterator[tuple[str, str, int | None, Any]]:
         kind = list(KINDS)[seed % len(KINDS)]
         mechanism, order = MECHANISMS[seed // len(KINDS) % len(MECHANISMS)]
         problem = KINDS[kind](np.random.default_rng(seed)).named(f"{kind}, seed {seed}")
-        yield kind, mechanism, order, certify(problem, DIGITS, mechanism, order)
+        yield kind, mechanism, order, certify(problem, DIGITS, named(mechanism, order))
 
 
 def sample_truths() -> Iterator[Reference]:
@@ -121,7 +123,7 @@ def sample_truths() -> Iterator[Reference]:
     problem = sample(SAMPLE)
     yield reference(problem, DIGITS)
     yield reference(problem, DIGITS, "logexp")
-    yield from taylor_references(problem, range(32), DIGITS).values()
+    yield from references(problem, [TAYLOR.member(order=order) for order in range(32)], DIGITS).values()
 
 
 def last_tokens() -> Problem:
@@ -152,7 +154,7 @@ def main() -> None:
     fewest, seconds = min(truth.digits for truth in truths), time.monotonic() - started
     print(f"sample:{SAMPLE}: {elements} elements of {len(truths)} exact outputs certified in {seconds:.0f} s")
     print(f"to at least {fewest} digits each, {zeros} essentially zero")
-    ends = [certify(last_tokens(), DIGITS, mechanism, order) for mechanism, order in (*MECHANISMS, ("taylor", 31))]
+    ends = [certify(last_tokens(), DIGITS, named(*which)) for which in (*MECHANISMS, ("taylor", 31))]
     print(f"the last two tokens of each head: {sum(end.elements for end in ends)} elements hold the mpmath value")
 
 

@@ -10,6 +10,7 @@ import pytest
 from mpmath import mp
 
 from verify.inputs import SyntheticInput
+from verify.mechanisms import known
 from verify.parallel.executors import InProcessExecutor
 from verify.sweep import RunFile, SweepSpec, run_sweep
 
@@ -23,7 +24,7 @@ def _unchanged_precision() -> Iterator[None]:
 
 SMALL_SPEC = SweepSpec(
     inputs=(SyntheticInput("normal", 4, 12), SyntheticInput("normal", 8, 12, logit_std=4.0)),
-    forms=(("softmax", "softmax"), ("logexp", "quadratic"), ("taylor", "scores"), ("taylor", "packed")),
+    plans=tuple(known().plans(["softmax/softmax", "logexp/quadratic", "taylor/scores", "taylor/packed"])),
     orders=(0, 1, 3),
     arithmetics=("float64", "float32"),
 )

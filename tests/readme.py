@@ -1,7 +1,9 @@
-"""The outputs shown in README.md: run its examples, and compare or write them anew (`make readme`).
+"""The examples of README.md and CONTRIBUTING.md: run them, and compare or write anew what they print (`make readme`).
 
 A block ```console holds commands behind `$ ` and what they print, or with ` | tail -N` its last lines; a block
-```python holds code whose printed lines are repeated in comments `# -> ...` at its end.
+```python holds code whose printed lines are repeated in comments `# -> ...` at its end.  Where the first line of a
+```python block is nothing but the name of a file, as in `# mine.py`, the block is not run but written to that file,
+for the blocks below it.  The blocks of a document run one after the other, in a folder of its own that goes away.
 """
 
 from __future__ import annotations
@@ -17,16 +19,18 @@ from pathlib import Path
 
 from cli.main import main
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
 
 # What `attnproof features --prove` prints, so that no statement changes unread
 PROOFS = Path(__file__).parent / "cli" / "proofs.txt"
 
 _BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
+_FILE = re.compile(r"# (\w+\.py)\n")
 
 
 def renewed(text: str) -> str:
-    """Return the text with every example run and its output written anew; files are made in a folder that goes away."""
+    """Return the text with every example run and its output written anew."""
     with _temporary_folder():
         return _BLOCK.sub(lambda block: f"```{block[1]}\n{_RUNNERS[block[1]](block[2])}```", text)
 
@@ -48,9 +52,13 @@ def _console(block: str) -> str:
 
 
 def _python(block: str) -> str:
+    named = _FILE.match(block)
+    if named is not None:
+        Path(named[1]).write_text(block)
+        return block
     code = "".join(line for line in block.splitlines(keepends=True) if not line.startswith("# -> "))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(code, "README.md", "exec"), {})
+        exec(compile(code, "example", "exec"), {})
     return code + "".join(f"# -> {line}\n" for line in printed.getvalue().splitlines())
 
 
@@ -69,7 +77,8 @@ def _temporary_folder() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    README.write_text(renewed(README.read_text()))
+    for document in DOCUMENTS:
+        document.write_text(renewed(document.read_text()))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main(["features", "--prove"]) == 0
     PROOFS.write_text(printed.getvalue())

@@ -1,17 +1,35 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.readme import README, renewed
+from tests.readme import DOCUMENTS, renewed
 
 
-def test_the_readme_shows_what_its_examples_print() -> None:
-    text = README.read_text()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_document_shows_what_its_examples_print(document: Path) -> None:
+    text = document.read_text()
     assert renewed(text) == text, "run make readme and read the difference"
 
 
+FILE = "```python\n# mine.py\nVALUE = 3\n```\n"
+
+
 @pytest.mark.parametrize(
-    "block", ["```console\n$ attnproof features --orders 3\nwrong\n```", "```python\nprint(1)\n# -> 2\n```"]
+    "block",
+    [
+        "```console\n$ attnproof features --orders 3\nwrong\n```",
+        "```python\nprint(1)\n# -> 2\n```",
+        FILE + "```python\nfrom pathlib import Path\n\nprint(Path('mine.py').read_text())\n# -> VALUE = 4\n```",
+    ],
 )
 def test_a_wrong_output_is_noticed(block: str) -> None:
     assert renewed(block) != block
+
+
+def test_a_block_that_names_a_file_is_written_to_it_and_to_no_other_document() -> None:
+    shown = "```python\nfrom pathlib import Path\n\nprint(len(Path('mine.py').read_text()))\n# -> 20\n```"
+    assert renewed(FILE + shown) == FILE + shown
+    with pytest.raises(FileNotFoundError):
+        renewed(shown)

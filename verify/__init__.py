@@ -7,9 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verify.attention import LogExpState, TaylorState, logexp_attention, softmax_attention, taylor_attention
-    from verify.cost import feature_count, flops_per_token, state_size
     from verify.errors import AttnproofError, CertificationError, InvalidRequestError, TooLargeError
+    from verify.families.polynomial.basis import feature_count
+    from verify.mechanisms import logexp_attention, named_member, named_variant, softmax_attention, taylor_attention
+    from verify.mechanisms.logexp.state import LogExpState
+    from verify.mechanisms.taylor.costs import flops_per_token, state_size
+    from verify.mechanisms.taylor.state import TaylorState
     from verify.problem import Problem
     from verify.truth import Reference, reference
 
@@ -17,18 +20,20 @@ _HOMES = {
     "AttnproofError": "errors",
     "CertificationError": "errors",
     "InvalidRequestError": "errors",
-    "LogExpState": "attention",
+    "LogExpState": "mechanisms.logexp.state",
     "Problem": "problem",
     "Reference": "truth",
-    "TaylorState": "attention",
+    "TaylorState": "mechanisms.taylor.state",
     "TooLargeError": "errors",
-    "feature_count": "cost",
-    "flops_per_token": "cost",
-    "logexp_attention": "attention",
+    "feature_count": "families.polynomial.basis",
+    "flops_per_token": "mechanisms.taylor.costs",
+    "logexp_attention": "mechanisms",
+    "named_member": "mechanisms",
+    "named_variant": "mechanisms",
     "reference": "truth",
-    "softmax_attention": "attention",
-    "state_size": "cost",
-    "taylor_attention": "attention",
+    "softmax_attention": "mechanisms",
+    "state_size": "mechanisms.taylor.costs",
+    "taylor_attention": "mechanisms",
 }
 
 __all__ = [
@@ -43,6 +48,8 @@ __all__ = [
     "feature_count",
     "flops_per_token",
     "logexp_attention",
+    "named_member",
+    "named_variant",
     "reference",
     "softmax_attention",
     "state_size",
@@ -55,6 +62,7 @@ _MODULES = {
     "formats": "numbers.formats",
     "inputs": "inputs",
     "problem": "problem",
+    "testing": "testing",
     "truth": "truth",
 }
 

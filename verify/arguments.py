@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,18 @@ from numpy.typing import ArrayLike
 
 from verify.errors import InvalidRequestError
 from verify.numbers.arrays import Float64Array
+
+_INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
+
+
+def real_number(name: str, text: str) -> float:
+    """Return the number that a text holds; InvalidRequestError if it holds none."""
+    try:
+        if "_" in text:  # Python would read 1_0 as 10
+            raise ValueError
+        return float(text)
+    except ValueError:
+        raise InvalidRequestError(f"{name} {text.strip()!r}", "a number such as 0.5", "correct it") from None
 
 
 def shortest(value: float) -> str:
@@ -24,16 +38,20 @@ class Count:
 
     default: int
 
-    def checked(self, name: str, value: float, tokens: int) -> int:
+    def checked(self, name: str, value: float, tokens: int | None = None) -> int:
         """Return the value as an integer; InvalidRequestError if it is none, or out of bounds."""
         expected = "an integer of at least 1 and at most the number of tokens"
         if not float(value).is_integer() or value < 1:
             raise InvalidRequestError(f"{name} {shortest(value)}", expected, f"choose another {name}")
-        if value > tokens:
+        if tokens is not None and value > tokens:
             raise InvalidRequestError(
                 f"{name} {shortest(value)} with {tokens} tokens", expected, f"lower {name} or take more tokens"
             )
         return int(value)
+
+    def read(self, name: str, text: str) -> int:
+        """Return the value that a text holds."""
+        return self.checked(name, real_number(name, text))
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ class Real:
     most: float
     above: bool = False
 
-    def checked(self, name: str, value: float, tokens: int) -> float:
+    def checked(self, name: str, value: float, tokens: int | None = None) -> float:
         """Return the value; InvalidRequestError if it is out of bounds or NaN, whatever the tokens."""
         # a comparison with NaN fails, and so refuses it
         if not self.least <= value <= self.most or (self.above and value == self.least):
@@ -58,8 +76,106 @@ class Real:
             )
         return value
 
+    def read(self, name: str, text: str) -> float:
+        """Return the value that a text holds."""
+        return self.checked(name, real_number(name, text))
 
-Parameter = Count | Real
+
+@dataclass(frozen=True)
+class Whole:
+    """An integer between bounds, both of them allowed, in steps; without a default it must be given, or is free."""
+
+    default: int | None
+    least: int
+    most: int | None = None
+    step: int = 1
+
+    def checked(self, name: str, value: Any, tokens: int | None = None) -> int:
+        """Return the value as an integer; InvalidRequestError if it is none, or out of bounds."""
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        most = value if self.most is None else self.most
+        if not whole or not self.least <= value <= most or (value - self.least) % self.step:
+            bounds = f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
+            bounds += f" in steps of {self.step}" if self.step > 1 else ""
+            raise InvalidRequestError(f"{name} {value!r}", f"an integer {bounds}", f"choose another {name}")
+        return int(value)
+
+    def read(self, name: str, text: str) -> int:
+        """Return the value that a text holds."""
+        return self.checked(name, int(text) if _INTEGER.fullmatch(text) else text)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    default: str | None
+    among: tuple[str, ...]
+
+    def checked(self, name: str, value: Any, tokens: int | None = None) -> str:
+        """Return the value; InvalidRequestError unless it is one of the words."""
+        if not isinstance(value, str) or value not in self.among:
+            raise InvalidRequestError(f"{name} {value!r}", "one of " + ", ".join(self.among), "choose one")
+        return value
+
+    def read(self, name: str, text: str) -> str:
+        """Return the value that a text holds."""
+        return self.checked(name, text)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Yes or no."""
+
+    default: bool = False
+
+    def checked(self, name: str, value: Any, tokens: int | None = None) -> bool:
+        """Return the value; InvalidRequestError unless it is a truth value."""
+        return checked_flag(name, value)
+
+    def read(self, name: str, text: str) -> bool:
+        """Return the value that a text holds."""
+        known = {"yes": True, "no": False}
+        if text not in known:
+            raise InvalidRequestError(f"{name} {text!r}", "yes or no", "choose one")
+        return known[text]
+
+
+Parameter = Count | Real | Whole | Choice | Flag
+
+# What a parameter can be.
+Value = int | float | str | bool
+
+
+def value_text(value: Value | None) -> str:
+    """Return a value as it is written on the command line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return shortest(value) if isinstance(value, float) else str(value)
+
+
+def checked_values(
+    declared: Mapping[str, Parameter],
+    given: Iterable[tuple[str, Any]],
+    kind: str,
+    owner: str,
+    remedy: str = "correct it, or leave it out",
+    tokens: int | None = None,
+) -> dict[str, Any]:
+    """Return the values that were given, checked, in the order in which they are declared.
+
+    kind: what they are, "parameter" or "option"; owner: of what, as in "in this scenario".  Raises InvalidRequestError
+    for a name that is not declared or given twice, and for a value out of bounds.
+    """
+    chosen: dict[str, Any] = {}
+    for name, value in given:
+        if name not in declared:
+            expected = "one of " + ", ".join(declared) if declared else f"no {kind}s {owner}"
+            raise InvalidRequestError(f"unknown {kind} {name!r}", expected, remedy)
+        if name in chosen:
+            raise InvalidRequestError(f"{kind} {name!r} given twice", f"each {kind} once", "leave one out")
+        chosen[name] = value
+    return {name: declared[name].checked(name, chosen[name], tokens) for name in declared if name in chosen}
 
 
 # Formats whose every value is a float64: converting them loses nothing. ml_dtypes' own types are unknown to numpy's
@@ -151,3 +267,19 @@ def checked_lead(lead: Any) -> tuple[int, ...]:
     if not isinstance(lead, tuple | list):
         raise InvalidRequestError(f"lead {lead!r}", "a tuple of sizes, such as (batch, heads)", "correct it")
     return tuple(checked_integer("leading dimension", size, 1) for size in lead)
+
+
+def checked_size(name: str, value: Any, least: int = 1) -> int:
+    """Return a size as a Python integer, which cannot wrap; InvalidRequestError if it is none, or below the least."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidRequestError(f"{name} {value}", f"an integer of at least {least}", "give the size of one head")
+    return int(value)
+
+
+def checked_order(order: Any) -> int:
+    """Return an order as a Python integer; InvalidRequestError unless it is one of at least 0."""
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
+        raise InvalidRequestError(
+            f"order {order}", "an integer of at least 0", "give the highest power kept (terms - 1)"
+        )
+    return int(order)

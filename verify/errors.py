@@ -34,5 +34,20 @@ class ViolatedBoundError(AttnproofError):
     """A measured error exceeds a bound that is sure to hold: one of the two is wrong."""
 
 
+class NonconformingError(AttnproofError):
+    """A mechanism fails checks of what a mechanism must be like: one line for each."""
+
+    def __init__(self, mechanism: str, failures: tuple[str, ...]) -> None:
+        """Compose the lines; the parts stay readable as attributes."""
+        count = f"{len(failures)} check" + "s" * (len(failures) > 1)
+        super().__init__("\n".join([f"mechanism {mechanism!r} fails {count}:", *failures]))
+        self.mechanism = mechanism
+        self.failures = failures
+
+    def __reduce__(self) -> tuple[type[NonconformingError], tuple[str, tuple[str, ...]]]:
+        """Pickle the parts."""
+        return (type(self), (self.mechanism, self.failures))
+
+
 class WorkerDiedError(AttnproofError):
     """A process that worked for this one died, and with it its part of the result."""

@@ -24,7 +24,8 @@ class Head:
     """One query head of a problem with the keys and values it reads: all two-dimensional.
 
     index: position in the leading dimensions of q.  q: [n_q, d_k].  k: [n_k, d_k].  v: [n_k, d_v].
-    shift: query i sees no key after i + shift; None if not causal.  mask: [n_q, n_k], or None.
+    shift: query i sees no key after i + shift; None if not causal.  mask: [n_q, n_k], or None.  scale: of the logits,
+    None for 1/sqrt(d_k), exactly.
     """
 
     index: tuple[int, ...]
@@ -33,6 +34,16 @@ class Head:
     v: Float64Array
     shift: int | None
     mask: BoolArray | None
+    scale: float | None = None
+
+    @property
+    def float_scale(self) -> float:
+        """The scale of the logits in float64."""
+        return float_scale(self.scale, int(self.q.shape[1]))
+
+    def logits(self, rows: slice = slice(None)) -> Float64Array:
+        """Return scale q.k_t in float64 for some queries and all keys, attended or not, [rows, n_k]."""
+        return np.asarray(self.float_scale * (self.q[rows] @ self.k.T))
 
     def attended(self, rows: slice = slice(None)) -> BoolArray:
         """Return which keys some queries may see, [rows, n_k]; what other queries see takes no memory."""
@@ -110,6 +121,11 @@ class Problem:
         return int(self.v.shape[-1])
 
     @property
+    def float_scale(self) -> float:
+        """The scale of the logits in float64."""
+        return float_scale(self.scale, self.head_size)
+
+    @property
     def queries(self) -> int:
         """n_q, tokens on the query side."""
         return int(self.q.shape[-2])
@@ -153,7 +169,7 @@ class Problem:
         for index in np.ndindex(*self.q.shape[:-2]):
             shared = (*index[:-1], index[-1] // group) if index else ()
             mask = None if masks is None else masks[index]
-            yield Head(index, self.q[index], self.k[shared], self.v[shared], self.shift, mask)
+            yield Head(index, self.q[index], self.k[shared], self.v[shared], self.shift, mask, self.scale)
 
     @cached_property
     def attended_rows(self) -> BoolArray:
@@ -209,6 +225,11 @@ class Problem:
         if self.mask is not None:
             state.update(np.ascontiguousarray(self.mask).tobytes())
         return state.hexdigest()
+
+
+def float_scale(scale: float | None, head_size: int) -> float:
+    """Return a scale in float64, where none is given 1/sqrt(d_k)."""
+    return float(head_size**-0.5) if scale is None else scale
 
 
 def _check_shapes(q: Float64Array, k: Float64Array, v: Float64Array) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 import verify
 from tests.benchmarks.measurements import MEGABYTE, Measurement, peak_growth, ratio
-from verify.attention.features import FeatureMap
-from verify.attention.taylor_state import CHUNK
-from verify.basis import monomial_indices, multiplicities
+from verify.families.polynomial.basis import monomial_indices, multiplicities
+from verify.families.polynomial.features import FeatureMap
+from verify.families.polynomial.state import CHUNK
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.truth import reference
 

@@ -9,10 +9,11 @@ from flint import arb, arb_mat
 from mpmath import mp
 
 from tests.benchmarks.measurements import Measurement, ratio
+from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.numbers.precision import bits_for, flint_precision, mpmath_precision
 from verify.parallel.executors import worker_pool
 from verify.problem import Problem
-from verify.truth import reference, taylor_references
+from verify.truth import reference, references
 from verify.truth.enclosure import GUARD_BITS
 
 DIGITS = 50
@@ -54,8 +55,8 @@ def all_orders(problem: Problem) -> Measurement:
     return ratio(
         f"Taylor orders 0 to 15 / order 15 alone, n = {problem.queries}, d = 64",
         "at most 2",
-        lambda: taylor_references(problem, range(16), DIGITS),
-        lambda: reference(problem, DIGITS, "taylor", 15),
+        lambda: references(problem, [TAYLOR.member(order=order) for order in range(16)], DIGITS),
+        lambda: reference(problem, DIGITS, "taylor:order=15"),
         turns=3,
     )
 

@@ -168,7 +168,7 @@ def test_options_reach_the_inputs(inputs: Path, capsys: pytest.CaptureFixture[st
     code, printed, _ = run(capsys, "sweep", *arguments, *chosen, "--out", inputs / "run.sqlite", "--json")
     found = json.loads(printed)["records"]
     assert code == 0
-    assert {(r["mechanism"], r["form"], r["order"]) for r in found} == {
+    assert {(r["mechanism"], r["form"], r["labels"].get("order")) for r in found} == {
         ("softmax", "softmax", None),
         ("taylor", "scores", 1),
         ("taylor", "scores", 3),
@@ -186,10 +186,13 @@ def test_failed_cells_make_exit_code_one(
     assert said.count("\n") == 1
 
 
+KINDS = {"forms", "arithmetics", "formats", "samples", "scenarios", "metrics"}
+
+
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = run(capsys, "list", "--json")
     lists = json.loads(printed)
-    assert (code, set(lists)) == (0, {"forms", "arithmetics", "formats", "samples", "scenarios", "metrics"})
+    assert (code, set(lists)) == (0, {"mechanisms", *KINDS})
     code, table, _ = run(capsys, "list")
     assert all(name in table for names in lists.values() for name in names)
 

@@ -14,7 +14,8 @@ import pytest
 
 from tests.cli.running import run
 from tests.readme import PROOFS
-from verify import basis, cost
+from verify.families.polynomial import basis
+from verify.mechanisms.taylor import costs as cost
 
 
 def test_features_gives_the_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:

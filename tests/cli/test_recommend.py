@@ -18,17 +18,18 @@ def test_recommend_says_which_order_is_enough(
     code, printed, said = run(capsys, "recommend", "good.npz", "--tolerance", "1e-2")
     assert (code, said) == (0, "")
     lines = printed.splitlines()
-    assert lines[0] == "good.npz: relative error of at most 0.01, exact values, orders 0 to 31"
+    assert lines[0] == "good.npz: relative error of at most 0.01, exact values, taylor, order up to 31"
     assert lines[-2].startswith("order ")
     code, printed, said = run(capsys, "recommend", "good.npz", "--tolerance", "1e-2", "--json")
     document = json.loads(printed)
     assert (code, said) == (0, "")
-    assert {"order", "terms", "guaranteed_order", "per_head", "cost", "reason"} <= set(document)
-    assert document["terms"] == document["order"] + 1
-    assert document["guaranteed_order"] >= document["order"]
-    assert f"order {document['order']} ({document['terms']} terms)" in lines[-2]
+    assert {"value", "labels", "guaranteed", "per_head", "cost", "reason"} <= set(document)
+    assert (document["mechanism"], document["axis"]) == ("taylor", "order")
+    assert document["labels"] == {"order": document["value"], "terms": document["value"] + 1}
+    assert document["guaranteed"] >= document["value"]
+    assert f"order {document['value']} ({document['labels']['terms']} terms)" in lines[-2]
     assert document["cost"]["features"] == document["cost"]["state_elements"] // 4
-    assert [advice["order"] for advice in document["per_head"]] == [document["order"]]
+    assert [advice["value"] for advice in document["per_head"]] == [document["value"]]
     shown = ("recommend", "good.npz", "--tolerance", "1e-2", "--arithmetic", "float32", "--metric", "max")
     assert run(capsys, *shown)[1].startswith("good.npz: max error of at most 0.01, scores in float32")
 
@@ -44,7 +45,7 @@ def test_none_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
     assert "negative below -1.6" in printed
     code, printed, _ = run(capsys, "recommend", "large.npz", "--tolerance", "1e-3", "--max-order", "3", "--json")
     document = json.loads(printed)
-    assert (code, document["order"], document["terms"], document["cost"]) == (1, None, None, None)
+    assert (code, document["value"], document["member"], document["cost"]) == (1, None, None, None)
     assert document["reason"]
 
 
@@ -58,7 +59,7 @@ def test_none_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
         (["good.npz"], "tolerance"),
         (["good.npz", "--tolerance", "1", "--metric", "best"], "unknown metric 'best'; expected one of relative"),
         (["good.npz", "--tolerance", "1", "--arithmetic", "float7"], "unknown arithmetic 'float7'"),
-        (["good.npz", "--tolerance", "1", "--max-order", "64"], "largest order '64'; expected an integer from 0 to 63"),
+        (["good.npz", "--tolerance", "1", "--max-order", "64"], "largest order 64; expected an integer from 0 to 63"),
         (["good.npz", "--tolerance", "1", "--form", "packed"], "--form without --arithmetic"),
         (["nan.npz", "--tolerance", "1"], "the first nan"),
         (["absent.npz", "--tolerance", "1"], "no file absent.npz"),

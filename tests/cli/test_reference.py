@@ -21,7 +21,7 @@ def test_reference_writes_vectors_and_says_how_many_digits(
     code, printed, said = run(capsys, "reference", "good.npz", "--mechanism", "taylor", "--order", "2")
     assert (code, said) == (0, "")
     assert printed.splitlines() == [
-        "exact taylor of order 2 on good.npz: 4 x 3 output elements",
+        "exact taylor:order=2 on good.npz: 4 x 3 output elements",
         "certified digits: at least 67, 50 asked for",
         "file: reference.npz",
     ]
@@ -44,8 +44,11 @@ BAD_REFERENCES = {
     "too many digits": (["good.npz", "--digits", "1001"], "expected an integer from 1 to 1000"),
     "digits in words": (["good.npz", "--digits", "many"], "digits 'many'"),
     "mechanism": (["good.npz", "--mechanism", "relu"], "unknown mechanism 'relu'"),
-    "order with softmax": (["good.npz", "--order", "2"], "order 2 with softmax"),
-    "no order": (["good.npz", "--mechanism", "taylor"], "order None for taylor"),
+    "order with softmax": (
+        ["good.npz", "--order", "2"],
+        "unknown parameter 'order'; expected no parameters of softmax",
+    ),
+    "no order": (["good.npz", "--mechanism", "taylor"], "taylor without order; expected taylor:order=..."),
     "negative order": (["good.npz", "--mechanism", "taylor", "--order", "-1"], "order '-1'"),
     "NaN": (["nan.npz"], "the first nan at index [2, 0]"),
     "infinity": (["infinite.npz"], "the first inf at index"),

@@ -2,56 +2,77 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 import verify
-from tests.cases import ORDERS, PROBLEMS
-from verify.attention import FORMS, Form, features, logexp, named_form, taylor, taylor_state
-from verify.basis import slices
-from verify.bounds import rounding_bound
+from tests.cases import FORMS, ORDERS, PROBLEMS, named, run, variant
+from verify.attention.computed import normalised
+from verify.attention.operands import logits_of, operands, scale_of
 from verify.errors import InvalidRequestError, TooLargeError
+from verify.families.polynomial import features
+from verify.families.polynomial import forms as taylor
+from verify.families.polynomial import state as taylor_state
+from verify.families.polynomial.basis import slices
 from verify.measure.metrics import computed_error
+from verify.mechanisms import known, named_variant
+from verify.mechanisms.logexp import forms as logexp
+from verify.mechanisms.logexp.mechanism import LOGEXP
+from verify.mechanisms.softmax.mechanism import SOFTMAX
+from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.rounding import correctly_rounded
 from verify.problem import Problem
-from verify.truth import defined_attention, reference
+from verify.truth import Reference, defined_attention, reference
 
 every_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS.keys())
-every_form = pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: f"{form.mechanism}-{form.name}")
+every_form = pytest.mark.parametrize(("mechanism", "form"), FORMS)
 
 SUPPORTS_NO_MASK = ("packed", "stream", "linear")
 
 
-def orders_of(form: Form) -> tuple[int | None, ...]:
-    return ORDERS if form.mechanism == "taylor" else (None,)
+def orders_of(mechanism: str) -> tuple[int | None, ...]:
+    return ORDERS if mechanism == "taylor" else (None,)
 
 
 def cells() -> Iterator[Any]:
-    for form in FORMS.values():
+    for mechanism, form in FORMS:
         for problem in PROBLEMS:
-            for order in orders_of(form):
-                yield pytest.param(form, problem, order, id=f"{form.mechanism}-{form.name}-{order}-{problem.name}")
+            for order in orders_of(mechanism):
+                yield pytest.param(mechanism, form, problem, order, id=f"{mechanism}-{form}-{order}-{problem.name}")
+
+
+def bound_of(
+    mechanism: str, form: str, problem: Problem, truth: Reference, arithmetic: Arithmetic, order: int | None
+) -> Any:
+    """Return the bound on the rounding error that is sure."""
+    bound = variant(mechanism, form, order).rounding_bound(problem, truth.value, arithmetic)
+    assert bound is not None
+    return bound.sure
 
 
 @every_arithmetic
-@pytest.mark.parametrize(("form", "problem", "order"), list(cells()))
+@pytest.mark.parametrize(("mechanism", "form", "problem", "order"), list(cells()))
 def test_every_form_is_as_accurate_as_its_arithmetic(
-    form: Form, problem: Problem, order: int | None, arithmetic: Arithmetic
+    mechanism: str, form: str, problem: Problem, order: int | None, arithmetic: Arithmetic
 ) -> None:
     problem = problem.rounded(arithmetic.inputs)
-    if form.name in SUPPORTS_NO_MASK and (problem.mask is not None or problem.alignment is not None):
-        with pytest.raises(InvalidRequestError, match="use the form"):
-            form.run(problem, arithmetic, order)
+    if form in SUPPORTS_NO_MASK and (problem.mask is not None or problem.alignment is not None):
+        chosen = variant(mechanism, form, order)
+        for call in (chosen.run, partial(chosen.how.compute, member=chosen.member)):
+            with pytest.raises(InvalidRequestError, match="use the form"):
+                call(problem, arithmetic)
         return
-    output = form.run(problem, arithmetic, order)
-    truth = reference(problem, 30, form.mechanism, order)
+    output = run(mechanism, form, problem, arithmetic, order)
+    truth = reference(problem, 30, named(mechanism, order))
     assert output.value.dtype == arithmetic.output.dtype
     assert output.value.shape == problem.output_shape
     assert output.normaliser.shape == problem.output_shape[:-1]
     error = np.abs(computed_error(output.value, truth))
-    bound = rounding_bound(problem, truth, form.name, arithmetic, order).sure
+    bound = bound_of(mechanism, form, problem, truth, arithmetic, order)
     excess = ~(error <= bound) & np.isfinite(bound)
     assert not excess.any(), f"{error[excess].max():.3g} where {bound[excess].min():.3g} is allowed"
     assert np.isfinite(bound).all() or arithmetic.name != "float64"
@@ -61,8 +82,8 @@ def agreement(form: str, head_size: int, order: int, causal: bool, tokens: int) 
     """Return max |computed - defined| / max |defined| in float64 on N(0, 1) inputs."""
     q, k, v = np.random.default_rng(head_size).standard_normal((3, tokens, head_size))
     problem = Problem(q, k, v, causal=causal)
-    computed = named_form("taylor", form).run(problem, ARITHMETICS["float64"], order).value
-    defined = defined_attention(problem, mechanism="taylor", order=order, digits=30)
+    computed = run("taylor", form, problem, ARITHMETICS["float64"], order).value
+    defined = defined_attention(problem, named("taylor", order), 30)
     error = [abs(float(a - b)) for a, b in zip(defined.flat, computed.flat, strict=True)]
     return max(error) / max(abs(float(x)) for x in defined.flat)
 
@@ -91,7 +112,7 @@ def test_forms_of_one_mechanism_agree(mechanism: str, order: int | None, causal:
     q, k, v = np.random.default_rng(30).standard_normal((3, 3, TOKENS, 4))
     problem = Problem(q, k, v, causal=causal)
     outputs = {
-        name: form.run(problem, ARITHMETICS["float64"], order) for (of, name), form in FORMS.items() if of == mechanism
+        form: run(mechanism, form, problem, ARITHMETICS["float64"], order) for of, form in FORMS if of == mechanism
     }
     first, *others = outputs.values()
     calm = np.abs(first.normaliser) > 1 if mechanism == "taylor" else np.ones_like(first.normaliser, dtype=bool)
@@ -122,7 +143,7 @@ def test_a_wrong_multiplicity_is_noticed(degree: int, monkeypatch: pytest.Monkey
 
 
 def test_an_answer_of_nan_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taylor, "truncated_exponential", lambda logits, *_: np.full_like(logits, np.nan))
+    monkeypatch.setattr(TAYLOR, "evaluate", lambda logits, *_: np.full_like(logits, np.nan))
     assert not agreement("scores", 4, 3, False, TOKENS) <= AGREEMENT
 
 
@@ -131,8 +152,8 @@ def test_an_answer_of_nan_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chunks_change_nothing(chunk: int, causal: bool) -> None:
     q, k, v = np.random.default_rng(10).standard_normal((3, 2, TOKENS, 4))
     problem = Problem(q, k, v, causal=causal)
-    expected = reference(problem, 30, "taylor", 4).value
-    found = taylor.packed(problem, ARITHMETICS["float64"], 4, chunk=chunk).value
+    expected = reference(problem, 30, "taylor:order=4").value
+    found = taylor.packed(problem, ARITHMETICS["float64"], TAYLOR.member(order=4), chunk=chunk).value
     assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
 
 
@@ -147,30 +168,30 @@ def test_sides_of_the_coefficients_and_sizes_of_blocks_change_nothing(
         monkeypatch.setattr(module, "BLOCK_NUMBERS", numbers)
     q, k, v = np.random.default_rng(93).standard_normal((3, 5, TOKENS, 3))
     problem = Problem(q, k, v, causal=causal)
-    expected = reference(problem, 30, "taylor", 3).value
-    found = taylor.packed(problem, ARITHMETICS["float64"], 3, chunk=7, side=side).value
+    expected = reference(problem, 30, "taylor:order=3").value
+    found = taylor.packed(problem, ARITHMETICS["float64"], TAYLOR.member(order=3), chunk=7, side=side).value
     assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
 
 
 def test_an_unknown_side_is_refused() -> None:
     problem = Problem(*np.ones((3, 2, 2)))
     with pytest.raises(InvalidRequestError, match="one of query, key, both"):
-        taylor.packed(problem, ARITHMETICS["float64"], 1, side="left")
+        taylor.packed(problem, ARITHMETICS["float64"], TAYLOR.member(order=1), side="left")
 
 
 @every_form
-def test_no_keys_give_zero_and_no_queries_give_nothing(form: Form) -> None:
-    order = orders_of(form)[-1]
+def test_no_keys_give_zero_and_no_queries_give_nothing(mechanism: str, form: str) -> None:
+    order = orders_of(mechanism)[-1]
     no_keys = Problem(np.ones((2, 3)), np.ones((0, 3)), np.ones((0, 4)))
-    assert form.run(no_keys, ARITHMETICS["float32"], order).value.tolist() == [[0.0] * 4] * 2
+    assert run(mechanism, form, no_keys, ARITHMETICS["float32"], order).value.tolist() == [[0.0] * 4] * 2
     no_queries = Problem(np.ones((0, 3)), np.ones((2, 3)), np.ones((2, 4)))
-    assert form.run(no_queries, ARITHMETICS["float32"], order).value.shape == (0, 4)
+    assert run(mechanism, form, no_queries, ARITHMETICS["float32"], order).value.shape == (0, 4)
 
 
 @pytest.mark.parametrize("form", ["scores", "packed"])
 def test_a_zero_denominator_is_shown(form: str) -> None:
     problem = Problem([[1.0]], [[-1.0]], [[3.0]], scale=1.0)  # 1 + s = 0
-    output = named_form("taylor", form).run(problem, ARITHMETICS["float64"], 1)
+    output = run("taylor", form, problem, ARITHMETICS["float64"], 1)
     assert output.normaliser.tolist() == [0.0]
     assert not np.isfinite(output.value).any()
 
@@ -197,13 +218,13 @@ def test_functions_of_arrays_pass_everything_on() -> None:
         ("taylor", "scores", 3): verify.taylor_attention(q, k, v, order=3, form="scores", scale=0.3, **how),
     }
     for (mechanism, form, order), found in calls.items():
-        truth = reference(scaled, 30, mechanism, order)
+        truth = reference(scaled, 30, named(mechanism, order))
         error = np.abs(computed_error(found, truth))
-        assert (error <= rounding_bound(scaled, truth, form, ARITHMETICS["float64"], order).sure).all()
+        assert (error <= bound_of(mechanism, form, scaled, truth, ARITHMETICS["float64"], order)).all()
     plain = Problem(q[:, :1], k, v, scale=0.3)
     found = verify.taylor_attention(plain.q, k, v, order=3, scale=0.3, arithmetic="float32")
     assert found.dtype == np.float32
-    assert np.abs(found - reference(plain, 30, "taylor", 3).value).max() < 1e-3
+    assert np.abs(found - reference(plain, 30, "taylor:order=3").value).max() < 1e-3
 
 
 @pytest.mark.parametrize("form", ["packed", "stream"])
@@ -219,22 +240,36 @@ def test_options_of_a_form(form: str) -> None:
         assert 0 < np.abs(output.astype(float) - outputs[0]).max() < (210 + 60) * 2.0**-24 * np.abs(v).max()
 
 
+def test_options_that_are_none_are_the_forms_own_choice() -> None:
+    q, k, v = np.random.default_rng(31).standard_normal((3, 60, 4))
+    found = verify.taylor_attention(q, k, v, order=3, causal=True, chunk=None, storage=None)
+    np.testing.assert_array_equal(found, verify.taylor_attention(q, k, v, order=3, causal=True))
+    assert variant("taylor", "packed", 3, chunk=None, storage=None).name == "taylor:order=3/packed"
+    with pytest.raises(InvalidRequestError, match="side None; expected one of query, key, both"):
+        variant("taylor", "packed", 3, side=None)
+
+
 def test_functions_of_arrays_refuse_what_does_not_exist() -> None:
     q, k, v = np.random.default_rng(12).standard_normal((3, 5, 4))
     for call in (
         lambda: verify.taylor_attention(q, k, v, order=3, form="scores", side="key"),
         lambda: verify.taylor_attention(q, k, v, order=3, form="packed", sides="key"),
+        lambda: verify.taylor_attention(q, k, v, order=3, form="packed", sides=None),
+        lambda: verify.taylor_attention(q, k, v, order=3, form="scores", watch=True),
+        lambda: verify.taylor_attention(q, k, v, order=3, form="dense", watch=True),
         lambda: verify.taylor_attention(q, k, v, order=3, form="packed", degrees="none"),
         lambda: verify.taylor_attention(q, k, v, order=3, form="fast"),
         lambda: verify.logexp_attention(q, k, v, form="fast"),
         lambda: verify.taylor_attention(q, k, v, order=-1),
         lambda: verify.softmax_attention(q, k, v, arithmetic="float7"),
-        lambda: named_form("relu", "scores"),
-        lambda: named_form([], "scores"),  # type: ignore[arg-type]
+        lambda: named_variant("relu/scores"),
+        lambda: known().mechanism([]),  # type: ignore[arg-type]
+        lambda: named_variant("softmax/scores"),
+        lambda: SOFTMAX.form([]),  # type: ignore[arg-type]
         lambda: verify.taylor_attention(q, k, v, order=3, chunk=0),
         lambda: verify.taylor_attention(q, k, v, order=3, chunk=2.5),
-        lambda: named_form("logexp", "stream").run(Problem(q, k, v), ARITHMETICS["float64"], chunk=-1),
-        lambda: named_form("softmax", "online").run(Problem(q, k, v), ARITHMETICS["float64"], keys=0),
+        lambda: run("logexp", "stream", Problem(q, k, v), ARITHMETICS["float64"], chunk=-1),
+        lambda: run("softmax", "online", Problem(q, k, v), ARITHMETICS["float64"], keys=0),
         lambda: verify.softmax_attention(q, k, v, causal="no"),  # type: ignore[arg-type]
         lambda: verify.softmax_attention([[1.0], [1.0, 2.0]], k, v),
         lambda: verify.softmax_attention(np.ma.masked_array(q), k, v),
@@ -247,21 +282,21 @@ def test_functions_of_arrays_refuse_what_does_not_exist() -> None:
 def test_logexp_in_blocks_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = np.random.default_rng(23).standard_normal((3, 2, 7, 3))
     problem = Problem(q, k, v, causal=True)
-    whole = named_form("logexp", "quadratic").run(problem, ARITHMETICS["float64"]).value
+    whole = run("logexp", "quadratic", problem, ARITHMETICS["float64"]).value
     monkeypatch.setattr(logexp, "_ELEMENTS_PER_BLOCK", 2 * 7 * 3 * 2)
-    np.testing.assert_array_equal(named_form("logexp", "quadratic").run(problem, ARITHMETICS["float64"]).value, whole)
+    np.testing.assert_array_equal(run("logexp", "quadratic", problem, ARITHMETICS["float64"]).value, whole)
 
 
 def test_large_heads_and_many_tokens() -> None:
     # beyond the small cases of the table: last indices up to 39, and more keys than any of them
     q, k, v = np.random.default_rng(24).standard_normal((3, 100, 40))
     problem = Problem(q, k, v)
-    truth = reference(problem, 30, "taylor", 2)
-    defined = defined_attention(Problem(q[:1], k, v), mechanism="taylor", order=2, digits=30)
+    truth = reference(problem, 30, "taylor:order=2")
+    defined = defined_attention(Problem(q[:1], k, v), "taylor:order=2", 30)
     assert max(abs(float(a - b)) for a, b in zip(truth.to_mpf()[0], defined[0], strict=True)) < 1e-29
     for form in ("scores", "packed"):
-        output = named_form("taylor", form).run(problem, ARITHMETICS["float64"], 2)
-        bound = rounding_bound(problem, truth, form, ARITHMETICS["float64"], 2).sure
+        output = run("taylor", form, problem, ARITHMETICS["float64"], 2)
+        bound = bound_of("taylor", form, problem, truth, ARITHMETICS["float64"], 2)
         assert (np.abs(computed_error(output.value, truth)) <= bound).all()
 
 
@@ -274,9 +309,9 @@ def test_logexp_over_a_wide_range_of_keys(form: str, causal: bool, spread: float
     q, k = rng.standard_normal((40, 3)), rng.uniform(-spread, spread, (40, 3))
     v = rng.standard_normal((40, 2)) * rng.integers(0, 2, (40, 2))  # both signs, and zeros
     problem = Problem(q, k, v, causal=causal)
-    truth = reference(problem, mechanism="logexp")
+    truth = reference(problem, member="logexp")
     for arithmetic in (ARITHMETICS["float64"], ARITHMETICS["float32"]):
-        output = named_form("logexp", form).run(problem.rounded(arithmetic.inputs), arithmetic)
+        output = run("logexp", form, problem.rounded(arithmetic.inputs), arithmetic)
         u = 2.0**-arithmetic.sums.precision
         # exponents up to spread + |q| are rounded when q and k are added, and shifted twice; inputs by as much; weights
         # move by as much relatively, so outputs by twice that times max |v|; linear does so once for every token
@@ -303,8 +338,8 @@ def test_own_pairs_of_many_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taylor, "PAIRS", 2 * 16 * 16 * 2)  # two key heads with two members each at once
     q, k, v = (np.random.default_rng(33).standard_normal((heads, TOKENS, 3)) for heads in (10, 5, 5))
     problem = Problem(q, k, v, causal=True)
-    found = taylor.packed(problem, ARITHMETICS["float64"], 3, chunk=16).value
-    expected = reference(problem, 30, "taylor", 3).value
+    found = taylor.packed(problem, ARITHMETICS["float64"], TAYLOR.member(order=3), chunk=16).value
+    expected = reference(problem, 30, "taylor:order=3").value
     assert np.abs(found - expected).max() <= AGREEMENT * np.abs(expected).max()
 
 
@@ -313,4 +348,62 @@ def test_dense_sums_that_would_be_emulated_for_minutes_are_refused() -> None:
     with pytest.raises(
         TooLargeError, match=r"additions to round one by one in float16; expected at most 2,147,483,648"
     ):
-        named_form("taylor", "dense").run(problem, ARITHMETICS["float16"], 4, memory_limit=2**33)
+        run("taylor", "dense", problem, ARITHMETICS["float16"], 4, limits={"memory_limit": 2**33})
+
+
+@every_arithmetic
+def test_a_given_scale_is_a_number_of_the_sums_format(arithmetic: Arithmetic) -> None:
+    scale = correctly_rounded(0.1, arithmetic.sums)
+    # the other two lie beyond halfway between two numbers by less than float32 holds: rounding to it first is wrong
+    for given in (0.1, 1 + 2.0**-8 + 2.0**-40, 1 + 2.0**-11 + 2.0**-40):
+        assert float(scale_of(given, 4, arithmetic)) == correctly_rounded(given, arithmetic.sums)
+    assert float(scale_of(1 + 2.0**-8 + 2.0**-40, 4, ARITHMETICS["bfloat16"])) == 1.0078125
+    assert float(scale_of(1 + 2.0**-11 + 2.0**-40, 4, ARITHMETICS["float16"])) == 1.0009765625
+    # one key, q = k = 1: nothing but the scale is rounded
+    problem = Problem([[1.0]], [[1.0]], [[1.0]], scale=0.1)
+    assert logits_of(problem, operands(problem, arithmetic)).tolist() == [[scale]]
+
+
+@every_arithmetic
+def test_weights_are_rounded_to_factors_before_either_sum(arithmetic: Arithmetic) -> None:
+    # weights exp(0) and exp(-1): Z = 1 + the second as a factor, 1.367919921875 if those are float16
+    problem = Problem([[1.0]], [[0.0], [-1.0]], [[1.0], [1.0]], scale=1.0)
+    weights = np.exp(np.array([[0.0, -1.0]], dtype=arithmetic.dtype))
+    factor = correctly_rounded(float(weights[0, 1]), arithmetic.factors)
+    output = normalised(operands(problem, arithmetic), weights)
+    assert output.normaliser.tolist() == [correctly_rounded(1.0 + factor, arithmetic.sums)]
+    assert output.value.tolist() == [[1.0]]
+    if arithmetic.factors.name == "float16":
+        assert factor == 0.367919921875
+
+
+@every_arithmetic
+def test_weights_of_a_chunks_own_pairs_are_rounded_to_factors(arithmetic: Arithmetic) -> None:
+    # a token alone, of weight 1 + s: with s = 0.1 as a factor, the sum needs more digits than a narrow factor has
+    s = correctly_rounded(0.1, arithmetic.factors)
+    problem = Problem([[1.0]], [[s]], [[1.0]], scale=1.0, causal=True)
+    expected = correctly_rounded(correctly_rounded(1.0 + s, arithmetic.sums), arithmetic.factors)
+    assert taylor.packed(problem, arithmetic, TAYLOR.member(order=1)).normaliser.tolist() == [expected]
+    if arithmetic.name == "float16+float32":
+        assert expected == 1.099609375 != 1.0 + s
+
+
+@pytest.mark.parametrize(("tokens", "chunks"), [(64, 4), (256, 8), (4096, 8), (8192, 16)])
+def test_chunks_are_an_eighth_of_the_tokens_within_bounds(tokens: int, chunks: int) -> None:
+    # every chunk is added in one step, and beside 2**30, whose neighbours in float32 are 64 or more away, a chunk of
+    # up to 512 values of 2**-4 is lost: all chunks but the first
+    v = np.full((tokens, 1), 2.0**-4)
+    v[0] = 2.0**30
+    problem = Problem(np.ones((1, 1)), np.ones((tokens, 1)), v)
+    for form in (taylor.packed, taylor.stream):
+        assert form(problem, ARITHMETICS["float32"], TAYLOR.member(order=0)).hazards.lost_additions == chunks - 1
+
+
+@pytest.mark.parametrize("name", ["float64", "float32", "bfloat16+float32"])
+def test_keys_of_earlier_chunks_outweigh_later_ones(name: str) -> None:
+    # exp(900) beside ones: the first value alone counts, long after its chunk; exp(900) itself overflows
+    k, v = np.zeros((200, 2)), np.full((200, 1), 2.0)
+    k[0], v[0] = 900.0, 1.0
+    problem = Problem(np.zeros((200, 2)), k, v, causal=True)
+    output = logexp.stream(problem, ARITHMETICS[name], LOGEXP.member())
+    assert output.value.astype(np.float64).tolist() == [[1.0]] * 200

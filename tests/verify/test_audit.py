@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify import audit, basis, cost, counting, operations
-from verify.audit import CHECKS, Check, findings
-from verify.operations import Parts
+from verify.claims.audit import CHECKS, findings
+from verify.families import costs as family_costs
+from verify.families.polynomial import basis
+from verify.mechanisms.softmax import checks as softmax_checks
+from verify.mechanisms.softmax import counting as softmax_counting
+from verify.mechanisms.taylor import account as operations
+from verify.mechanisms.taylor import checks as taylor_checks
+from verify.mechanisms.taylor import costs as cost
+from verify.mechanisms.taylor import counting
+from verify.mechanisms.taylor.account import Parts
 from verify.proofs import PROOFS, identities, minimality
+from verify.proofs.finding import Check
 
 
 def test_everything_holds() -> None:
@@ -104,7 +112,7 @@ PLANTED: list[tuple[str, Any, str, Callable[[Any], Any], str]] = [
     ("costs", cost, "feature_count", lambda true: lambda *a: nan, "features is nan"),
     ("costs", cost, "degree_feature_count", lambda true: lambda d, p: true(d, p + 1), "degree_features is"),
     ("costs", cost, "dense_feature_count", lambda true: lambda d, N: d**N, "dense_features is 1 by"),
-    ("costs", cost, "state_size", lambda true: lambda d, N, v: v * comb(d + N, N), "state_elements is 1 by"),
+    ("costs", cost, "state_size", lambda true: lambda d, N, v: (v or d) * comb(d + N, N), "functions, 1 by counting"),
     ("costs", cost, "flops_per_token", lambda true: lambda d, N, v: true(d, N + 1, v), "flops_per_token is"),
     ("costs", cost, "flops_per_token", lambda true: lambda *a: nan, "cannot convert float NaN|flops_per_token is nan"),
     ("ranks at random points", minimality, "rank_of", lambda true: lambda rows: true(rows) - 1, "has rank 0 at random"),
@@ -124,26 +132,38 @@ PLANTED: list[tuple[str, Any, str, Callable[[Any], Any], str]] = [
         r"x0 x0 x0 x0 is listed with \(0, 1, 1\), not \(0, 0, 1\)",
     ),
     ("expansion", basis, "_FIRST_BEYOND_INT64", lambda true: 40, "p = 24|p = 21"),
-    ("conventional costs", audit, "stored_bytes", lambda true: lambda n, f: n // 8 * f.width, "take 8 bytes"),
-    ("costs", cost, "kv_cache_size", lambda true: lambda *a: 1, "kv_break_even is"),
-    ("costs", cost, "conventional_flops_per_token", lambda true: lambda *a: 7, "flop_break_even is"),
-    ("costs", cost, "script_flops_per_token", lambda true: lambda *a: 5, "flop_break_even_script is"),
-    ("costs", cost, "_meeting_point", lambda true: lambda a, b: a // b, "break_even"),
-    ("conventional costs", cost, "kv_cache_size", lambda true: lambda *a: nan, "cache nan, not 2"),
-    ("conventional costs", cost, "logexp_state_size", lambda true: lambda d, v: d * v, "log-exp state 1, not 2"),
+    ("conventional costs", softmax_checks, "stored_bytes", lambda true: lambda n, f: n // 8 * f.width, "take 8 bytes"),
+    ("costs", family_costs, "kv_cache_size", lambda true: lambda *a: 1, "kv_break_even is"),
+    ("costs", family_costs, "conventional_flops_per_token", lambda true: lambda *a: 7, "flop_break_even is"),
+    ("costs", family_costs, "script_flops_per_token", lambda true: lambda *a: 5, "flop_break_even_script is"),
+    ("costs", family_costs, "nearest", lambda true: lambda a, b: a // b, "break_even"),
+    ("conventional costs", softmax_checks, "kv_cache_size", lambda true: lambda *a: nan, "cache nan, not 2"),
     (
         "conventional costs",
-        cost,
+        softmax_checks,
+        "logexp_state_size",
+        lambda true: lambda d, v: d * v,
+        "log-exp state 1, not 2",
+    ),
+    (
+        "conventional costs",
+        softmax_checks,
         "script_flops_per_token",
         lambda true: lambda n, d: 4 * n * d,
         "by the script 4, not 6",
     ),
-    ("conventional costs", audit, "stored_bytes", lambda true: lambda n, f: true(2 * n, f), "take 8 bytes, not 16"),
+    (
+        "conventional costs",
+        softmax_checks,
+        "stored_bytes",
+        lambda true: lambda n, f: true(2 * n, f),
+        "take 8 bytes, not 16",
+    ),
     (
         "heads at fixed width",
-        cost,
+        taylor_checks,
         "multihead_cost",
-        lambda true: lambda w, d, *a: true(2 * w, d, *a),
+        lambda true: lambda w, head: true(2 * w, head),
         "at width 24, d = 2",
     ),
     (
@@ -169,7 +189,7 @@ PLANTED: list[tuple[str, Any, str, Callable[[Any], Any], str]] = [
     ),
     (
         "operations of conventional attention",
-        counting,
+        softmax_counting,
         "softmax_operations",
         lambda true: lambda n, d, v: true(n + 1, d, v),
         "counted",
@@ -190,7 +210,7 @@ def test_what_is_planted_is_found_and_named(
 
 
 def named(name: str) -> Check:
-    (check,) = (check for check in audit.CHECKS if check.name == name)
+    (check,) = (check for check in CHECKS if check.name == name)
     return check
 
 

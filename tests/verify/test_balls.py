@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -68,3 +69,18 @@ def test_balls_are_put_in_place() -> None:
     assert [str(whole.ball((1, j))) for j in range(3)] == [str(part.ball((0, j))) for j in range(3)]
     assert whole.ball((0, 2)).is_zero()
     assert mp.prec == 53
+
+
+def test_radii_of_any_size_are_rounded_up() -> None:
+    # thirty bits reach below the smallest float64 from 2**-1045 on, and the whole radius does from 2**-1074
+    for exponent in (*range(-1110, -985), 0):
+        with flint_precision(60):
+            arbs = np.array([arb(1, (2**29 + more, exponent - 29)) for more in range(8)], dtype=object)
+        balls = Balls.of(arbs)
+        for place, ball in enumerate(arbs):
+            radius, found = (
+                int(mantissa) * Fraction(2) ** int(shift)
+                for mantissa, shift in (x.rad().man_exp() for x in (ball, balls.ball((place,))))
+            )
+            assert Fraction(float(balls.radius[place])) >= radius
+            assert radius <= found <= radius * (1 + Fraction(1, 2**28))

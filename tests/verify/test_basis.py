@@ -7,7 +7,8 @@ from math import comb, factorial
 import numpy as np
 import pytest
 
-from verify.basis import (
+from verify.errors import InvalidRequestError, TooLargeError
+from verify.families.polynomial.basis import (
     each_degree,
     exponent_factorials,
     lexicographic_rank,
@@ -18,7 +19,6 @@ from verify.basis import (
     rank,
     unrank,
 )
-from verify.errors import InvalidRequestError, TooLargeError
 from verify.proofs import expanded_power
 
 SMALL = [(d, p) for d in range(1, 6) for p in range(6)] + [(8, 4), (2, 22)]  # 22! is beyond 64-bit integers

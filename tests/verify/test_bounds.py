@@ -11,21 +11,14 @@ import pytest
 from flint import arb
 from mpmath import mp
 
-from tests.cases import ORDERS, PROBLEMS
-from verify.attention import FORMS, Form
-from verify.bounds import (
-    accumulated,
-    accumulated_probably,
-    deviation_range,
-    output_bound,
-    positivity_radius,
-    relative_truncation,
-    rounding_bound,
-    truncation_bound,
-)
+from tests.cases import FORMS, ORDERS, PROBLEMS, named, variant
+from verify.attention import Variant
+from verify.bounds import RoundingBound, accumulated, accumulated_probably
 from verify.errors import InvalidRequestError
 from verify.inputs import sample
 from verify.measure.metrics import computed_error
+from verify.mechanisms.taylor.mechanism import TAYLOR
+from verify.mechanisms.taylor.truncation import deviation_range, output_bound, positivity_radius, relative_truncation
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.numbers.precision import mpmath_precision
 from verify.problem import Problem
@@ -100,6 +93,16 @@ def test_impossible_requests() -> None:
             call()
 
 
+def truncation_bound(problem: Problem, order: int) -> Any:
+    return TAYLOR.formula_bound(problem, TAYLOR.member(order=order))
+
+
+def bounds_of(chosen: Variant, problem: Problem, exact: Reference, arithmetic: Arithmetic) -> RoundingBound:
+    found = chosen.rounding_bound(problem, exact.value, arithmetic)
+    assert found is not None
+    return found
+
+
 def test_two_keys_attain_the_bound_on_outputs() -> None:
     # p(A) = 1 / (1 + sqrt(kappa)) on the key whose weight grows most
     for order, low, high in ((2, -1.0, 1.0), (4, -2.0, 0.5), (1, -0.5, 0.25)):
@@ -116,7 +119,7 @@ def test_two_keys_attain_the_bound_on_outputs() -> None:
         k = np.array([[s] for s, count in zip(ends, copies, strict=True) for _ in range(count)])
         v = np.array([[float(i)] for i, count in enumerate(copies) for _ in range(count)])
         problem = Problem([[1.0]], k, v, scale=1.0)
-        gap, _ = difference(reference(problem, 30, "taylor", order), reference(problem, 30))
+        gap, _ = difference(reference(problem, 30, named("taylor", order)), reference(problem, 30))
         assert 0.99 * bound <= abs(gap[0, 0]) <= truncation_bound(problem, order)[0, 0]
         assert truncation_bound(problem, order)[0, 0] >= bound * (1 - 1e-9)
 
@@ -131,11 +134,14 @@ def test_bounds_where_nothing_or_everything_can_go_wrong() -> None:
     assert np.isfinite(truncation_bound(far, 4)).all()
     masked = Problem(q, k, rng.standard_normal((5, 2)), mask=np.tri(5, k=-1, dtype=bool))
     assert (truncation_bound(masked, 2)[0] == 0).all()
-    assert (rounding_bound(masked, reference(masked), "softmax", ARITHMETICS["float32"]).sure[0] == 0).all()
+    assert (
+        bounds_of(variant("softmax", "softmax"), masked, reference(masked), ARITHMETICS["float32"]).sure[0] == 0
+    ).all()
     huge = Problem([[1e200]], [[1e200], [1.0]], [[1.0], [2.0]])
     assert np.isinf(truncation_bound(huge, 2)).all()
     large = Problem([[300.0]], [[300.0]], [[1.0]])
-    bound = rounding_bound(large, reference(large, 30, "taylor", 2), "packed", ARITHMETICS["float16"], 2)
+    exact = reference(large, 30, "taylor:order=2")
+    bound = bounds_of(variant("taylor", "packed", 2), large, exact, ARITHMETICS["float16"])
     assert np.isinf(bound.sure).all()
     assert accumulated(10, 0.1) == np.inf
     assert accumulated_probably(1e12, 2.0**-8) == np.inf
@@ -147,7 +153,7 @@ def test_certified_bounds_of_samples_hold() -> None:
     problem = sample("minilm-layer05")
     softmax = reference(problem, 33)
     for order in (2, 4, 7):
-        gap, radius = difference(reference(problem, 33, "taylor", order), softmax)
+        gap, radius = difference(reference(problem, 33, named("taylor", order)), softmax)
         bound = truncation_bound(problem, order)
         assert (np.abs(gap) <= bound + radius).all()
 
@@ -176,11 +182,10 @@ def random_cells() -> list[tuple[str, Any, Any, Any]]:
     """Five thousand cells: kind of error and form, error, its bound, and the probable one."""
     rng = np.random.default_rng(303)
     found: list[tuple[str, Any, Any, Any]] = []
-    forms = list(FORMS.values())
     for problem in random_problems(400):
         softmax = reference(problem, 30)
         for order in (int(rng.integers(0, 9)), int(rng.integers(0, 4))):
-            gap, radius = difference(reference(problem, 30, "taylor", order), softmax)
+            gap, radius = difference(reference(problem, 30, named("taylor", order)), softmax)
             gap, bound = np.where(np.abs(gap) <= radius, 0.0, gap), truncation_bound(problem, order)
             found.append(("truncation", gap, bound, bound))
         names = rng.choice(list(ARITHMETICS), 2, replace=False)
@@ -188,14 +193,14 @@ def random_cells() -> list[tuple[str, Any, Any, Any]]:
             rounded = problem.rounded(arithmetic.inputs)
             exact: dict[Any, Reference] = {}
             order = int(rng.integers(0, 6))
-            for form in (forms[i] for i in rng.choice(len(forms), 6, replace=False)):
-                own = order if form.mechanism == "taylor" else None
-                if (form.mechanism, own) not in exact:
-                    exact[form.mechanism, own] = reference(rounded, 30, form.mechanism, own)
-                output = form.run(rounded, arithmetic, own)
-                bounds = rounding_bound(rounded, exact[form.mechanism, own], form.name, arithmetic, own)
-                error = computed_error(output.value, exact[form.mechanism, own])
-                found.append((f"{form.mechanism}/{form.name} {arithmetic.name}", error, bounds.sure, bounds.probable))
+            for mechanism, form in (FORMS[i] for i in rng.choice(len(FORMS), 6, replace=False)):
+                chosen = variant(mechanism, form, order if mechanism == "taylor" else None)
+                if chosen.member not in exact:
+                    exact[chosen.member] = reference(rounded, 30, chosen.member)
+                output = chosen.run(rounded, arithmetic)
+                bounds = bounds_of(chosen, rounded, exact[chosen.member], arithmetic)
+                error = computed_error(output.value, exact[chosen.member])
+                found.append((f"{mechanism}/{form} {arithmetic.name}", error, bounds.sure, bounds.probable))
     return found
 
 
@@ -216,31 +221,34 @@ def test_a_tenth_of_a_bound_is_exceeded(random_cells: list[tuple[str, Any, Any, 
     assert exceeded(np.full(bound.shape, np.nan), np.ones(bound.shape)), kind
 
 
-every_form = pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: f"{form.mechanism}-{form.name}")
+every_form = pytest.mark.parametrize(("mechanism", "form"), FORMS, ids=["-".join(pair) for pair in FORMS])
 
 
 @every_form
 @pytest.mark.parametrize("arithmetic", [ARITHMETICS["float64"], ARITHMETICS["float32"]], ids=["float64", "float32"])
-def test_computing_in_half_the_digits_is_noticed(form: Form, arithmetic: Arithmetic) -> None:
+def test_computing_in_half_the_digits_is_noticed(mechanism: str, form: str, arithmetic: Arithmetic) -> None:
     # the bound of float64 must not hold for float32, and so on: whatever computes with fewer digits is caught
     coarser = {"float64": "float32", "float32": "float16"}[arithmetic.name]
     caught = 0
     for problem in PROBLEMS[:2]:
         rounded = problem.rounded(ARITHMETICS[coarser].inputs)
-        order = ORDERS[2] if form.mechanism == "taylor" else None
-        exact = reference(rounded, 30, form.mechanism, order)
-        output = form.run(rounded, ARITHMETICS[coarser], order)
-        bound = rounding_bound(rounded, exact, form.name, arithmetic, order)
+        chosen = variant(mechanism, form, ORDERS[2] if mechanism == "taylor" else None)
+        exact = reference(rounded, 30, chosen.member)
+        output = chosen.run(rounded, ARITHMETICS[coarser])
+        bound = bounds_of(chosen, rounded, exact, arithmetic)
         caught += exceeded(computed_error(output.value, exact), bound.sure)
     assert caught
 
 
-def check(problem: Problem, mechanism: str, form: str, arithmetic: str, order: int | None = None) -> None:
+def check(
+    problem: Problem, mechanism: str, form: str, arithmetic: str, order: int | None = None, **options: Any
+) -> None:
     """Fail if a computed output is further from the exact one than its bound."""
     policy = ARITHMETICS[arithmetic]
-    exact = reference(problem, 40, mechanism, order)
-    output = FORMS[mechanism, form].run(problem, policy, order)
-    bound = rounding_bound(problem, exact, form, policy, order)
+    chosen = variant(mechanism, form, order, **options)
+    exact = reference(problem, 40, chosen.member)
+    output = chosen.run(problem, policy)
+    bound = bounds_of(chosen, problem, exact, policy)
     assert not exceeded(computed_error(output.value, exact), bound.sure), (form, arithmetic)
     assert (bound.probable <= bound.sure).all()
 
@@ -274,7 +282,7 @@ def test_cells_that_had_exceeded_their_bounds() -> None:
     for mechanism, form, order in (("softmax", "softmax", None), ("softmax", "online", None), ("taylor", "scores", 1)):
         check(nothing, mechanism, form, "float32", order)
     far = Problem([[2.0**-537]], [[0.4 * 2.0**-537], [-0.4 * 2.0**-537]], [[1.0], [0.0]], scale=1.7e308)
-    gap, radius = difference(reference(far, 40, "taylor", 0), reference(far, 40))
+    gap, radius = difference(reference(far, 40, "taylor:order=0"), reference(far, 40))
     assert (np.abs(gap) <= truncation_bound(far, 0) + radius).all()
     assert output_bound(-1.0, -1.0, 1) == np.inf  # Z is zero there
     assert output_bound(2.0, 2.0, 1) == 0.0
@@ -282,12 +290,12 @@ def test_cells_that_had_exceeded_their_bounds() -> None:
 
 @every_form
 @pytest.mark.parametrize("arithmetic", ["float32", "bfloat16+float32", "float16"])
-def test_longer_contexts_stay_under_their_bounds(form: Form, arithmetic: str) -> None:
+def test_longer_contexts_stay_under_their_bounds(mechanism: str, form: str, arithmetic: str) -> None:
     # more keys than a tile of the online form or a chunk of the states; v of one sign, so that roundings line up
     rng = np.random.default_rng(305)
     q, k = rng.standard_normal((2, 300, 3))
     problem = Problem(q, k, 1 + rng.random((300, 2)), causal=True).rounded(ARITHMETICS[arithmetic].inputs)
-    check(problem, form.mechanism, form.name, arithmetic, 2 if form.mechanism == "taylor" else None)
+    check(problem, mechanism, form, arithmetic, 2 if mechanism == "taylor" else None)
 
 
 @pytest.mark.parametrize("causal", [False, True])

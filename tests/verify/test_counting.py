@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify import counting
-from verify.attention.computed import AttentionOutput
-from verify.attention.softmax import softmax
-from verify.attention.taylor import packed, scores
-from verify.basis import multiplicities
-from verify.cost import flops_per_token
-from verify.counting import account, own_pair_operations, packed_parts, published_parts, softmax_operations
+from verify.attention import AttentionOutput, Member
+from verify.families.polynomial.basis import multiplicities
+from verify.families.polynomial.forms import packed, scores
+from verify.mechanisms.softmax.costs import as_softmax
+from verify.mechanisms.softmax.counting import softmax_operations
+from verify.mechanisms.softmax.forms import softmax
+from verify.mechanisms.softmax.mechanism import SOFTMAX
+from verify.mechanisms.taylor import counting
+from verify.mechanisms.taylor.account import NAMES, as_own_pairs, as_packed, as_published, charged
+from verify.mechanisms.taylor.costs import flops_per_token
+from verify.mechanisms.taylor.counting import account, own_pair_operations, packed_parts, published_parts
+from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.numbers.arithmetic import named_arithmetic
 from verify.numbers.counted import Counted, CountingArithmetic, Operations, Tally
-from verify.operations import NAMES, as_own_pairs, as_packed, as_published, as_softmax, charged
 from verify.problem import Problem
 
 CASES = [(8, 3, 8), (1, 5, 2), (4, 0, 3), (3, 4, 5), (20, 3, 2)]  # the last one with slices that are not multiplied out
@@ -51,10 +55,11 @@ def test_counting_changes_no_value(causal: bool) -> None:
     rng = np.random.default_rng(41)
     q, k, v = (rng.standard_normal((5, size)) for size in (3, 3, 2))
     problem = Problem(q, k, v, causal=causal)
-    runs: list[Any] = [(softmax, ()), (scores, (3,)), (packed, (3,))]
-    for mechanism, order in runs:
-        counted = mechanism(problem, CountingArithmetic(), *order).value.astype(np.float64)
-        plain = mechanism(problem, named_arithmetic("float64"), *order).value
+    third = TAYLOR.member(order=3)
+    runs: list[Any] = [(softmax, SOFTMAX.member()), (scores, third), (packed, third)]
+    for form, member in runs:
+        counted = form(problem, CountingArithmetic(), member).value.astype(np.float64)
+        plain = form(problem, named_arithmetic("float64"), member).value
         # sums of a few terms of size 1 in another order
         np.testing.assert_allclose(counted, plain, rtol=0, atol=1e-13)
 
@@ -94,8 +99,8 @@ def test_softmax_is_counted() -> None:
 
 
 def test_a_form_that_does_more_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wasteful(problem: Problem, arithmetic: Any, order: int) -> Any:
-        output = packed(problem, arithmetic, order)
+    def wasteful(problem: Problem, arithmetic: Any, member: Member) -> Any:
+        output = packed(problem, arithmetic, member)
         return AttentionOutput(output.value * 1.0, output.normaliser, output.hazards)
 
     monkeypatch.setattr(counting, "packed", wasteful)

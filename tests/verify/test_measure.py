@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 from mpmath import mp
 
-from verify.attention import FORMS, named_form
+from tests.cases import FORMS, named, run, variant
 from verify.inputs import FileInput
+from verify.measure.cell import Cell
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.numbers.formats import FORMATS
 from verify.numbers.precision import mpmath_precision
 from verify.numbers.rounding import correctly_rounded
 from verify.sweep import Record, Status
-from verify.sweep.spec import Cell
 from verify.sweep.task import Task, blank_record, measure
 from verify.truth import reference
 
 HEADS, QUERIES, KEYS, SIZE, VALUE_SIZE, SCALE = 2, 3, 5, 2, 3, 0.7
 ORDERS = (0, 1, 3)
 BITS = 400
+# mechanisms that a family makes of one formula
+MORE = [("mean", "pairs"), ("power", "scores"), ("elu", "pairs")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +80,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FileInput:
     return FileInput((str(path),), scale=SCALE, causal=True, alignment="bottom-right")
 
 
+def cell(mechanism: str, form: str, order: int | None, arithmetic: str) -> Cell:
+    return Cell(variant(mechanism, form, order), arithmetic)
+
+
 @pytest.fixture(scope="module")
 def records(source: FileInput) -> dict[Cell, Record]:
     cells = tuple(
-        Cell(mechanism, form, order, arithmetic)
+        cell(mechanism, form, order, arithmetic)
         for arithmetic in ARITHMETICS
-        for mechanism, form in FORMS
+        for mechanism, form in (*FORMS, *MORE)
         for order in (ORDERS if mechanism == "taylor" else (None,))
     )
     return dict(measure(Task(source, blank_record(source, source.load()), cells)))
@@ -92,9 +98,16 @@ def records(source: FileInput) -> dict[Cell, Record]:
 def weight(mechanism: str, order: int | None, q: Any, k: Any) -> Any:
     if mechanism == "logexp":
         return sum(mp.exp(mp.mpf(a)) * mp.exp(mp.mpf(b)) for a, b in zip(q, k, strict=True))
+    if mechanism == "elu":
+        of_q, of_k = ([mp.mpf(x) + 1 if x > 0 else mp.exp(mp.mpf(x)) for x in token] for token in (q, k))
+        return sum(a * b for a, b in zip(of_q, of_k, strict=True))
+    if mechanism == "mean":
+        return mp.mpf(1)
     logit = mp.mpf(SCALE) * sum(mp.mpf(a) * mp.mpf(b) for a, b in zip(q, k, strict=True))
     if mechanism == "softmax":
         return mp.exp(logit)
+    if mechanism == "power":
+        return logit**2
     assert order is not None
     return sum(logit**p / mp.factorial(p) for p in range(order + 1))
 
@@ -150,17 +163,17 @@ def statistics(one: Any, other: Any, softmax: Any, arithmetic: str) -> dict[str,
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize(
-    ("mechanism", "form"), [pair for pair in FORMS if pair[1] not in ("packed", "stream", "linear")]
+    ("mechanism", "form"), [*(pair for pair in FORMS if pair[1] not in ("packed", "stream", "linear")), *MORE]
 )
 def test_every_number_of_a_record(
     mechanism: str, form: str, arithmetic: str, records: dict[Cell, Record], source: FileInput
 ) -> None:
     problem = source.load()
     for order in ORDERS if mechanism == "taylor" else (None,):
-        record = records[Cell(mechanism, form, order, arithmetic)]
+        record = records[cell(mechanism, form, order, arithmetic)]
         assert record.status == Status.OK
-        output = named_form(mechanism, form).run(problem, ARITHMETICS[arithmetic], order)
-        plain = named_form("softmax", "softmax").run(problem, ARITHMETICS[arithmetic]).value
+        output = run(mechanism, form, problem, ARITHMETICS[arithmetic], order)
+        plain = run("softmax", "softmax", problem, ARITHMETICS[arithmetic]).value
         with mpmath_precision(BITS):
             softmax, _ = exact(RAW, "softmax", None)
             null, _ = exact(RAW, "taylor", 0)
@@ -173,10 +186,8 @@ def test_every_number_of_a_record(
                 "quantisation": statistics(rounded, own, softmax, arithmetic),
                 "total": statistics(computed, softmax, softmax, arithmetic),
             }
-            if mechanism == "taylor":
-                expected["truncation"] = statistics(own, softmax, softmax, arithmetic)
-            if mechanism == "logexp":
-                expected["deviation"] = statistics(own, softmax, softmax, arithmetic)
+            if mechanism != "softmax":
+                expected["formula"] = statistics(own, softmax, softmax, arithmetic)
             null_rms = statistics(null, softmax, softmax, arithmetic)["rms"]
             baseline_rms = statistics(baseline, softmax, softmax, arithmetic)["rms"]
         found = {name: dataclasses.asdict(summary) for name, summary in record.errors.items()}
@@ -192,17 +203,24 @@ def test_every_number_of_a_record(
         assert record.hazards == output.hazards
         assert output.hazards.nonpositive_rows == sum(not z > 0 for z in normaliser)
         assert (output.hazards.nonfinite_elements, record.undefined, record.without_digits) == (0, 0, 0)
-        parts = [reference(p, 33, mechanism, order) for p in (problem, problem.rounded(ARITHMETICS[arithmetic].inputs))]
+        parts = [
+            reference(p, 33, named(mechanism, order))
+            for p in (problem, problem.rounded(ARITHMETICS[arithmetic].inputs))
+        ]
         assert record.digits == min(part.digits for part in [*parts, reference(problem, 33)])
 
 
 def test_the_case_is_worth_it(records: dict[Cell, Record]) -> None:
-    counts = [record.nonpositive_exact for record in records.values() if record.order in (1, 3) and record.errors]
+    counts = [
+        record.nonpositive_exact
+        for record in records.values()
+        if record.labels.get("order") in (1, 3) and record.errors
+    ]
     assert any(counts)
     assert any(record.errors["quantisation"].max > 1e-9 for record in records.values() if record.errors)
     refused = [cell for cell, record in records.items() if record.status == Status.REFUSED]
     # no mask, no shifted alignment: packed and stream at every order, linear and stream of log-exp
-    assert {cell.form for cell in refused} == {"packed", "stream", "linear"}
+    assert {cell.variant.form for cell in refused} == {"packed", "stream", "linear"}
     assert len(refused) == len(ARITHMETICS) * (2 * len(ORDERS) + 2)
 
 
@@ -222,10 +240,10 @@ def test_facts_about_the_input(records: dict[Cell, Record], source: FileInput) -
 def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", q=RAW.q, k=RAW.k, v=RAW.v)
     source = FileInput((str(tmp_path / "a.npz"),))
-    cells = tuple(Cell(*pair, 2 if pair[0] == "taylor" else None, "float64") for pair in FORMS)
+    cells = tuple(cell(*pair, 2 if pair[0] == "taylor" else None, "float64") for pair in FORMS)
     found = {
-        f"{cell.mechanism}/{cell.form}": record
-        for cell, record in measure(Task(source, blank_record(source, source.load()), cells))
+        f"{one.member.of}/{one.variant.form}": record
+        for one, record in measure(Task(source, blank_record(source, source.load()), cells))
     }
     cache = KEYS * (SIZE + VALUE_SIZE)
     costs = {form: (r.features, r.state_elements, r.flops_per_token) for form, r in found.items()}
@@ -247,14 +265,18 @@ def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
     }
 
 
+def measured(source: FileInput, *which: Any) -> Record:
+    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell(*which),)))
+    return record
+
+
 @pytest.mark.parametrize(("spread", "order"), [(0.01, 14), (1.0, 40), (0.01, 24)])
 def test_truncation_is_resolved_however_small(spread: float, order: int, tmp_path: Path) -> None:
     # 33 digits cannot tell these apart; the difference has to be found with more
     q, k, v = np.random.default_rng(19).standard_normal((3, 6, 4))
     np.savez(tmp_path / "a.npz", q=spread * q, k=k, v=v)
     source = FileInput((str(tmp_path / "a.npz"),), scale=0.5)
-    cell = Cell("taylor", "scores", order, "float64")
-    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell,)))
+    record = measured(source, "taylor", "scores", order, "float64")
     with mpmath_precision(BITS):
         squares = mp.mpf(0)
         for i in range(6):
@@ -268,29 +290,15 @@ def test_truncation_is_resolved_however_small(spread: float, order: int, tmp_pat
                 squares += (one - other) ** 2
         expected = float(mp.sqrt(squares / 24))
     assert 0 < expected < 1e-30
-    assert record.errors["truncation"].rms == pytest.approx(expected, rel=1e-6, abs=0)
+    assert record.errors["formula"].rms == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 def test_differences_that_do_not_exist_are_zero(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", q=np.ones((2, 1)), k=np.ones((2, 1)), v=np.full((2, 1), 0.3))
     source = FileInput((str(tmp_path / "a.npz"),))
-    cell = Cell("taylor", "scores", 2, "float64")
-    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell,)))
-    assert record.errors["truncation"].max == record.errors["quantisation"].max == 0.0
+    record = measured(source, "taylor", "scores", 2, "float64")
+    assert record.errors["formula"].max == record.errors["quantisation"].max == 0.0
     assert record.skill is None  # the mean of v is exact already
-
-
-def test_an_unexpected_error_is_one_crashed_cell(source: FileInput, monkeypatch: pytest.MonkeyPatch) -> None:
-    form = FORMS["taylor", "scores"]
-
-    def broken(*_: Any) -> Any:
-        raise OverflowError("planted")
-
-    monkeypatch.setitem(FORMS, ("taylor", "scores"), dataclasses.replace(form, compute=broken))
-    cells = (Cell("softmax", "softmax", None, "float64"), Cell("taylor", "scores", 1, "float64"))
-    found = dict(measure(Task(source, blank_record(source, source.load()), cells)))
-    assert [record.status for record in found.values()] == [Status.OK, Status.CRASHED]
-    assert found[cells[1]].reason == "OverflowError: planted"
 
 
 @pytest.mark.parametrize(
@@ -305,47 +313,20 @@ def test_an_unexpected_error_is_one_crashed_cell(source: FileInput, monkeypatch:
 def test_hazards_are_counted(q: float, k: list[float], v: list[float], expected: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", q=[[q]], k=[[x] for x in k], v=[[x] for x in v])
     source = FileInput((str(tmp_path / "a.npz"),), scale=1.0)
-    cell = Cell("taylor", "scores", 1, "float32")
-    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell,)))
+    record = measured(source, "taylor", "scores", 1, "float32")
     assert record.hazards is not None
     computed = (record.hazards.nonpositive_rows, record.hazards.nonfinite_elements)
     assert (record.nonpositive_exact, computed[0], record.undefined, computed[1]) == expected
     assert record.errors["total"].max == np.inf
 
 
-def test_linear_algebra_runs_on_one_thread(source: FileInput, monkeypatch: pytest.MonkeyPatch) -> None:
-    from threadpoolctl import threadpool_info
-
-    form = FORMS["softmax", "softmax"]
-    threads: set[int] = set()
-
-    def watched(*arguments: Any) -> Any:
-        threads.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
-        return form.compute(*arguments)
-
-    monkeypatch.setitem(FORMS, ("softmax", "softmax"), dataclasses.replace(form, compute=watched))
-    measure(Task(source, blank_record(source, source.load()), (Cell("softmax", "softmax", None, "float64"),)))
-    assert threads == {1}
-
-
-def test_an_input_that_changed_is_not_measured_under_its_old_name(tmp_path: Path) -> None:
-    from verify.errors import InvalidRequestError
-
-    np.savez(tmp_path / "a.npz", q=RAW.q, k=RAW.k, v=RAW.v)
-    source = FileInput((str(tmp_path / "a.npz"),))
-    blank = blank_record(source, source.load())
-    np.savez(tmp_path / "a.npz", q=RAW.q, k=RAW.k, v=2 * RAW.v)
-    with pytest.raises(InvalidRequestError, match="changed while the sweep ran"):
-        measure(Task(source, blank, (Cell("softmax", "softmax", None, "float64"),)))
-
-
 @pytest.mark.parametrize("mechanism", ["softmax", "scores"])
 def test_float32_is_computed_in_float32(mechanism: str, records: dict[Cell, Record]) -> None:
     # a computation in float64, rounded at the end, errs by at most half a step: more shows that steps were rounded
-    cell = (
-        Cell("softmax", "softmax", None, "float32")
+    which = (
+        cell("softmax", "softmax", None, "float32")
         if mechanism == "softmax"
-        else Cell("taylor", "scores", 3, "float32")
+        else cell("taylor", "scores", 3, "float32")
     )
-    rounding = records[cell].errors["rounding"]
+    rounding = records[which].errors["rounding"]
     assert rounding.bits_max > 1.0

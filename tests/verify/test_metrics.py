@@ -8,9 +8,7 @@ import pytest
 
 from verify.measure.metrics import (
     MOST_DIGITS,
-    ErrorSummary,
     bits_of_error,
-    compare_rows,
     computed_error,
     correct_digits,
     logit_statistics,
@@ -19,8 +17,8 @@ from verify.measure.metrics import (
     root_mean_square,
     row_cosines,
     skill,
-    summarise,
 )
+from verify.measure.summary import ErrorSummary, compare_rows, summarise
 from verify.numbers.formats import FORMATS
 from verify.problem import Problem
 from verify.truth import difference, reference
@@ -28,7 +26,7 @@ from verify.truth import difference, reference
 RNG = np.random.default_rng(13)
 PROBLEM = Problem(*RNG.standard_normal((3, 6, 4)))
 SOFTMAX = reference(PROBLEM, 33)
-NULL = reference(PROBLEM, 33, "taylor", 0)
+NULL = reference(PROBLEM, 33, "taylor:order=0")
 NULL_ERROR = difference(NULL, SOFTMAX)[0]
 SIZE = root_mean_square(np.abs(SOFTMAX.value))
 
@@ -82,7 +80,7 @@ def test_a_swapped_row_is_an_error() -> None:
 
 
 def test_an_exact_value_that_does_not_exist_is_an_infinite_error() -> None:
-    undefined = reference(Problem([[1.0]], [[-1.0]], [[3.0]], scale=1.0), 33, "taylor", 1)
+    undefined = reference(Problem([[1.0]], [[-1.0]], [[3.0]], scale=1.0), 33, "taylor:order=1")
     answer = np.array([[3.0]])
     error = computed_error(answer, undefined)
     summary = summarise(error, answer, undefined.value, 3.0, FORMATS["float32"])
@@ -182,3 +180,25 @@ def test_quantiles_are_those_of_the_sorted_errors() -> None:
     summary = summarise(error, error, np.zeros(200), 1.0, FORMATS["float64"])
     found = [summary.q05, summary.q25, summary.q50, summary.q75, summary.q95, summary.q99]
     assert found == [10, 50, 100, 150, 190, 198]
+
+
+def test_digits_and_cosines_of_what_is_no_number() -> None:
+    # inf / NaN and inf / inf are NaN, and mean that nothing is right
+    error, origin = np.array([np.inf, np.inf, 0.5]), np.array([np.nan, np.inf, np.nan])
+    assert correct_digits(error, origin).tolist() == [0.0, 0.0, 0.0]
+    special = [[np.nan, 1.0], [np.inf, 1.0], [1.0, -np.inf], [np.inf, np.inf], [np.inf, 0.0]]
+    for one, other in ((special, np.ones((5, 2))), (np.ones((5, 2)), special), (special, special)):
+        assert row_cosines(np.array(one), np.array(other)).tolist() == [-1.0] * 5
+
+
+def test_a_row_without_a_value_is_not_unresolved() -> None:
+    # on inputs that are exact, its quantisation is 0 to the last bit, between two values that are both NaN
+    origin, nothing = np.array([np.nan, 1.0]), np.zeros(2)
+    assert summarise(nothing, origin, origin, 1.0, FORMATS["float64"], nothing).unresolved == 0
+    assert summarise(nothing, origin, origin, 1.0, FORMATS["float64"]).unresolved == 0
+
+
+def test_a_null_prediction_that_is_no_number_is_the_worst() -> None:
+    null = np.array([0.5, np.nan])
+    assert skill(np.array([0.5, 0.5]), null) == 1.0
+    assert skill(np.array([0.5, np.nan]), null) == -np.inf

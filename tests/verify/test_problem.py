@@ -122,3 +122,27 @@ def test_digest_tells_everything_that_matters_apart() -> None:
     assert len({problem.digest for problem in problems}) == len(problems)
     assert Problem(one, one, one, name="another").digest == problems[0].digest
     assert Problem(one, one, one * np.float32(1), alignment="top-left").digest == problems[0].digest
+
+
+def test_digest_does_not_tell_zeros_apart() -> None:
+    # no formula here does
+    zeros = np.array([[0.0, 1.0, 0.0], [2.0, 0.0, 0.0]])
+    expected = Problem(zeros, zeros, zeros).digest
+    for place in range(3):
+        q, k, v = (np.where(zeros == 0, -0.0, zeros) if i == place else zeros for i in range(3))
+        assert Problem(q, k, v).digest == expected
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integers_that_float64_rounds_are_refused(sign: int) -> None:
+    largest = np.full((2, 3), sign * 2**53)
+    assert Problem(largest, OK, OK).q[0, 0] == sign * 2.0**53
+    for beyond in (2**53 + 1, 2**54 - 1):
+        with pytest.raises(InvalidRequestError, match=r"q holds integers beyond 2\*\*53"):
+            Problem(np.full((2, 3), sign * beyond), OK, OK)
+
+
+@pytest.mark.parametrize("scale", [np.inf, -np.inf, np.nan])
+def test_a_scale_is_finite(scale: float) -> None:
+    with pytest.raises(InvalidRequestError, match=f"scale {scale}; expected a finite number"):
+        Problem(OK, OK, OK, scale=scale)

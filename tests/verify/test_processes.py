@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.cases import PROBLEMS
+from tests.cases import PROBLEMS, named
 from verify.errors import CertificationError, InvalidRequestError, TooLargeError, WorkerDiedError
 from verify.parallel.executors import worker_pool
 from verify.problem import Problem
@@ -32,8 +32,8 @@ def test_processes_make_the_same_balls(mechanism: str, order: int | None, pool: 
     q, k, v = rng.standard_normal((2, 2, 600, 2)), rng.standard_normal((2, 1, 9, 2)), rng.standard_normal((2, 1, 9, 3))
     problem = Problem(q, k, v, causal=True, alignment="top-left")
     told: list[tuple[int, int]] = []
-    truth = reference(problem, DIGITS, mechanism, order, executor=pool, progress=lambda *news: told.append(news))
-    alone = reference(problem, DIGITS, mechanism, order)
+    truth = reference(problem, DIGITS, named(mechanism, order), executor=pool, progress=lambda *news: told.append(news))
+    alone = reference(problem, DIGITS, named(mechanism, order))
     for name, column in vars(truth.balls).items():
         np.testing.assert_array_equal(column, getattr(alone.balls, name), err_msg=name)
     for name in ("digits", "absolute", "normaliser_sign"):
@@ -52,7 +52,7 @@ def test_the_first_element_without_digits_is_named_whoever_finds_it(pool: Execut
     message = None
     for executor in (None, pool):
         with pytest.raises(CertificationError, match=r"element \[0, 700, 0\] reached 0") as caught:
-            reference(problem, 15, "taylor", 3, executor=executor)
+            reference(problem, 15, "taylor:order=3", executor=executor)
         assert message in (None, str(caught.value))
         message = str(caught.value)
 

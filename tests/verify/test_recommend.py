@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
-from verify import recommend as module
+from tests.cases import named
+from verify.arguments import Parameter, Whole
+from verify.attention import Cost, Member, Variant
 from verify.bounds import RoundingBound
-from verify.cost import taylor_cost
 from verify.errors import InvalidRequestError, ViolatedBoundError
-from verify.measure.metrics import root_mean_square
+from verify.families.logit import LogitKernel
+from verify.measure.metrics import METRICS, root_mean_square
+from verify.mechanisms import named_member
+from verify.mechanisms.taylor.costs import taylor_cost
+from verify.mechanisms.taylor.mechanism import TAYLOR
+from verify.numbers.fields import Field, Number
 from verify.problem import Problem
-from verify.recommend import METRICS, Advice, recommend
+from verify.recommend import Advice, recommend
 from verify.truth import defined_attention, reference
 
 RNG = np.random.default_rng(331)
@@ -24,10 +32,10 @@ PROBLEM = Problem(1.5 * Q, K, V, causal=True)
 
 def errors_by_definition(problem: Problem, orders: int) -> list[Any]:
     """Return |Taylor - softmax| for every order, from mpmath."""
-    softmax = defined_attention(problem, mechanism="softmax", digits=30)
+    softmax = defined_attention(problem, "softmax", 30)
     found = []
     for order in range(orders):
-        taylor = defined_attention(problem, mechanism="taylor", order=order, digits=30)
+        taylor = defined_attention(problem, named("taylor", order), 30)
         found.append(np.abs((taylor - softmax).astype(np.float64)))
     return found
 
@@ -37,7 +45,7 @@ def errors_by_definition(problem: Problem, orders: int) -> list[Any]:
 def test_the_smallest_order_is_recommended(metric: str, tolerance: float) -> None:
     errors = errors_by_definition(PROBLEM, 20)
     exact = reference(PROBLEM, 30).value
-    found = recommend(PROBLEM, tolerance, metric=metric, max_order=19)
+    found = recommend(PROBLEM, tolerance, metric=metric, largest=19)
 
     def value(error: Any, y: Any) -> float:
         if metric == "median":
@@ -48,23 +56,30 @@ def test_the_smallest_order_is_recommended(metric: str, tolerance: float) -> Non
         place: Any = ... if advice.head is None else advice.head
         values = [value(error[place], exact[place]) for error in errors]
         expected = next(order for order, error in enumerate(values) if error <= tolerance)
-        assert (advice.order, advice.terms) == (expected, expected + 1)
+        assert (advice.value, advice.labels) == (expected, {"order": expected, "terms": expected + 1})
         assert advice.measured == pytest.approx(values[expected], rel=1e-6)
-        if advice.guaranteed_order is not None:
-            assert advice.guaranteed_order >= expected
-            assert all(error <= tolerance for error in values[advice.guaranteed_order :])
-        rows = reference(PROBLEM, 30, "taylor", 3).nonpositive_rows[place]
+        if advice.guaranteed is not None:
+            assert advice.guaranteed >= expected
+            assert all(error <= tolerance for error in values[advice.guaranteed :])
+        rows = reference(PROBLEM, 30, "taylor:order=3").nonpositive_rows[place]
         assert advice.nonpositive_rows == rows.sum()
-    assert found.cost == taylor_cost(4, found.overall.order or 0, 4)
+    expected = found.overall.value or 0
+    cost = taylor_cost(TAYLOR.member(order=expected), 4, 4)
+    assert found.cost == Cost(cost.features, cost.state_elements, cost.flops_per_token)
+    assert (found.memory_context, found.flop_context) == (cost.kv_break_even, cost.flop_break_even)
+    assert (found.mechanism, found.axis, found.proposed) == ("taylor", "order", 3)
+    assert (found.member, found.largest) == (f"taylor:order={expected}", 19)
     assert found.reason == ""
-    assert recommend(PROBLEM, 1e-4, max_order=31).overall.guaranteed_order is not None
+    assert recommend(PROBLEM, 1e-4, largest=31).overall.guaranteed is not None
 
 
 def test_none_is_enough_and_why() -> None:
     large = Problem(20 * PROBLEM.q, PROBLEM.k, PROBLEM.v, causal=True)
-    found = recommend(large, 1e-3, max_order=5)
-    assert (found.overall.order, found.overall.terms, found.overall.guaranteed_order, found.cost) == (None,) * 4
-    assert found.overall.best_order in range(6)
+    found = recommend(large, 1e-3, largest=5)
+    assert (found.overall.value, found.member, found.overall.guaranteed, found.cost) == (None,) * 4
+    assert (found.memory_context, found.flop_context) == (None, None)
+    assert found.overall.best in range(6)
+    assert found.overall.labels == {"order": found.overall.best, "terms": found.overall.best + 1}
     assert "logits go from -" in found.reason
     assert "weights of order 5 are negative below -2.18" in found.reason
 
@@ -77,30 +92,30 @@ def test_more_terms_can_miss_again() -> None:
     assert rising
     order = rising[0]
     tolerance = float(errors[order].max() * 1.001)
-    found = recommend(Problem([[4.0]], k, np.arange(4.0)[:, None], scale=1.0), tolerance, metric="max", max_order=31)
+    found = recommend(Problem([[4.0]], k, np.arange(4.0)[:, None], scale=1.0), tolerance, metric="max", largest=31)
     expected = next(p for p, error in enumerate(errors) if error.max() <= tolerance)
-    assert found.overall.order == expected
+    assert found.overall.value == expected
     again = next((p for p in range(expected + 1, 8) if errors[p].max() > tolerance), None)
     assert found.overall.fails_again == again
 
 
 @pytest.mark.parametrize("arithmetic", ["float32", "float16+float32", "bfloat16+float32"])
 def test_rounding_counts_in_an_arithmetic(arithmetic: str) -> None:
-    exact = recommend(PROBLEM, 1e-2, max_order=19)
-    found = recommend(PROBLEM, 1e-2, arithmetic=arithmetic, max_order=19)
-    assert found.overall.order is not None
-    assert exact.overall.order is not None
-    assert abs(found.overall.order - exact.overall.order) <= 1
-    coarse = recommend(PROBLEM, 1e-4, arithmetic="bfloat16+float32", max_order=12)
-    assert coarse.overall.order is None  # bfloat16 itself is coarser than that
+    exact = recommend(PROBLEM, 1e-2, largest=19)
+    found = recommend(PROBLEM, 1e-2, arithmetic=arithmetic, largest=19)
+    assert found.overall.value is not None
+    assert exact.overall.value is not None
+    assert abs(found.overall.value - exact.overall.value) <= 1
+    coarse = recommend(PROBLEM, 1e-4, arithmetic="bfloat16+float32", largest=12)
+    assert coarse.overall.value is None  # bfloat16 itself is coarser than that
     assert coarse.overall.measured > 2.0**-9 / 4
 
 
 def test_bounds_hold_the_guarantee(monkeypatch: pytest.MonkeyPatch) -> None:
     # a bound that is not one guarantees an order that the measured error denies
-    monkeypatch.setattr(module, "truncation_bound", lambda problem, order: np.zeros(problem.output_shape))
+    monkeypatch.setattr(type(TAYLOR), "formula_bound", lambda self, problem, member: np.zeros(problem.output_shape))
     with pytest.raises(ViolatedBoundError, match="the error exceeds its bound"):
-        recommend(PROBLEM, 1e-4, max_order=12)
+        recommend(PROBLEM, 1e-4, largest=12)
 
 
 def test_metrics_fed_special_values_fail() -> None:
@@ -119,8 +134,8 @@ def test_metrics_fed_special_values_fail() -> None:
         ({"tolerance": -1e-3}, "tolerance -0.001"),
         ({"tolerance": float("nan")}, "tolerance nan"),
         ({"metric": "best"}, "unknown metric 'best'; expected one of relative, rms"),
-        ({"max_order": -1}, "a largest order of -1"),
-        ({"max_order": 64}, "an integer from 0 to 63"),
+        ({"largest": -1}, "largest order -1; expected an integer from 0 to 63"),
+        ({"largest": 64}, "an integer from 0 to 63"),
         ({"arithmetic": "float7"}, "unknown arithmetic 'float7'"),
         ({"form": "fast"}, "form 'fast' of mechanism 'taylor'"),
         ({"problem": Problem(np.ones((2, 3)), np.ones((0, 3)), np.ones((0, 2)))}, "no query attends to any key"),
@@ -134,45 +149,116 @@ def test_impossible_requests(change: dict[str, Any], message: str) -> None:
 
 
 def test_advice_is_plain_data() -> None:
-    found = recommend(PROBLEM, 1e-2, max_order=15)
-    assert {f.name for f in dataclasses.fields(Advice)} >= {"order", "terms", "guaranteed_order"}
+    found = recommend(PROBLEM, 1e-2, largest=15)
+    assert {f.name for f in dataclasses.fields(Advice)} >= {"value", "labels", "guaranteed"}
     assert [advice.head for advice in found.per_head] == [(0,), (1,)]
 
 
 def test_the_guarantee_covers_quantisation_and_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     # inputs that bfloat16 and float8 do not hold: the parts count, and leaving one out is noticed
     for arithmetic, form in (("bfloat16+float32", "packed"), ("float8_e4m3fn+float32", "scores")):
-        found = recommend(PROBLEM, 0.4, metric="max", arithmetic=arithmetic, form=form, max_order=12)
-        assert found.overall.order is not None
+        found = recommend(PROBLEM, 0.4, metric="max", arithmetic=arithmetic, form=form, largest=12)
+        assert found.overall.value is not None
     zero = np.zeros(PROBLEM.output_shape[1:])
     nothing = RoundingBound(zero, zero)
-    monkeypatch.setattr(module, "rounding_bound", lambda *a: nothing)
-    monkeypatch.setattr(module, "truncation_bound", lambda problem, order: np.zeros(problem.output_shape))
+    monkeypatch.setattr(Variant, "rounding_bound", lambda *_: nothing)
+    monkeypatch.setattr(type(TAYLOR), "formula_bound", lambda self, problem, member: np.zeros(problem.output_shape))
     with pytest.raises(ViolatedBoundError, match="exceeds its bound"):
-        recommend(PROBLEM, 0.4, arithmetic="float16", max_order=12)
+        recommend(PROBLEM, 0.4, arithmetic="float16", largest=12)
 
 
 def test_reasons_are_the_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     small = Problem(0.5 * Q, K, V)
-    found = recommend(small, 1e-4, arithmetic="float8_e4m3fn+float32", max_order=12)
-    assert found.overall.order is None
+    found = recommend(small, 1e-4, arithmetic="float8_e4m3fn+float32", largest=12)
+    assert found.overall.value is None
     assert "float8_e4m3fn+float32 is too coarse" in found.reason
     positive = Problem([[3.0]], [[1.0], [2.0], [3.0]], [[1.0], [2.0], [3.0]], scale=1.0)
-    found = recommend(positive, 1e-9, max_order=7)
+    found = recommend(positive, 1e-9, largest=7)
     assert "logits go from 3 to 9" in found.reason
     assert "negative" not in found.reason
 
 
 def test_rows_of_order_three_are_told_whatever_is_tried() -> None:
     large = Problem(3 * Q, K, V, causal=True)
-    rows = reference(large, 30, "taylor", 3).nonpositive_rows
-    found = recommend(large, 1e-9, max_order=1)
+    rows = reference(large, 30, "taylor:order=3").nonpositive_rows
+    found = recommend(large, 1e-9, largest=1)
     assert found.overall.nonpositive_rows == rows.sum() > 0
     assert [advice.nonpositive_rows for advice in found.per_head] == rows.sum(axis=-1).tolist()
 
 
 def test_orders_that_do_not_fit_end_the_search() -> None:
     q, k, v = np.random.default_rng(332).standard_normal((3, 4, 40))
-    found = recommend(Problem(q, k, v), 1e-12, arithmetic="float64", form="packed", max_order=9)
-    assert found.overall.order is None
-    assert 3 <= found.max_order < 9
+    found = recommend(Problem(q, k, v), 1e-12, arithmetic="float64", form="packed", largest=9)
+    assert found.overall.value is None
+    assert 3 <= found.largest < 9
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "largest", "tolerance", "values"),
+    [("power", 8, 0.65, (2, 4, 6, 8)), ("favor", 40, 0.5, (1, 2, 4, 8, 16, 32))],
+)
+def test_any_mechanism_with_an_axis_is_searched(
+    mechanism: str, largest: int, tolerance: float, values: tuple[int, ...]
+) -> None:
+    softmax = defined_attention(PROBLEM, "softmax", 30)
+    size = root_mean_square(np.abs(softmax.astype(np.float64)))
+    axis = {"power": "degree", "favor": "features"}[mechanism]
+    errors = []
+    for value in values:
+        own = defined_attention(PROBLEM, f"{mechanism}:{axis}={value}", 30)
+        errors.append(root_mean_square(np.abs((own - softmax).astype(np.float64))) / size)
+    found = recommend(PROBLEM, tolerance, mechanism=mechanism, largest=largest)
+    place = next(place for place, error in enumerate(errors) if error <= tolerance)
+    assert (found.mechanism, found.axis, found.largest) == (mechanism, axis, values[-1])
+    assert (found.overall.value, found.overall.best) == (values[place], values[place])
+    assert found.overall.measured == pytest.approx(errors[place], rel=1e-9)
+    assert found.overall.labels[axis] == values[place]
+    assert (found.proposed, found.overall.nonpositive_rows, found.overall.guaranteed) == (None, None, None)
+    assert found.member == named_member(f"{mechanism}:{axis}={values[place]}").name
+    assert found.cost is not None
+    features = {"power": math.comb(values[place] + 3, 3), "favor": values[place]}[mechanism]
+    assert (found.cost.features, found.cost.state_elements) == (features, 5 * features)
+    assert found.memory_context == (5 * features + 4) // 8  # a cache of 4 + 4 numbers a token
+    assert (found.flop_context is None) == (found.cost.flops_per_token is None) == (mechanism == "power")
+    coarse = recommend(PROBLEM, tolerance, mechanism=mechanism, largest=largest, arithmetic="float32", form="stream")
+    assert coarse.overall.value == values[place]
+    assert coarse.form == "stream"
+    none = recommend(PROBLEM, 1e-6, mechanism=mechanism, largest=largest)
+    assert (none.overall.value, none.member, none.cost) == (None, None, None)
+    assert none.overall.best == values[int(np.argmin(errors))]
+    assert none.reason == f"the smallest error is {min(errors):.2g}, at {axis} {none.overall.best}"
+
+
+class Same(LogitKernel):
+    """Softmax by another name, with something to vary."""
+
+    name = "same"
+    description = "softmax itself"
+    source = "here"
+    parameters: Mapping[str, Parameter] = {"block": Whole(1, least=1)}
+    axis = "block"
+    formula_error = None
+
+    def function(self, f: Field, s: Number, member: Member) -> Number:
+        return f.exp(s)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"mechanism": Same()},
+            "mechanism same, whose formula is that of softmax; expected one that differs from it; ",
+        ),
+        ({"mechanism": "elu"}, "mechanism elu, which has nothing to vary; expected one with an axis; "),
+        ({"mechanism": "softmax"}, "mechanism softmax, which has nothing to vary; expected one with an axis; "),
+        ({"mechanism": "tailor"}, "unknown mechanism 'tailor'; expected one of softmax, .*; did you mean taylor"),
+        ({"mechanism": "power", "largest": 7}, "degree 7; expected an integer from 2 to 64 in steps of 2; "),
+        ({"mechanism": "favor", "largest": 0}, "features 0; expected an integer from 1 to 65536; "),
+        ({"mechanism": "favor", "form": "packed"}, "form 'packed' of mechanism 'favor'; expected one of pairs, stream"),
+    ],
+)
+def test_mechanisms_that_cannot_be_searched(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message) as caught:
+        recommend(PROBLEM, 1e-2, **change)
+    assert len(str(caught.value).splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -14,12 +15,13 @@ import pytest
 from flint import arb
 from mpmath import mp
 
-from tests.cases import PROBLEMS
+from tests.cases import PROBLEMS, named
+from verify.numbers.balls import Balls
 from verify.numbers.formats import FORMATS, Format
 from verify.numbers.precision import flint_precision, mpmath_precision
 from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
 from verify.problem import Problem
-from verify.truth import reference
+from verify.truth import MAX_DIGITS, Reference, defined_attention, reference
 
 NARROW = [format_ for format_ in FORMATS.values() if format_.width <= 16]
 every_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS.keys())
@@ -235,10 +237,10 @@ def test_a_planted_error_is_noticed(format_: Format) -> None:
 @pytest.mark.parametrize(("mechanism", "order"), [("softmax", None), ("logexp", None), ("taylor", 3)])
 def test_exact_outputs_in_a_format(mechanism: str, order: int | None, format_: Format) -> None:
     for problem in PROBLEMS:
-        truth = reference(problem, 15, mechanism, order)
+        truth = reference(problem, 15, named(mechanism, order))
         rounded = truth.rounded(format_)
         assert rounded.dtype == format_.dtype
-        finer = reference(problem, 200, mechanism, order)
+        finer = reference(problem, 200, named(mechanism, order))
         expected = [
             0.0 if absolute and abs(float(exact)) < format_.smallest / 2 else correctly_rounded(exact, format_)
             for exact, absolute in zip(finer.to_mpf().flat, finer.absolute.flat, strict=True)
@@ -269,3 +271,42 @@ def test_values_beyond_a_format_without_infinity_are_nan() -> None:
     rounded = reference(Problem(q, k, 1000 * v), 30).rounded(FORMATS["float8_e4m3fn"]).astype(np.float64)
     assert np.isnan(rounded).any()
     assert np.nanmax(np.abs(rounded)) <= 448
+
+
+def widened(truth: Reference, radius: Fraction, centre: int | None = None) -> Reference:
+    """Return the same exact values in wider balls, around their centres or around another number."""
+    arbs = truth.balls.arbs()
+    with flint_precision(300):
+        more = arb(0, arb(radius.numerator) / radius.denominator)
+        for place, ball in np.ndenumerate(arbs):
+            arbs[place] = (ball if centre is None else arb(centre)) + more
+    absolute = np.full(truth.absolute.shape, centre == 0)
+    return dataclasses.replace(truth, balls=Balls.of(arbs), absolute=absolute)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "float64"])  # below whose numbers v has none
+def test_essentially_zero_is_zero_below_half_the_smallest_number_only(name: str) -> None:
+    # one key, whose value is the output: three quarters of the smallest number, which round to that
+    format_ = FORMATS[name]
+    value = Fraction(3, 4) * Fraction(format_.smallest)
+    for sign in (1, -1):
+        problem = Problem([[0.0]], [[0.0]], [[float(sign * value)]], scale=1.0)
+        coarse = widened(reference(problem, 15), value, 0)
+        with pytest.raises(UndecidedRoundingError):
+            correctly_rounded(coarse.balls.ball((0, 0)), format_)
+        assert coarse.rounded(format_).astype(np.float64).tolist() == [[sign * format_.smallest]]
+    # below half of it nobody can tell the sign, and nobody needs to; beyond MAX_DIGITS nothing is enclosed again
+    nothing = widened(reference(Problem([[0.0]], [[0.0]], [[0.0]]), 15), value / 2, 0)
+    nothing = dataclasses.replace(nothing, asked=MAX_DIGITS)
+    assert nothing.rounded(format_).astype(np.float64).tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize(("mechanism", "order"), [("softmax", None), ("logexp", None), ("taylor", 0), ("taylor", 3)])
+def test_what_a_coarse_ball_leaves_open_is_enclosed_again_as_the_same_thing(mechanism: str, order: int | None) -> None:
+    problem = PROBLEMS[1]
+    truth = reference(problem, 15, named(mechanism, order))
+    defined = defined_attention(problem, named(mechanism, order), 40)
+    for name in ("float64", "float32", "bfloat16"):
+        expected = [correctly_rounded(x, FORMATS[name]) for x in defined.flat]
+        found = widened(truth, Fraction(1, 100)).rounded(FORMATS[name])
+        assert found.astype(np.float64).ravel().tolist() == expected

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import verify
-from verify.attention import logexp_state, named_form, taylor_state
+from tests.cases import named, run
 from verify.attention import state as states
-from verify.attention.features import FeatureMap
-from verify.basis import each_degree, exponent_factorials
+from verify.attention.operands import operands
 from verify.errors import InvalidRequestError
+from verify.families.polynomial import state as taylor_state
+from verify.mechanisms.logexp import state as logexp_state
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.numbers.formats import FORMATS
 from verify.problem import Problem
@@ -42,9 +43,13 @@ def logexp(head_size: int = 4, value_size: int = 3, **options: Any) -> verify.Lo
     return verify.LogExpState(head_size, value_size, **options)
 
 
+def member_of(state: State) -> str:
+    return named(state.mechanism, state.settings.get("order"))
+
+
 def exact(state: State, q: Any, k: Any, v: Any) -> Any:
     problem = Problem(q, k, v, scale=state.settings.get("scale"))
-    return reference(problem, 30, state.mechanism, state.settings.get("order")).value
+    return reference(problem, 30, member_of(state)).value
 
 
 every_state = pytest.mark.parametrize("make", [taylor, logexp])
@@ -221,27 +226,9 @@ def test_bytes_of_a_state_are_those_of_the_formula() -> None:
     assert logexp(8, 5).nbytes == 8 * (8 * 6 + 8)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("formed", [False, True])
-def test_features_carry_their_share_of_the_coefficients(share: float, formed: bool) -> None:
-    # head size 24, order 3: slices long enough to be left as products, which the other tests here are too small for
-    x = np.random.default_rng(216).standard_normal((2, 5, 24))
-    blocks = FeatureMap(ARITHMETICS["float64"], 2, 24, 3, 5, formed=formed).blocks(x, share)
-    found = np.empty((2, 2925, 5))
-    factored = 0
-    for block in blocks:
-        factored += block.factor is not None
-        found[:, block.rows] = block.features if block.factor is None else block.features * block.factor[:, None]
-    assert (factored > 0) == (not formed)
-    factorials = np.concatenate(list(exponent_factorials(24, 3))).astype(np.float64)
-    for head in range(2):
-        expected = np.concatenate(list(each_degree(x[head].T, 3))) / factorials[:, None] ** share
-        np.testing.assert_allclose(found[head], expected, rtol=8 * 2.0**-53, atol=0)
-
-
 def test_long_slices_in_states() -> None:
     q, k, v = (x / 2 for x in tokens(217, 30, 24, 2))
-    expected = reference(Problem(q, k, v), 30, "taylor", 3).value
+    expected = reference(Problem(q, k, v), 30, "taylor:order=3").value
     for options in (
         {},
         {"side": "both", "degrees": "apart"},
@@ -346,7 +333,7 @@ def test_states_around_the_size_of_a_chunk(count: int) -> None:
         state = make(2, 3, 2) if make is taylor else logexp(3, 2)
         state.update(k, v)
         problem = Problem(q[:5], k, v)
-        expected = reference(problem, 25, state.mechanism, state.settings.get("order")).value
+        expected = reference(problem, 25, member_of(state)).value
         assert gap(state.read(q[:5]).value, expected) <= AGREEMENT, form
         assert state.read(q).value.shape == (count, 2)
 
@@ -363,7 +350,7 @@ def test_one_by_one_reaches_the_sums_of_both_states() -> None:
 
 
 def test_an_interrupted_update_is_not_taken_for_a_whole_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for make, sums in ((taylor, taylor_state.TaylorSums), (logexp, logexp_state.LogExpSums)):
+    for make, sums in ((taylor, taylor_state.PolynomialSums), (logexp, logexp_state.LogExpSums)):
         state: Any = make()
         other: Any = make()
         other.update(np.ones((1, 4)), np.ones((1, 3)))
@@ -404,13 +391,13 @@ def test_sums_of_weights_that_are_no_positive_number_are_hazards() -> None:
 def test_forms_tell_the_hazards_of_their_states() -> None:
     ones = Problem(np.ones((600, 1)), np.ones((600, 1)), np.ones((600, 1)), scale=1.0)
     for mechanism, form, order in (("taylor", "packed", 1), ("taylor", "stream", 1), ("logexp", "stream", None)):
-        output = named_form(mechanism, form).run(ones, ARITHMETICS["bfloat16"], order)
+        output = run(mechanism, form, ones, ARITHMETICS["bfloat16"], order)
         assert output.hazards.lost_additions > 300  # a count in bfloat16 stops at 256
     large = Problem([[1.0]], [[300.0]], [[1.0]], scale=1.0)
-    watched = named_form("taylor", "packed").run(large, ARITHMETICS["float16"], 2, watch=True).hazards
+    watched = run("taylor", "packed", large, ARITHMETICS["float16"], 2, limits={"watch": True}).hazards
     assert (watched.overflowed_features, watched.nonfinite_state) == (1, 2)
     small = Problem([[1.0]], [[2.0**-10]], [[1.0]], scale=1.0)
-    watched = named_form("taylor", "packed").run(small, ARITHMETICS["float16"], 2, watch=True).hazards
+    watched = run("taylor", "packed", small, ARITHMETICS["float16"], 2, limits={"watch": True}).hazards
     assert (watched.overflowed_features, watched.underflowed_features) == (0, 1)
 
 
@@ -418,10 +405,27 @@ def test_saturated_inputs_and_underflowed_sums_are_hazards() -> None:
     # the largest float8_e4m3fn is 448; up to 464 rounds to it, and beyond there is NaN
     problem = Problem([[1.0]], [[449.0], [448.0], [-463.0]], [[1.0], [2.0], [0.5]], scale=2.0**-9)
     for mechanism, form, order in (("softmax", "softmax", None), ("taylor", "packed", 1), ("logexp", "stream", None)):
-        output = named_form(mechanism, form).run(problem, ARITHMETICS["float8_e4m3fn+float32"], order)
+        output = run(mechanism, form, problem, ARITHMETICS["float8_e4m3fn+float32"], order)
         assert output.hazards.saturated_inputs == 2
-        assert named_form(mechanism, form).run(problem, ARITHMETICS["float32"], order).hazards.saturated_inputs == 0
+        assert run(mechanism, form, problem, ARITHMETICS["float32"], order).hazards.saturated_inputs == 0
     state = taylor(2, 1, 1, storage="float16")
     state.update([[2.0**-9]], [[1.0]])
     assert state.hazards.underflowed_state == 2  # k^2 = 2^-18 for v and for the count of weights
     assert state.hazards
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "saturated"),
+    [
+        ("float32", 1e39, 0),  # infinite, which the sums and outputs show
+        ("float16", 1e6, 0),
+        ("float16", 65519.0, 1),  # below 65520, half a step beyond the largest, it is rounded to 65504
+        ("bfloat16", 1e39, 0),
+        ("float8_e4m3fn+float32", 1e6, 0),  # NaN: there is no infinity
+        ("float8_e4m3fn+float32", 449.0, 1),
+    ],
+)
+def test_inputs_that_overflow_are_not_saturated(name: str, value: float, saturated: int) -> None:
+    for sign in (1.0, -1.0):
+        problem = Problem([[1.0]], [[sign * value], [2.0]], [[1.0], [1.0]])
+        assert operands(problem, ARITHMETICS[name]).saturated == saturated

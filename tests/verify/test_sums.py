@@ -220,3 +220,15 @@ def test_tokens_are_not_multiplied_out_all_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "_outer", watched)
     added("bfloat16", np.ones(64))
     assert set(largest) == {1}
+
+
+@pytest.mark.parametrize("name", ["float64", "float32", "bfloat16+float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("compensated", [False, True])
+def test_zeros_added_in_one_step_are_not_lost(name: str, compensated: bool) -> None:
+    # a chunk's product that is zero leaves the sum as it was, and takes nothing from it; a quarter step is lost
+    policy = ARITHMETICS[name]
+    sums = Sums(policy, (1, 2, 1), compensated=compensated)
+    for rows in ([1.0, 0.0], [0.0, 0.0], [2.0 ** -(policy.sums.precision + 1), 0.0]):
+        sums.add_product(EVERYTHING, np.array(rows, policy.dtype)[None, :, None], np.ones((1, 1, 1), policy.dtype))
+    assert sums.values.astype(np.float64).ravel().tolist() == [1.0, 0.0]
+    assert sums.lost == (0 if compensated else 1)

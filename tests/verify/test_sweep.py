@@ -1,14 +1,14 @@
+"""Sweeps: what is measured, what is found again, and what a dying worker or a wrong input leaves behind."""
+
 from __future__ import annotations
 
 import dataclasses
 import json
 import multiprocessing
 import os
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import SMALL_SPEC
+from tests.sweeps import plans, records, run
 from verify.errors import InvalidRequestError
 from verify.inputs import FileInput, InputSource, SyntheticInput
 from verify.parallel.executors import InProcessExecutor, worker_pool
 from verify.problem import Problem
-from verify.sweep import Record, RunFile, SweepSpec, SweepSummary, run_sweep
-from verify.sweep import provenance as provenance_module
+from verify.sweep import SweepSpec
 from verify.sweep.runner import QUEUE
 from verify.truth import enclosure
-
-
-def run(spec: SweepSpec, path: Path, executor: Callable[[], Executor] = InProcessExecutor, **more: Any) -> SweepSummary:
-    return run_sweep(spec, lambda: RunFile(path, write=True), executor, started="now", command="test", **more)
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    with RunFile(path) as file:
-        return [json.loads(record.to_json()) for _, record in file.records()]
 
 
 def test_every_cell_is_there_and_adds_up(small_run: Path) -> None:
@@ -43,13 +34,15 @@ def test_every_cell_is_there_and_adds_up(small_run: Path) -> None:
     for record in found:
         assert record["digits"] >= 33
         assert record["errors"]["quantisation"]["max"] == 0  # float32 inputs
-        if record["order"] is not None:
-            assert record["terms"] == record["order"] + 1
-            if record["order"] == 0:
+        if record["mechanism"] == "taylor":
+            order = record["labels"]["order"]
+            assert record["labels"]["terms"] == order + 1
+            assert record["member"] == f"taylor:order={order}"
+            if order == 0:
                 # its truncation is the null prediction's error; rounding moves the skill by parts in 10^7 at most
                 assert abs(record["skill"]) < 1e-6
         total, rounding = (record["errors"][name]["rms"] for name in ("total", "rounding"))
-        inherent = record["errors"].get("truncation", record["errors"].get("deviation", {"rms": 0}))["rms"]
+        inherent = record["errors"].get("formula", {"rms": 0})["rms"]
         assert inherent - rounding <= total * (1 + 1e-12)
         assert total <= (inherent + rounding) * (1 + 1e-12)
 
@@ -73,36 +66,6 @@ def test_processes_give_the_same_and_only_the_missing_is_measured(small_run: Pat
     assert sorted(records(path), key=json.dumps) == sorted(records(small_run), key=json.dumps)
     assert [news[:2] for news in told] == [(0, 16), (8, 16), (16, 16)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.sqlite"]  # one file, no journal left
-
-
-def test_everything_that_determines_a_record_is_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    source, other = SMALL_SPEC.inputs
-    cell = next(SMALL_SPEC.cells())
-    keys = {
-        cell.key(source, "digest", "code"),
-        cell.key(other, "digest", "code"),
-        cell.key(source, "another digest", "code"),
-        cell.key(source, "digest", "other code"),
-        *(another.key(source, "digest", "code") for another in SMALL_SPEC.cells()),
-    }
-    assert len(keys) == 3 + len(list(SMALL_SPEC.cells()))
-    monkeypatch.setattr("verify.sweep.spec.DIGITS", 34)
-    keys.add(cell.key(source, "digest", "code"))
-    monkeypatch.setattr("verify.sweep.spec.SCHEMA", 99)
-    keys.add(cell.key(source, "digest", "code"))
-    assert len(keys) == 5 + len(list(SMALL_SPEC.cells()))
-
-
-def test_the_code_is_known_by_its_contents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = provenance_module.code_digest()
-    assert provenance_module.code_digest.__wrapped__() == before
-    (tmp_path / "__init__.py").write_text("x = 1\n")
-    monkeypatch.setattr("verify.__file__", str(tmp_path / "__init__.py"))
-    one = provenance_module.code_digest.__wrapped__()
-    (tmp_path / "__init__.py").write_text("x = 2\n")
-    other = provenance_module.code_digest.__wrapped__()
-    monkeypatch.setattr(provenance_module, "version", lambda name: "0")
-    assert len({before, one, other, provenance_module.code_digest.__wrapped__()}) == 4
 
 
 def test_equal_contents_under_two_names_are_two_inputs(tmp_path: Path) -> None:
@@ -151,7 +114,7 @@ def test_weights_that_cancel_are_an_infinite_error_and_counted(tmp_path: Path) -
     taylor = [record for record in records(tmp_path / "run.sqlite") if record["mechanism"] == "taylor"]
     assert taylor
     for record in taylor:
-        assert record["errors"]["truncation"]["max"] == record["errors"]["total"]["relative"] == "inf"
+        assert record["errors"]["formula"]["max"] == record["errors"]["total"]["relative"] == "inf"
         assert (record["nonpositive_exact"], record["hazards"]["nonpositive_rows"], record["rows"]) == (1, 1, 1)
         assert record["hazards"]["nonfinite_elements"] == 1
 
@@ -165,8 +128,9 @@ def test_a_value_that_cannot_be_certified_fails_its_cells_only(tmp_path: Path, m
     summary = run(dataclasses.replace(SMALL_SPEC, inputs=(source,), orders=(2, 3)), tmp_path / "run.sqlite")
     assert summary.by_status == {"ok": 8, "refused": 0, "failed": 4, "crashed": 0}
     for record in records(tmp_path / "run.sqlite"):
-        assert (record["status"] == "failed") == (record["order"] == 3)
-        assert "certified digits of 33" in record["reason"] or record["order"] != 3
+        order = record["labels"].get("order")
+        assert (record["status"] == "failed") == (order == 3)
+        assert "certified digits of 33" in record["reason"] or order != 3
 
 
 @dataclass(frozen=True)
@@ -219,7 +183,7 @@ def test_a_dead_worker_is_a_crashed_cell_and_not_a_lost_run(tmp_path: Path) -> N
 
     small = tuple(SyntheticInput("normal", 2, 3, seed=seed) for seed in range(12))
     inputs: tuple[InputSource, ...] = (DeadlyInput(here), BrokenInput(here), VanishingInput(here), *small)
-    spec = SweepSpec(inputs, (("softmax", "softmax"),), (), ("float64",))
+    spec = SweepSpec(inputs, plans("softmax/softmax"), (), ("float64",))
     summary = run(spec, tmp_path / "run.sqlite", counted)
     assert summary.by_status == {"ok": 12, "refused": 0, "failed": 0, "crashed": 3}
     crashed = {r["input"]: r["reason"] for r in records(tmp_path / "run.sqlite") if r["status"] == "crashed"}
@@ -240,7 +204,7 @@ def test_giving_up_ends_the_workers_of_the_sweep_and_nobody_else(tmp_path: Path)
             raise RuntimeError("planted")
 
     inputs = tuple(SyntheticInput("normal", 2, 3, seed=seed) for seed in range(4))
-    spec = SweepSpec((*inputs, SyntheticInput("normal", 4, 600)), SMALL_SPEC.forms, (7,), ("float64",))
+    spec = SweepSpec((*inputs, SyntheticInput("normal", 4, 600)), SMALL_SPEC.plans, (7,), ("float64",))
     try:
         with pytest.raises(RuntimeError, match="planted"):
             run(spec, tmp_path / "run.sqlite", lambda: worker_pool(2), progress=failing)
@@ -274,26 +238,6 @@ def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path) -> None:
     assert (rest.reused, rest.measured) == (16, 16)
 
 
-def test_run_files_that_are_none(tmp_path: Path) -> None:
-    (tmp_path / "text.sqlite").write_text("this is not a database, but it is long enough to look at")
-    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as other:
-        other.execute("CREATE TABLE t (x)")
-        other.commit()
-    run(dataclasses.replace(SMALL_SPEC, inputs=SMALL_SPEC.inputs[:1], orders=(0,)), tmp_path / "old.sqlite")
-    with closing(sqlite3.connect(tmp_path / "old.sqlite")) as old:
-        old.execute("PRAGMA user_version = 99")
-    cases = {"absent": "no run file", "text": "cannot be", "other": "not a run file", "old": "of version 99"}
-    for name, message in cases.items():
-        path = tmp_path / f"{name}.sqlite"
-        before = path.read_bytes() if path.exists() else None
-        for write in (False, True):
-            if write and name == "absent":
-                continue
-            with pytest.raises(InvalidRequestError, match=message):
-                RunFile(path, write=write)
-        assert (path.read_bytes() if path.exists() else None) == before
-
-
 def test_a_wrong_request_writes_nothing(tmp_path: Path) -> None:
     np.savez(tmp_path / "nan.npz", q=np.full((2, 3), np.nan), k=np.ones((2, 3)), v=np.ones((2, 3)))
     np.savez(
@@ -309,114 +253,11 @@ def test_a_wrong_request_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run.sqlite").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"inputs": ()}, "sweep of nothing"),
-        ({"forms": ()}, "sweep of nothing"),
-        ({"orders": (), "forms": (("taylor", "scores"),)}, "sweep of nothing"),
-        ({"orders": (-1,)}, "order -1"),
-        ({"forms": (("taylor", "fast"),)}, "form 'fast'"),
-        ({"forms": (("relu", "scores"),)}, "unknown mechanism"),
-        ({"arithmetics": ("float7",)}, "unknown arithmetic"),
-    ],
-)
-def test_specs_that_make_no_sense(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidRequestError, match=message):
-        dataclasses.replace(SMALL_SPEC, **change)
-
-
 def test_pools_are_spawned() -> None:
     pool = worker_pool(1)
     assert isinstance(pool, ProcessPoolExecutor)
     assert pool.submit(os.getpid).result() != os.getpid()
     pool.shutdown()
-
-
-DAMAGES = {
-    "cut": lambda text: text[: len(text) // 2],
-    "list": lambda text: "[1, 2]",
-    "no errors": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "errors"}),
-    "errors null": lambda text: json.dumps(json.loads(text) | {"errors": None}),
-    "errors empty": lambda text: json.dumps(json.loads(text) | {"errors": {}}),
-    "text for a number": lambda text: json.dumps(json.loads(text) | {"skill": "<script>"}),
-    "text for a size": lambda text: json.dumps(json.loads(text) | {"head_size": "eight"}),
-    "status": lambda text: json.dumps(json.loads(text) | {"status": "wonderful"}),
-    "more": lambda text: json.dumps(json.loads(text) | {"more": 1}),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_damaged_records_are_said_to_be(damage: Callable[[str], str], small_run: Path, tmp_path: Path) -> None:
-    path = tmp_path / "run.sqlite"
-    path.write_bytes(small_run.read_bytes())
-    with closing(sqlite3.connect(path)) as connection:
-        key, text = connection.execute("SELECT key, record FROM cell WHERE status = 'ok' LIMIT 1").fetchone()
-        connection.execute("UPDATE cell SET record = ? WHERE key = ?", (damage(text), key))
-        connection.commit()
-    with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match="damaged"):
-        list(run_file.records())
-    with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match="damaged"):
-        run_file.record(key)
-
-
-def everything(run_file: RunFile) -> tuple[list[Any], list[Any]]:
-    return run_file.sessions(), list(run_file.records())
-
-
-def test_damaged_tables_are_said_to_be(small_run: Path, tmp_path: Path) -> None:
-    for statement in ("DROP TABLE cell", "DROP TABLE session", "UPDATE session SET provenance = '{}'"):
-        path = tmp_path / "run.sqlite"
-        path.write_bytes(small_run.read_bytes())
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute(statement)
-            connection.commit()
-        with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match=r"run file|damaged"):
-            everything(run_file)
-
-
-def test_a_file_somebody_else_holds_is_said_to_be(small_run: Path, tmp_path: Path) -> None:
-    path = tmp_path / "run.sqlite"
-    path.write_bytes(small_run.read_bytes())
-    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
-        holder.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(InvalidRequestError, match=r"cannot be written \(database is locked"):
-            RunFile(path, write=True, patience=0.1)
-
-
-def test_records_survive_json(small_run: Path) -> None:
-    with RunFile(small_run) as run_file:
-        for _, record in run_file.records():
-            assert Record.from_json(record.to_json()) == record
-            special = dataclasses.replace(record, skill=float("-inf"), largest_logit=float("inf"))
-            assert Record.from_json(special.to_json()) == special
-
-
-RECORD_DAMAGES: dict[str, Any] = {
-    "an integer beyond float64": lambda d: d["errors"]["total"].update(rms=10**400),
-    "no hazards": lambda d: d.update(hazards=None),
-    "no weights": lambda d: d.update(weights=None),
-    "no bounds": lambda d: d.update(bounds={}),
-    "no rounding": lambda d: d["errors"].pop("rounding"),
-    "another mechanism": lambda d: d.update(mechanism="relu"),
-    "an unknown member": lambda d: d.update(more=1),
-    "a text for a number": lambda d: d.update(rows="4"),
-    "a truth value for a number": lambda d: d.update(rows=True),
-}
-
-
-@pytest.mark.parametrize("damage", RECORD_DAMAGES.values(), ids=RECORD_DAMAGES.keys())
-def test_damaged_records_are_no_records(damage: Any, small_run: Path) -> None:
-    with RunFile(small_run) as run:
-        record = next(record for _, record in run.records() if record.mechanism == "taylor")
-    assert Record.from_json(record.to_json()) == record
-    document = json.loads(record.to_json())
-    damage(document)
-    with pytest.raises(ValueError, match=r"."):
-        Record.from_json(json.dumps(document))
-    for text in ("[" * 200_000, record.to_json().replace('"skill": ', '"skill": NaN, "x": ')):
-        with pytest.raises(ValueError, match=r"."):
-            Record.from_json(text)
 
 
 def test_rows_of_mixed_logits_stay_under_their_bound(tmp_path: Path) -> None:

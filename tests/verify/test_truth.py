@@ -12,13 +12,16 @@ import scipy.special
 from flint import arb, arb_mat
 from mpmath import mp
 
-from tests.cases import ORDERS, PROBLEMS, every_mechanism, every_problem
+import verify
+from tests.cases import ORDERS, PROBLEMS, every_mechanism, every_problem, named
+from verify.attention import tiles
 from verify.errors import CertificationError, InvalidRequestError
+from verify.mechanisms import named_member
+from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.numbers.precision import MAX_BITS, flint_precision, mpmath_precision
 from verify.parallel import blocks as block
 from verify.problem import Problem
-from verify.truth import Reference, defined_attention, difference, enclosure, reference, taylor_references
-from verify.truth import totals as weights
+from verify.truth import Reference, defined_attention, enclosure, reference, references
 from verify.truth.enclosure import _Quotients
 
 DIGITS = 40
@@ -34,9 +37,9 @@ def outside(truth: Reference, defined: Any) -> int:
 @every_mechanism
 @every_problem
 def test_the_definition_lies_in_every_ball(problem: Problem, mechanism: str, order: int | None) -> None:
-    truth = reference(problem, DIGITS, mechanism, order)
+    truth = reference(problem, DIGITS, named(mechanism, order))
     # 60 digits more than the ball promises, so that the definition's own error is far below any radius
-    defined = defined_attention(problem, mechanism=mechanism, order=order, digits=DIGITS + 60)
+    defined = defined_attention(problem, named(mechanism, order), DIGITS + 60)
     assert truth.value.shape == problem.output_shape == defined.shape
     assert outside(truth, defined) == 0
     assert truth.digits >= DIGITS
@@ -63,8 +66,8 @@ def test_digits_come_from_raised_precision_and_not_from_guard_bits(
 @every_mechanism
 def test_a_planted_error_is_outside(mechanism: str, order: int | None, planted: float) -> None:
     problem = PROBLEMS[0]
-    truth = reference(problem, DIGITS, mechanism, order)
-    defined = defined_attention(problem, mechanism=mechanism, order=order, digits=DIGITS + 60)
+    truth = reference(problem, DIGITS, named(mechanism, order))
+    defined = defined_attention(problem, named(mechanism, order), DIGITS + 60)
     with mpmath_precision(400):
         defined[2, 1] *= 1 + mp.mpf(planted)
     assert outside(truth, defined) == 1
@@ -76,7 +79,7 @@ def test_taylor_against_rationals(order: int) -> None:
     rng = np.random.default_rng(6)
     q, k, v = (rng.integers(-8, 9, (5, 3)) / 4 for _ in range(3))
     problem = Problem(q, k, v, scale=0.5, causal=True)
-    truth = reference(problem, DIGITS, "taylor", order).to_mpf()
+    truth = reference(problem, DIGITS, named("taylor", order)).to_mpf()
     for i in range(5):
         logits = [sum(Fraction(a) * Fraction(b) for a, b in zip(q[i], k[t], strict=True)) / 2 for t in range(i + 1)]
         weights: list[Any] = [
@@ -111,23 +114,33 @@ def test_value_and_residual_hold_the_centre(problem: Problem) -> None:
 
 
 def test_an_order_may_be_a_numpy_integer() -> None:
-    one, other = (reference(PROBLEMS[0], 30, "taylor", order) for order in (3, np.int64(3)))  # type: ignore[arg-type] # that is the point
+    one, other = (reference(PROBLEMS[0], 30, TAYLOR.member(order=order)) for order in (3, np.int64(3)))
     np.testing.assert_array_equal(one.value, other.value)
 
 
 def test_orders_in_one_pass_are_the_orders_one_by_one() -> None:
     problem = PROBLEMS[3]
-    together = taylor_references(problem, [7, 0, 3], DIGITS)
-    assert list(together) == [0, 3, 7]
-    for order, truth in together.items():
-        alone = reference(problem, DIGITS, "taylor", order)
+    members = [TAYLOR.member(order=order) for order in (7, 0, 3)]
+    together = references(problem, members, DIGITS)
+    assert list(together) == members
+    for member, truth in together.items():
+        assert truth.member == member
+        alone = reference(problem, DIGITS, member)
         gap = np.abs((truth.value - alone.value) + (truth.residual - alone.residual))
         assert (gap <= truth.radius + alone.radius + 2.0**-105 * np.abs(truth.value)).all()
 
 
+def test_members_are_asked_for_once_and_of_one_mechanism() -> None:
+    third = TAYLOR.member(order=3)
+    assert list(references(PROBLEMS[0], [third, TAYLOR.member(order=np.int64(3))])) == [third]
+    assert references(PROBLEMS[0], []) == {}
+    with pytest.raises(InvalidRequestError, match="members of 2 mechanisms; expected members of one; ask for each"):
+        references(PROBLEMS[0], [third, named_member("softmax")])
+
+
 def test_order_zero_is_the_mean_of_what_is_attended() -> None:
     v = np.random.default_rng(8).standard_normal((6, 3))
-    truth = reference(Problem(v, v, v, causal=True), mechanism="taylor", order=0)
+    truth = reference(Problem(v, v, v, causal=True), member="taylor:order=0")
     means = [[float(sum(map(Fraction, v[: i + 1, j])) / (i + 1)) for j in range(3)] for i in range(6)]
     np.testing.assert_array_equal(truth.value, means)
 
@@ -135,14 +148,17 @@ def test_order_zero_is_the_mean_of_what_is_attended() -> None:
 def test_logexp_ignores_the_scale() -> None:
     rng = np.random.default_rng(9)
     q, k, v = rng.standard_normal((3, 4, 3))
-    one, other = (reference(Problem(q, k, v, scale=s), mechanism="logexp") for s in (0.25, None))
+    one, other = (reference(Problem(q, k, v, scale=s), member="logexp") for s in (0.25, None))
     np.testing.assert_array_equal(one.value, other.value)
 
 
 def test_weights_that_cancel_exactly_have_no_value() -> None:
     # P_3(-1) = 1/3 and P_3(-2) = -1/3: neither is a binary fraction, and their sum is still proven to be zero
     problem = Problem([[1.0], [0.0]], [[-1.0], [-2.0]], [[1.0], [2.0]], scale=1.0)
-    truths = taylor_references(problem, range(5))
+    truths = {
+        member["order"]: truth
+        for member, truth in references(problem, [TAYLOR.member(order=order) for order in range(5)]).items()
+    }
     assert truths[3].undefined_rows.tolist() == [True, False]
     assert np.isnan(truths[3].value[0]).all()
     assert np.isnan(truths[3].radius[0]).all()
@@ -155,7 +171,7 @@ def test_weights_that_cancel_exactly_have_no_value() -> None:
 def test_outputs_that_cancel_have_no_digits_and_say_so(mechanism: str, order: int | None) -> None:
     # equal keys, and values 0.3 and -0.3: zero, though no ball knows it
     problem = Problem([[0.1, 0.7]], [[0.3, 0.9]] * 3, [[0.3, 1.0], [-0.3, 1.0], [0.0, 1.0]])
-    truth = reference(problem, DIGITS, mechanism, order)
+    truth = reference(problem, DIGITS, named(mechanism, order))
     assert truth.absolute.tolist() == [[True, False]]
     assert abs(truth.value[0, 0]) + truth.radius[0, 0] < 10.0 ** (-2 * DIGITS)
     assert truth.value[0, 1] == 1.0
@@ -175,7 +191,7 @@ def test_only_what_is_proven_to_be_nothing_counts_as_nothing() -> None:
             arb.nan(),
         ]
         found = _Quotients(whole, arb_mat([[*balls, 1]]), 300)
-        found.find_zeros("softmax", None, 0, wanted)
+        found.find_zeros(named_member("softmax"), wanted)
     # 2**-102 of the terms is the line: 2**-41 is a number, and a ball that reaches beyond the line proves nothing
     assert found.absolute.tolist() == [[False, False, False, True, False]]
     assert (found.bits >= wanted).tolist() == found.absolute.tolist()
@@ -203,7 +219,7 @@ def test_small_values_are_not_mistaken_for_nothing() -> None:
 def test_nothing_attended_is_zero() -> None:
     problem = Problem(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3)), mask=np.array([[False] * 2, [True] * 2]))
     for mechanism, order in (("softmax", None), ("logexp", None), ("taylor", 3)):
-        truth = reference(problem, mechanism=mechanism, order=order)
+        truth = reference(problem, member=named(mechanism, order))
         assert truth.value.tolist() == [[0.0] * 3, [1.0] * 3]
         assert not truth.nonpositive_rows.any()
     no_keys = Problem(np.ones((2, 3)), np.ones((0, 3)), np.ones((0, 4)))
@@ -261,11 +277,14 @@ def test_tiles_of_keys_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> 
     mask = rng.random((5, 150)) < 0.5
     mask[:, 64:128] = False  # a tile that nothing attends to
     problem = Problem(q, k, v, mask=mask)
-    wishes: list[tuple[str, int | None]] = [("softmax", None), ("logexp", None), ("taylor", 5)]
-    whole = [reference(problem, DIGITS, *wish) for wish in wishes]
-    monkeypatch.setattr(weights, "TILE_BYTES", 1)
+    wishes = ("softmax", "logexp", "taylor:order=5")
+    whole = [reference(problem, DIGITS, wish) for wish in wishes]
+    (rows,) = block.blocks_of(problem)
+    assert tiles.tile_keys(rows, 300) >= 150
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1)
+    assert tiles.tile_keys(rows, 300) == 64
     for wish, truth in zip(wishes, whole, strict=True):
-        np.testing.assert_array_equal(reference(problem, DIGITS, *wish).value, truth.value)
+        np.testing.assert_array_equal(reference(problem, DIGITS, wish).value, truth.value)
 
 
 @pytest.mark.parametrize("place", range(4))
@@ -311,7 +330,7 @@ def test_signs_of_the_sums_of_weights() -> None:
     # P_1(s) = 1 + s for s = -1, -3, 5, and nothing attended
     mask = np.array([[True, False, False], [False, True, False], [False, False, True], [False, False, False]])
     problem = Problem(np.ones((4, 1)), [[-1.0], [-3.0], [5.0]], np.ones((3, 1)), mask=mask, scale=1.0)
-    truth = reference(problem, DIGITS, "taylor", 1)
+    truth = reference(problem, DIGITS, "taylor:order=1")
     assert truth.normaliser_sign.tolist() == [0, -1, 1, 0]
     assert truth.undefined_rows.tolist() == [True, False, False, False]
     assert truth.nonpositive_rows.tolist() == [True, True, False, False]
@@ -320,29 +339,11 @@ def test_signs_of_the_sums_of_weights() -> None:
 def test_taylor_outputs_that_cancel_under_negative_weights() -> None:
     # equal keys with P_3(s) < 0, and values that cancel
     problem = Problem([[1.0] * 3], [[-1.0, -2.0, -7.0]] * 4, [[0.3], [-0.3], [0.7], [-0.7]])
-    truth = reference(problem, DIGITS, "taylor", 3)
+    truth = reference(problem, DIGITS, "taylor:order=3")
     assert truth.normaliser_sign.tolist() == [-1]
     assert truth.absolute.all()
     assert truth.value.tolist() == [[0.0]]
     assert 0 < truth.radius[0, 0] < 10.0 ** (-2 * DIGITS)
-
-
-@pytest.mark.parametrize("order", [0, 5, 15, 25, 40, 60, 200])
-def test_differences_are_right_however_small(order: int) -> None:
-    # truncation errors from 1 to 1e-60, and to what no ball of these tells from zero
-    rng = np.random.default_rng(35)
-    q, k, v = rng.standard_normal((3, 6, 3))
-    v *= [1.0, 1e-280, 5e-324 * 2**20]
-    problem = Problem(q, k, v)
-    one, other = reference(problem, 60), reference(problem, 60, "taylor", order)
-    gap, radius = difference(one, other)
-    with mpmath_precision(2000):
-        exact = one.to_mpf() - other.to_mpf()
-        for place, value in np.ndenumerate(exact):
-            assert abs(value - mp.mpf(float(gap[place]))) <= mp.mpf(2) ** -52 * abs(value) + mp.mpf(5e-324)
-    assert (radius >= one.radius + other.radius + 2.0**-54 * np.abs(gap)).all()
-    with pytest.raises(InvalidRequestError, match="the same shape"):
-        difference(one, reference(Problem(q, k, v[:, :1])))
 
 
 def test_a_shortfall_is_said_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,22 +357,30 @@ def test_a_shortfall_is_said_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mechanism": "relu"}, "expected one of softmax, logexp, taylor"),
-        ({"mechanism": "softmax", "order": 2}, "order 2 with softmax"),
-        ({"mechanism": "taylor"}, "order None for taylor"),
-        ({"mechanism": "taylor", "order": -1}, "order -1 for taylor"),
-        ({"mechanism": "taylor", "order": 2.0}, "order 2.0 for taylor"),
-        ({"digits": 0}, "0 digits"),
+        ({"member": "relu"}, "unknown mechanism 'relu'; expected one of softmax, logexp, taylor"),
+        ({"member": "softmax:order=2"}, "unknown parameter 'order'; expected no parameters of softmax"),
+        ({"member": "taylor"}, "taylor without order; expected taylor:order="),
+        ({"member": "taylor:order=-1"}, "order -1; expected an integer from 0 to "),
+        ({"member": "taylor:order=2.0"}, "order '2.0'; expected an integer from 0 to "),
+        ({"digits": 0}, "0 digits|digits 0; expected an integer of at least 1"),
         ({"digits": 10**6}, "expected 1 to 1000"),
     ],
 )
 def test_wrong_requests(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         reference(PROBLEMS[0], **arguments)
-    arguments = {"digits": 30} | {"mechanism": "softmax"} | arguments
+    arguments = {"digits": 30} | {"member": "softmax"} | arguments
     if arguments["digits"] != 10**6:  # the definition takes any number of digits
-        with pytest.raises(InvalidRequestError, match=message.split("; ")[0].split("expected 1")[0]):
+        with pytest.raises(InvalidRequestError, match=message):
             defined_attention(PROBLEMS[0], **arguments)
+
+
+@pytest.mark.parametrize("order", [-1, 2.0, np.float64(2), True, "2", None])
+def test_an_order_that_is_no_whole_number_is_refused(order: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"order .*; expected an integer from 0 to"):
+        TAYLOR.member(order=order)
+    with pytest.raises(InvalidRequestError, match=r"order .*; expected an integer from 0 to"):
+        verify.taylor_attention([[1.0]], [[1.0]], [[1.0]], order=order)
 
 
 def test_correct_rounding_of_centres() -> None:
@@ -382,3 +391,18 @@ def test_correct_rounding_of_centres() -> None:
         assert float(3 * arb(2) ** -1075) == 2 * 5e-324
         assert float(arb(2) ** 1024 - arb(2) ** 970) == float("inf")
         assert float(arb(2) ** 1024 - arb(2) ** 970 - 1) == np.finfo(np.float64).max
+
+
+def test_digits_are_looked_for_before_a_value_counts_as_nothing() -> None:
+    # v and its products with the first components of k add up to 0 and to -2**-104, so that of the numerator at order 1
+    # -2**-404 / sqrt(2) is left: far below 10**-80 of v, and with all its digits once twice the bits are carried
+    a, k = 1 + 2.0**-52, 1 - 2.0**-52
+    problem = Problem([[2.0**-300, 0.0]], [[k, 0.0], [1.0, 0.0], [0.0, 0.0]], [[a], [-1.0], [-(2.0**-52)]])
+    truth = reference(problem, DIGITS, "taylor:order=1")
+    assert not truth.absolute.any()
+    assert truth.digits >= DIGITS
+    with mpmath_precision(1000):
+        root = mp.sqrt(2)
+        exact = -(mp.mpf(2) ** -404) / root / (3 + mp.mpf(2) ** -300 / root * (2 - mp.mpf(2) ** -52))
+    assert outside(truth, np.array([exact], dtype=object)) == 0
+    assert truth.value[0, 0] == float(exact)

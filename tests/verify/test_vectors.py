@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from fractions import Fraction
+from math import ceil, log2
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,11 +14,15 @@ import numpy as np
 import pytest
 from flint import arb
 
-from tests.cases import EXTREME, PROBLEMS, every_mechanism
+from tests.cases import EXTREME, PROBLEMS, every_mechanism, named
+from verify.arguments import Choice, Parameter, Whole
+from verify.attention import Member
 from verify.errors import InvalidRequestError
+from verify.families.logit import LogitKernel
 from verify.files.placing import place, require_placeable
 from verify.inputs import FileInput
 from verify.numbers.balls import Balls
+from verify.numbers.fields import Field, Number
 from verify.numbers.precision import flint_precision
 from verify.problem import Problem
 from verify.truth import reference, write_vectors
@@ -38,10 +44,10 @@ def outside(text: Any, radius: Any, low: Fraction, high: Fraction) -> bool:
 @every_mechanism
 @pytest.mark.parametrize("problem", SMALL, ids=lambda problem: problem.name)
 def test_decimals_hold_the_exact_value(problem: Problem, mechanism: str, order: int | None) -> None:
-    truth = reference(problem, 50, mechanism, order)
+    truth = reference(problem, 50, named(mechanism, order))
     text, radius = decimals(truth.balls, 50)
     count = 0
-    for index, interval in rational_attention(problem, 300, mechanism, order):
+    for index, interval in rational_attention(problem, named(mechanism, order), 300):
         assert not outside(text[index], radius[index], interval.low, interval.high)
         count += 1
         if not truth.absolute[index] and truth.value[index]:
@@ -94,7 +100,7 @@ def test_both_files_hold_the_same_and_are_inputs_again(tmp_path: Path) -> None:
     mask = rng.random((3, 5)) < 0.7
     q, k, v = (rng.standard_normal((2, n, 4)) for n in (3, 5, 5))
     problem = Problem(q, k, v, causal=True, alignment="bottom-right", scale=0.3, mask=mask, name="<script>")
-    truth = reference(problem, 50, "taylor", 3)
+    truth = reference(problem, 50, "taylor:order=3")
     write_vectors(truth, tmp_path / "vectors.npz")
     write_vectors(truth, tmp_path / "vectors.json")
     document = json.loads((tmp_path / "vectors.json").read_text())
@@ -104,13 +110,52 @@ def test_both_files_hold_the_same_and_are_inputs_again(tmp_path: Path) -> None:
             np.testing.assert_array_equal(archive[name], np.array(document[name]), err_msg=name)
         np.testing.assert_array_equal(archive["value"], truth.value)
     assert (document["mechanism"], document["order"], document["digits"]) == ("taylor", 3, truth.digits)
+    assert document["member"] == "taylor:order=3"
     assert document["problem"] == "<script>"
     again = FileInput((str(tmp_path / "vectors.npz"),)).load()
     assert again.digest == problem.digest == document["digest"]
 
 
+class Crowded(LogitKernel):
+    """The identity, with parameters that are called as what a file holds anyway, and one that is not."""
+
+    name = "crowded"
+    description = "the logit itself"
+    source = "here"
+    parameters: Mapping[str, Parameter] = {
+        **{name: Whole(7, least=0) for name in ("q", "scale", "value", "mask", "mechanism", "digits", "file")},
+        "loops": Whole(2, least=0),
+        "kind": Choice("plain", ("plain", "fancy")),
+    }
+
+    def function(self, f: Field, s: Number, member: Member) -> Number:
+        return s
+
+
+def test_parameters_do_not_overwrite_what_a_file_holds(tmp_path: Path) -> None:
+    problem = Problem([[1.0, 2.0]], [[1.0, 0.5], [0.25, 1.0]], [[1.0], [3.0]])  # neither scale nor mask
+    truth = reference(problem, 30, Crowded().member(scale=5))
+    write_vectors(truth, tmp_path / "vectors.npz")
+    write_vectors(truth, tmp_path / "vectors.json")
+    text = (tmp_path / "vectors.json").read_text()
+    assert len(text.splitlines()) == 2 + len(json.loads(text))  # each name once
+    document = json.loads(text)
+    with np.load(tmp_path / "vectors.npz", allow_pickle=False) as archive:
+        assert set(archive.files) == {name for name, member in document.items() if member is not None}
+        for found in (document, archive):
+            np.testing.assert_array_equal(found["q"], problem.q)
+            np.testing.assert_array_equal(found["value"], truth.value)
+            assert (found["mechanism"], found["digits"], found["loops"], found["kind"]) == (
+                *("crowded", truth.digits, 2, "plain"),
+            )
+            assert found["member"] == truth.member.name
+    assert (document["scale"], document["mask"]) == (None, None)
+    assert "scale=5" in document["member"]
+    assert FileInput((str(tmp_path / "vectors.npz"),)).load().digest == problem.digest
+
+
 def test_a_row_without_a_value_is_nowhere_a_number(tmp_path: Path) -> None:
-    truth = reference(Problem([[1.0], [0.0]], [[-1.0], [-2.0]], [[1.0], [2.0]], scale=1.0), 30, "taylor", 3)
+    truth = reference(Problem([[1.0], [0.0]], [[-1.0], [-2.0]], [[1.0], [2.0]], scale=1.0), 30, "taylor:order=3")
     write_vectors(truth, tmp_path / "vectors.json")
     document = json.loads((tmp_path / "vectors.json").read_text())
     assert document["decimal"] == [["nan"], ["1.5e0"]]
@@ -178,3 +223,18 @@ def test_tiny_outputs_are_written_at_once(tmp_path: Path) -> None:
     assert document["essentially_zero"] == [[True], [False], [True]]
     assert [text for (text,) in document["decimal"]][::2] == ["0", "0"]
     assert document["decimal"][1][0].endswith("e-4343")
+
+
+def test_radii_around_decimals_are_rounded_up() -> None:
+    # 2**-(p + 1) lies in the middle between two decimals of p places, so that rounding to either takes half a unit; a
+    # radius between 128 and 512 units leaves p places, and float64 cannot hold the sum of the two
+    for places in range(1, 41):
+        exponent = ceil(log2(128) - places * log2(10)) - 29
+        for bits in (2**29, 6 * 10**8, 10**9):
+            ball = arb(arb(2) ** -(places + 1), (bits, exponent))
+            mantissa, shift = (int(x) for x in ball.rad().man_exp())
+            radius = mantissa * Fraction(2) ** shift
+            (text,), (bound,) = decimals(Balls.of(np.array([ball], dtype=object)), 30)
+            gap = abs(Fraction(str(text)) - Fraction(1, 2 ** (places + 1)))
+            assert gap == Fraction(1, 2 * 10**places)
+            assert gap + radius <= Fraction(float(bound))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cases import PROBLEMS
-from verify.attention import named_form
+from tests.cases import PROBLEMS, named, run
 from verify.measure import weights as module
 from verify.measure.weights import WeightSummary, compare_weights
+from verify.mechanisms import named_member
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
 from verify.truth import reference
@@ -40,6 +40,13 @@ def written_out(problem: Problem, mechanism: str, order: int | None) -> dict[str
             elif mechanism == "logexp":
                 weights = [math.fsum(math.exp(a) for a in head.q[i] + head.k[t]) for t in seen]
                 sizes = weights
+            elif mechanism == "mean":
+                weights = sizes = [1.0 for _ in seen]
+            elif mechanism == "power":
+                weights = sizes = [s**2 for s in logits]
+            elif mechanism == "elu":
+                of_q, *of_k = ([x + 1 if x > 0 else math.exp(x) for x in token] for token in (head.q[i], *head.k[seen]))
+                weights = sizes = [math.fsum(a * b for a, b in zip(of_q, token, strict=True)) for token in of_k]
             else:
                 weights = sizes = softmax
             z = math.fsum(weights)
@@ -84,16 +91,19 @@ def assert_same(found: WeightSummary, expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("pairs", [1, 10, 1 << 20])
 @pytest.mark.parametrize("problem", [PROBLEMS[i] for i in (0, 1, 3, 4, 5, 6, 7, 11)], ids=lambda p: p.name)
-@pytest.mark.parametrize(("mechanism", "order"), [("softmax", None), ("logexp", None), ("taylor", 0), ("taylor", 3)])
+@pytest.mark.parametrize(
+    ("mechanism", "order"),
+    [("softmax", None), ("logexp", None), ("taylor", 0), ("taylor", 3), ("mean", None), ("power", None), ("elu", None)],
+)
 def test_weights_are_those_written_out(
     mechanism: str, order: int | None, problem: Problem, pairs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PAIRS", pairs)
-    assert_same(compare_weights(problem, mechanism, order), written_out(problem, mechanism, order))
+    assert_same(compare_weights(problem, named_member(named(mechanism, order))), written_out(problem, mechanism, order))
 
 
 def test_softmax_is_its_own_measure() -> None:
-    found = compare_weights(PROBLEMS[1], "softmax", None)
+    found = compare_weights(PROBLEMS[1], named_member("softmax"))
     assert found.total_variation_max <= 1e-15  # divided by their sum a second time
     assert (found.top_key_agreement, found.negative, found.tiny_rows) == (1.0, 0, 0)
     assert found.examples == {}
@@ -101,25 +111,25 @@ def test_softmax_is_its_own_measure() -> None:
 
 def test_ties_are_undecided_and_special_values_are_the_worst() -> None:
     ties = Problem(np.ones((2, 2)), np.ones((3, 2)), np.ones((3, 1)))
-    found = compare_weights(ties, "taylor", 2)
+    found = compare_weights(ties, named_member("taylor:order=2"))
     assert (found.top_key_undecided, found.top_key_agreement) == (2, 1.0)
     zero = Problem([[1.0]], [[-1.0]], [[3.0]], scale=1.0)  # Z = 0 at order 1
-    found = compare_weights(zero, "taylor", 1)
+    found = compare_weights(zero, named_member("taylor:order=1"))
     assert (found.total_variation_mean, found.top_key_agreement, found.tiny_rows) == (np.inf, 0.0, 1)
     assert found.cancellation_row == found.cancellation_weight == np.inf
     huge = Problem([[1e200]], [[1e200], [1.0]], [[1.0], [2.0]])
-    assert compare_weights(huge, "taylor", 3).total_variation_max == np.inf
+    assert compare_weights(huge, named_member("taylor:order=3")).total_variation_max == np.inf
 
 
 def test_a_wrong_order_is_noticed() -> None:
     with pytest.raises(AssertionError):
-        assert_same(compare_weights(PROBLEMS[1], "taylor", 2), written_out(PROBLEMS[1], "taylor", 3))
+        assert_same(compare_weights(PROBLEMS[1], named_member("taylor:order=2")), written_out(PROBLEMS[1], "taylor", 3))
 
 
 def test_worst_cases_can_be_replayed() -> None:
     q, k, v = np.random.default_rng(321).standard_normal((3, 2, 12, 3))
     problem = Problem(3 * q, k, v, causal=True)
-    found = compare_weights(problem, "taylor", 3)
+    found = compare_weights(problem, named_member("taylor:order=3"))
     assert set(found.examples) >= {"negative weight", "cancellation in Z", "cancellation in a weight"}
     pair = found.examples["negative weight"]
     alone = pair.problem(problem)
@@ -130,13 +140,25 @@ def test_worst_cases_can_be_replayed() -> None:
     row = found.examples["cancellation in Z"].problem(problem)
     assert row.k.shape[0] == found.examples["cancellation in Z"].query + 1
     example = found.examples["cancellation in Z"]
-    replayed = named_form("taylor", "scores").run(row, ARITHMETICS["float64"], 3)
-    whole = reference(problem, 30, "taylor", 3).value[example.head][example.query]
+    replayed = run("taylor", "scores", row, ARITHMETICS["float64"], 3)
+    whole = reference(problem, 30, "taylor:order=3").value[example.head][example.query]
     assert np.abs(replayed.value[0] - whole).max() <= 1e-9 * np.abs(whole).max() * example.value
 
 
 def test_infinite_weights_do_not_hide_the_worst_one() -> None:
     problem = Problem([[1e6]], [[-1e12], [1.0], [-1e2]], np.ones((3, 1)), scale=1.0)
-    found = compare_weights(problem, "taylor", 21)
+    found = compare_weights(problem, named_member("taylor:order=21"))
     assert found.negative == 2
     assert "negative weight" in found.examples
+
+
+def test_weights_that_float64_cannot_tell_apart_are_undecided() -> None:
+    # softmax weights of logits x apart are x apart, relatively: below 2**-36 undecided, above not
+    for gap, undecided in ((2.0**-50, 1), (2.0**-37, 1), (2.0**-35, 0), (1e-3, 0)):
+        problem = Problem([[1.0]], [[1.0], [1.0 + gap], [0.0]], np.ones((3, 1)), scale=1.0)
+        for mechanism, order in (("softmax", None), ("logexp", None), ("taylor", 4)):
+            found = compare_weights(problem, named_member(named(mechanism, order)))
+            assert (found.top_key_undecided, found.top_key_agreement) == (undecided, 1.0)
+    # equal logits, rounded differently: 0.1 + 0.2 + 0.3 from either end
+    ends = Problem([[1.0, 1.0, 1.0]], [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.0, 0.0, 0.0]], np.ones((3, 1)), scale=1.0)
+    assert compare_weights(ends, named_member("softmax")).top_key_undecided == 1

@@ -1,18 +1,7 @@
-"""The mechanisms under test, and the registry that lists their forms."""
+"""Tools of whoever writes a mechanism: the contract, operands, computed outputs, sums, states and their files."""
 
 from verify.attention.computed import AttentionOutput
-from verify.attention.functions import logexp_attention, softmax_attention, taylor_attention
-from verify.attention.registry import FORMS, Form, named_form
-from verify.attention.state import LogExpState, TaylorState
+from verify.attention.contract import Cost, Form, Mechanism, Member, Variant
+from verify.attention.hazards import Hazards
 
-__all__ = [
-    "FORMS",
-    "AttentionOutput",
-    "Form",
-    "LogExpState",
-    "TaylorState",
-    "logexp_attention",
-    "named_form",
-    "softmax_attention",
-    "taylor_attention",
-]
+__all__ = ["AttentionOutput", "Cost", "Form", "Hazards", "Mechanism", "Member", "Variant"]

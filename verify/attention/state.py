@@ -6,27 +6,45 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verify.arguments import checked_flag, checked_integer, checked_lead, checked_scale, exact_float64
-from verify.attention import logexp_state, taylor_state
-from verify.attention.computed import AttentionOutput, quotient, scale_of
+from verify.attention.computed import AttentionOutput, quotient
+from verify.attention.contract import Member
 from verify.attention.hazards import Hazards
-from verify.attention.logexp_state import LogExpSums
+from verify.attention.memory import MEMORY_LIMIT
 from verify.attention.state_files import StateFile, read_state, write_state
-from verify.attention.sums import with_ones
-from verify.attention.taylor_state import MEMORY_LIMIT, TaylorSums, check_memory
+from verify.attention.sums import Sums, with_ones
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format, named_format
 
 
+class RunningSums(Protocol):
+    """The sums that a state keeps, for several heads at once."""
+
+    sums: Sums
+
+    @property
+    def hazards(self) -> Hazards:
+        """What has gone wrong in them."""
+
+    def add(self, k: NDArray[Any], values: NDArray[Any]) -> None:
+        """Add tokens: k [H, n, d_k] and values [H, n, d_v + 1], the last of which is 1; n up to a chunk."""
+
+    def read(self, q: NDArray[Any], totals: NDArray[Any]) -> None:
+        """Add numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k]."""
+
+    def merge(self, other: Any) -> None:
+        """Add the sums of other tokens."""
+
+
 class AttentionState:
-    """What both states have in common.
+    """What all states have in common.
 
     lead: the leading dimensions of k and v, [..., G]; q may have [..., H] with H a multiple of G.  tokens: how many
     have been taken in, an exact integer.  settings: everything two states must share to be merged.
@@ -35,19 +53,28 @@ class AttentionState:
     interrupted leaves a state that refuses to go on.
     """
 
-    mechanism: ClassVar[str]
+    mechanism: str
     known_settings: ClassVar[tuple[str, ...]]
     settings: dict[str, Any]
-    tokens: int
-    _whole: bool
-    _arithmetic: Arithmetic
-    _sums: TaylorSums | LogExpSums
-    _chunk: int
+    _sums: RunningSums
+
+    def __init__(self, settings: dict[str, Any], chunk: int) -> None:
+        """Take in settings that have been checked, and how many tokens are taken at once."""
+        self.settings = settings
+        self.tokens = 0
+        self._whole = True
+        self._arithmetic: Arithmetic = named_arithmetic(settings["arithmetic"])
+        self._chunk = chunk
 
     @property
     def nbytes(self) -> int:
         """Bytes of the state itself, whatever the number of tokens; buffers for a chunk of tokens come on top."""
         return sum(array.nbytes for array in self._arrays().values())
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of what is kept from token to token: "sums" [heads, features, d_v + 1], and other arrays."""
+        return {name: array.shape for name, array in self._arrays().items()}
 
     @property
     def hazards(self) -> Hazards:
@@ -122,7 +149,7 @@ class AttentionState:
         _require_settings("a state to merge", other.settings, self.settings)
         other._require_whole()
         with self._changing():
-            self._sums.merge(other._sums)  # type: ignore[arg-type]  # of the same type, as was checked
+            self._sums.merge(other._sums)
             self.tokens += other.tokens
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -135,23 +162,33 @@ class AttentionState:
         write_state(StateFile(self.mechanism, self.settings, self.tokens, lost, self._arrays()), path, overwrite)
 
     @classmethod
-    def load(cls, path: str | Path, *, memory_limit: int = MEMORY_LIMIT, **expected: Any) -> Self:
+    def load(
+        cls, path: str | Path, *, memory_limit: int = MEMORY_LIMIT, member: Member | None = None, **expected: Any
+    ) -> Self:
         """Return the state that `save` wrote, bit for bit.
 
-        expected: settings that it must have, such as head_size=64 or arithmetic="float32".  Raises InvalidRequestError
-        for a file that is not whole, holds something else or another version, or has other settings; TooLargeError as
-        the constructor does.
+        member: what it is the state of, for a kind of state that serves many.  expected: settings that it must have,
+        such as head_size=64 or arithmetic="float32".  Raises InvalidRequestError for a file that is not whole, holds
+        something else or another version, or has other settings; TooLargeError as the constructor does.
         """
         wrong = sorted(set(expected) - set(cls.known_settings))
         if wrong:
             raise InvalidRequestError(
                 f"expected {wrong[0]!r} of a state", "one of " + ", ".join(cls.known_settings), "choose one of these"
             )
-        file = read_state(path, cls.mechanism, cls.known_settings)
+        several = "member" in cls.known_settings
+        if several != (member is not None):
+            given = "no member" if member is None else f"member {member.name}"
+            needed = f"one for a {cls.__name__}" if several else f"none: {cls.__name__} has its own mechanism"
+            raise InvalidRequestError(given, needed, "give member=, or leave it out")
+        if member is not None:
+            expected["member"] = member.name
+        file = read_state(path, cls.mechanism if member is None else member.of, cls.known_settings)
         make: Callable[..., Self] = cls
         _require_settings(str(path), {key: file.settings[key] for key in expected}, expected)
         try:
-            state = make(**file.settings, memory_limit=memory_limit)
+            own = {} if member is None else {"member": member}
+            state = make(**(file.settings | own), memory_limit=memory_limit)
         except TooLargeError:
             raise
         except InvalidRequestError as error:
@@ -206,136 +243,18 @@ class AttentionState:
         return "[" + ", ".join(map(str, shape)) + "]"
 
 
-class TaylorState(AttentionState):
-    """The state of Taylor attention: S = sum_t Phi(k_t) v_t^T and z = sum_t Phi(k_t), SA (A2), up to an order.
-
-    (d_v + 1) C(d_k + order, order) numbers, SA (13), for each of the leading dimensions, whatever the context.
-
-    scale: of the logits, None for 1/sqrt(d_k); it is applied to queries.  arithmetic: see `verify.numbers.arithmetic`.
-    storage: the format that sums are kept in from chunk to chunk, None for the arithmetic's.  compensated: keep beside
-    every sum what rounding took from it.  one_by_one: add each token by itself, as one that generates does, instead of
-    a chunk in one step.  side, degrees: as in `verify.attention.taylor.packed`.
-
-    Raises InvalidRequestError for sizes, names or orders that do not exist, TooLargeError before allocating if state
-    and buffers would need more than memory_limit bytes.
-    """
-
-    mechanism = "taylor"
-    known_settings = (
-        *("head_size", "value_size", "order", "lead", "scale", "arithmetic", "storage", "compensated", "one_by_one"),
-        *("side", "degrees"),
-    )
-
-    def __init__(
-        self,
-        head_size: int,
-        value_size: int,
-        order: int,
-        *,
-        lead: tuple[int, ...] = (),
-        scale: float | None = None,
-        arithmetic: str = "float64",
-        storage: str | None = None,
-        compensated: bool = False,
-        one_by_one: bool = False,
-        side: str = "query",
-        degrees: str = "together",
-        memory_limit: int = MEMORY_LIMIT,
-    ) -> None:
-        head_size, value_size = (
-            checked_integer("head size", head_size, 1),
-            checked_integer("value size", value_size, 1),
-        )
-        order, lead, scale = checked_integer("order", order, 0), checked_lead(lead), checked_scale(scale)
-        compensated, one_by_one = checked_flag("compensated", compensated), checked_flag("one_by_one", one_by_one)
-        memory_limit = checked_integer("memory limit", memory_limit, 0)
-        values = (
-            head_size,
-            value_size,
-            order,
-            lead,
-            scale,
-            arithmetic,
-            storage,
-            compensated,
-            one_by_one,
-            side,
-            degrees,
-        )
-        self.settings = dict(zip(self.known_settings, values, strict=True))
-        self.tokens = 0
-        self._whole = True
-        self._arithmetic = named_arithmetic(arithmetic)
-        self._chunk = taylor_state.CHUNK
-        self._scale = scale_of(scale, head_size, self._arithmetic)
-        self._sums: TaylorSums = TaylorSums(
-            self._arithmetic,
-            prod(lead),
-            head_size,
-            value_size,
-            order,
-            side=side,
-            degrees=degrees,
-            storage=_storage(storage),
-            compensated=compensated,
-            one_by_one=one_by_one,
-            memory_limit=memory_limit,
-        )
-
-    def _scaled(self, q: NDArray[Any]) -> NDArray[Any]:
-        return self._arithmetic.as_factor(q * self._scale)
-
-
-class LogExpState(AttentionState):
-    """The state of log-exp attention, LE (6): exp(H_S) and exp(H_Z) with each key feature's maximum divided out.
-
-    d_k (d_v + 1) numbers for each of the leading dimensions, whatever the context, and d_k maxima.  v has any sign.
-    Settings and errors as in `TaylorState`; compensation covers additions, not the factor by which sums are divided
-    when a maximum grows, which has the accuracy of the arithmetic.
-    """
-
-    mechanism = "logexp"
-    known_settings = ("head_size", "value_size", "lead", "arithmetic", "storage", "compensated", "one_by_one")
-
-    def __init__(
-        self,
-        head_size: int,
-        value_size: int,
-        *,
-        lead: tuple[int, ...] = (),
-        arithmetic: str = "float64",
-        storage: str | None = None,
-        compensated: bool = False,
-        one_by_one: bool = False,
-        memory_limit: int = MEMORY_LIMIT,
-    ) -> None:
-        head_size, value_size = (
-            checked_integer("head size", head_size, 1),
-            checked_integer("value size", value_size, 1),
-        )
-        lead, memory_limit = checked_lead(lead), checked_integer("memory limit", memory_limit, 0)
-        compensated, one_by_one = checked_flag("compensated", compensated), checked_flag("one_by_one", one_by_one)
-        values = (head_size, value_size, lead, arithmetic, storage, compensated, one_by_one)
-        self.settings = dict(zip(self.known_settings, values, strict=True))
-        self.tokens = 0
-        self._whole = True
-        self._arithmetic = named_arithmetic(arithmetic)
-        # two arrays for each of values and maxima at most, and buffers for a chunk of tokens
-        numbers = prod(lead) * (2 * head_size * (value_size + 3) + logexp_state.CHUNK * (head_size + value_size) * 4)
-        check_memory(f"a state of head size {head_size}", 8 * numbers, memory_limit, "take fewer heads at a time")
-        self._chunk = logexp_state.CHUNK
-        self._sums: LogExpSums = LogExpSums(
-            self._arithmetic,
-            prod(lead),
-            head_size,
-            value_size,
-            storage=_storage(storage),
-            compensated=compensated,
-            one_by_one=one_by_one,
-        )
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {**super()._arrays(), "top": self._sums.top}
+def checked_settings(**given: Any) -> dict[str, Any]:
+    """Return settings of a state, checked by their names; InvalidRequestError for what they cannot be."""
+    checked = dict(given)
+    for name, least in (("head_size", 1), ("value_size", 1), ("order", 0)):
+        if name in given:
+            checked[name] = checked_integer(name.replace("_", " "), given[name], least)
+    checked["lead"] = checked_lead(given["lead"])
+    if "scale" in given:
+        checked["scale"] = checked_scale(given["scale"])
+    for name in ("compensated", "one_by_one"):
+        checked[name] = checked_flag(name, given[name])
+    return checked
 
 
 def _require_settings(what: str, given: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -348,7 +267,8 @@ def _require_settings(what: str, given: dict[str, Any], expected: dict[str, Any]
             )
 
 
-def _storage(name: str | None) -> Format | None:
+def storage_format(name: str | None) -> Format | None:
+    """Return the format of that name; None, the arithmetic's own, for none."""
     return None if name is None else named_format(name)
 
 

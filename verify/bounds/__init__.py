@@ -1,26 +1,21 @@
-"""How large errors can be: bounds that hold before anything is measured, each with its source."""
+"""How large errors can be: engines that turn what is known of weights into bounds on outputs, each with its source."""
 
-from verify.bounds.logits import (
-    deviation_range,
-    output_bound,
-    positivity_radius,
-    relative_truncation,
-    truncation_bound,
-)
+from verify.bounds.kept import Kept, kept
+from verify.bounds.logits import RatioTable, moved_by, output_bounds
 from verify.bounds.outputs import RoundingBound, rounding_bound
-from verify.bounds.summary import BoundSummary, summarise_bound
+from verify.bounds.pairs import Pairs, WeightBound
 from verify.bounds.unit import accumulated, accumulated_probably
 
 __all__ = [
-    "BoundSummary",
+    "Kept",
+    "Pairs",
+    "RatioTable",
     "RoundingBound",
+    "WeightBound",
     "accumulated",
     "accumulated_probably",
-    "deviation_range",
-    "output_bound",
-    "positivity_radius",
-    "relative_truncation",
+    "kept",
+    "moved_by",
+    "output_bounds",
     "rounding_bound",
-    "summarise_bound",
-    "truncation_bound",
 ]

@@ -1,9 +1,9 @@
-"""How roundings add up: the two standard factors."""
+"""How roundings add up: the two standard factors, and repeated ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import expm1, inf, sqrt
+from math import expm1, inf, log1p, sqrt
 
 # Given a number of roundings and the unit roundoff, a bound on the relative error they leave together.
 Accumulated = Callable[[float, float], float]
@@ -26,4 +26,10 @@ def accumulated_probably(count: float, unit: float) -> float:
     N. J. Higham and T. Mary, SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4.
     """
     exponent = LAMBDA * sqrt(count) * unit + count * unit * unit / (1.0 - unit)
+    return expm1(exponent) if exponent < 700.0 else inf
+
+
+def compounded(count: float, each: float) -> float:
+    """Return (1 + each)^count - 1, infinite where it is beyond float64."""
+    exponent = count * log1p(each)
     return expm1(exponent) if exponent < 700.0 else inf

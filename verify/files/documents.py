@@ -29,8 +29,12 @@ def restored(kind: Any, value: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and types.NoneType in arguments:
             return None
-        (inner,) = (argument for argument in arguments if argument is not types.NoneType)
-        return restored(inner, value)
+        inner = [argument for argument in arguments if argument is not types.NoneType]
+        if len(inner) == 1:
+            return restored(inner[0], value)
+        if type(value) in inner:  # of plain types: no number is taken for a truth value, nor the other way round
+            return restored(type(value), value)
+        raise ValueError(f"{value!r} is none of {', '.join(getattr(kind, '__name__', str(kind)) for kind in inner)}")
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         names = {field.name for field in dataclasses.fields(kind)}

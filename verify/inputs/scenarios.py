@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from verify.arguments import Count, Parameter, Real, shortest
-from verify.errors import InvalidRequestError
+from verify.arguments import Count, Real, checked_values, shortest
 from verify.numbers.arrays import Float64Array
 
 # Of a logit, or of its standard deviation: beyond it only one key counts, and far beyond it float32 overflows.
@@ -39,7 +38,7 @@ class Scenario:
 
     summary: str
     draw: Draw
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Count | Real] = field(default_factory=dict)
 
     @property
     def description(self) -> str:
@@ -55,19 +54,10 @@ class Scenario:
         Raises InvalidRequestError for a parameter that does not exist, is given twice, or has a value that makes no
         sense for so many tokens; a default may make none for very few.
         """
-        chosen: dict[str, float] = {}
-        for name, value in given:
-            if name not in self.parameters:
-                raise InvalidRequestError(
-                    f"unknown parameter {name!r}",
-                    "one of " + ", ".join(self.parameters) if self.parameters else "no parameters in this scenario",
-                    "correct it; sizes, logit standard deviation and seed are given apart",
-                )
-            if name in chosen:
-                raise InvalidRequestError(f"parameter {name!r} given twice", "each parameter once", "leave one out")
-            chosen[name] = value
+        remedy = "correct it; sizes, logit standard deviation and seed are given apart"
+        chosen = checked_values(self.parameters, given, "parameter", "in this scenario", remedy, tokens)
         return {
-            name: parameter.checked(name, chosen.get(name, parameter.default), tokens)
+            name: chosen[name] if name in chosen else parameter.checked(name, parameter.default, tokens)
             for name, parameter in self.parameters.items()
         }
 

@@ -1,14 +1,14 @@
-"""Where an error comes from: truncation or deviation, rounding and quantisation, which add up to the total.
+"""Where an error comes from: formula, rounding and quantisation, which add up to the total.
 
     computed - softmax = (own - softmax) + (own on rounded inputs - own) + (computed - own on rounded inputs)
 
-own: the exact value of the mechanism and order.  The first part is truncation for Taylor attention, deviation for
-log-exp and nothing for softmax itself; the second is quantisation, the third rounding.
+own: the exact value of the member.  The first part is the error of the formula, which the mechanism has a name for
+(truncation, deviation), and nothing for softmax itself; the second is quantisation, the third rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.attention.contract import Member
 from verify.errors import CertificationError
 from verify.measure.metrics import computed_error, magnitudes, root_mean_square
+from verify.mechanisms.registry import baseline
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
-from verify.truth import Reference, difference, reference, taylor_references
-from verify.truth.mechanisms import undefined_mechanism
+from verify.truth import Reference, difference, reference, references
 
 # Enough that value + residual are exact to their last bit (106 bits are 31.9 digits).
 DIGITS = 33
@@ -31,42 +32,44 @@ DIGITS = 33
 RESOLVED = 2.0**-30
 MOST_DIGITS = 4 * DIGITS
 
-# What the first part is called.
-FORMULA_PART = {"softmax": None, "taylor": "truncation", "logexp": "deviation"}
-
 
 class Truths:
-    """The exact values of one problem, each found when first asked for; Taylor in one pass over all orders."""
+    """The exact values of one problem, each found when first asked for; members that share work in one pass."""
 
-    def __init__(self, problem: Problem, orders: Sequence[int]) -> None:
+    def __init__(self, problem: Problem, members: Iterable[Member] = ()) -> None:
+        """Take the members that will be asked for: those of one mechanism are found together."""
         self.problem = problem
-        self.orders = orders
-        self._found: dict[tuple[str, int | None], Reference | CertificationError] = {}
+        self.members = list(dict.fromkeys(members))
+        self._found: dict[Member, Reference | CertificationError] = {}
 
-    def of(self, mechanism: str, order: int | None = None) -> Reference:
-        """Return the exact value of a mechanism; CertificationError, each time, where there is none."""
-        if (mechanism, order) not in self._found:
-            self._find(mechanism, order)
-        found = self._found[mechanism, order]
+    def of(self, member: Member) -> Reference:
+        """Return the exact value of a member; CertificationError, each time, where there is none."""
+        if member not in self._found:
+            self._find(member)
+        found = self._found[member]
         if isinstance(found, CertificationError):
             raise found
         return found
 
-    def _find(self, mechanism: str, order: int | None) -> None:
+    def of_softmax(self) -> Reference:
+        """Return the exact value of softmax attention."""
+        return self.of(baseline().member)
+
+    def _find(self, member: Member) -> None:
+        together = [other for other in self.members if other.mechanism == member.mechanism]
         try:
-            if order in self.orders:
-                every = taylor_references(self.problem, self.orders, DIGITS)
-                self._found.update({(mechanism, p): exact for p, exact in every.items()})
+            if len(together) > 1 and member in together:
+                self._found.update(references(self.problem, together, DIGITS))
                 return
         except CertificationError:
-            pass  # one of the orders is at fault, perhaps not this one
+            pass  # one of them is at fault, perhaps not this one
         try:
-            self._found[mechanism, order] = reference(self.problem, DIGITS, mechanism, order)
+            self._found[member] = reference(self.problem, DIGITS, member)
         except CertificationError as error:
-            self._found[mechanism, order] = error
+            self._found[member] = error
 
 
-_Which = tuple[Truths, str, int | None]  # the exact value of a mechanism, at an order, on a problem
+_Which = tuple[Truths, Member]  # the exact value of a member on a problem
 
 
 def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
@@ -75,7 +78,7 @@ def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
     An element that its radius allows to be 0 is 0.
     """
     digits = DIGITS
-    pair = [truths.of(mechanism, order) for truths, mechanism, order in (one, other)]
+    pair = [truths.of(member) for truths, member in (one, other)]
     while True:
         value, radius = difference(*pair)
         defined = np.isfinite(value)
@@ -85,7 +88,7 @@ def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
         digits *= 2
         if digits > MOST_DIGITS:
             return np.where(np.isfinite(value), 0.0, value), radius
-        pair = [reference(truths.problem, digits, mechanism, order) for truths, mechanism, order in (one, other)]
+        pair = [reference(truths.problem, digits, member) for truths, member in (one, other)]
 
 
 # A difference of exact values, and how far off it may be.
@@ -116,7 +119,7 @@ class Part:
 class Decomposition:
     """The parts of the error of one computed output, by name, and what they are differences of.
 
-    parts: "total", "rounding", "quantisation" and, except for softmax itself, "truncation" or "deviation".
+    parts: "total", "rounding", "quantisation" and, except for softmax itself, "formula".
     """
 
     computed: NDArray[Any]
@@ -129,7 +132,7 @@ class Decomposition:
         """Return the same parts as exact rationals, between the centres of the balls; None where there is no value."""
         computed, softmax, own, rounded = (_fractions(x) for x in (self.computed, *self.references))
         parts = {"rounding": computed - rounded, "quantisation": rounded - own, "total": computed - softmax}
-        return parts | {name: own - softmax for name in self.parts if name in FORMULA_PART.values()}
+        return parts | ({"formula": own - softmax} if "formula" in self.parts else {})
 
     @property
     def references(self) -> tuple[Reference, Reference, Reference]:
@@ -145,38 +148,36 @@ class Decomposer:
 
     def __init__(self, truths: Truths, rounded: Truths) -> None:
         self.truths, self.rounded = truths, rounded
-        self._gaps: dict[tuple[str, int | None], dict[str, Gap]] = {}
+        self._gaps: dict[Member, dict[str, Gap]] = {}
 
-    def gaps(self, mechanism: str, order: int | None) -> dict[str, Gap]:
+    def gaps(self, member: Member) -> dict[str, Gap]:
         """Return the parts that are differences of exact values, each with its doubt."""
-        if (mechanism, order) not in self._gaps:
-            exact, parts = (self.truths, mechanism, order), {}
-            if mechanism not in FORMULA_PART:
-                raise undefined_mechanism(mechanism, "name for the error of its formula")
-            formula = FORMULA_PART[mechanism]
-            if formula is not None:
-                parts[formula] = exact_gap(exact, (self.truths, "softmax", None))
+        if member not in self._gaps:
+            exact, parts = (self.truths, member), {}
+            if member.mechanism.formula_error is not None:
+                parts["formula"] = exact_gap(exact, (self.truths, baseline().member))
             if self.rounded is self.truths:
                 nothing = np.zeros(self.truths.problem.output_shape)
                 parts["quantisation"] = nothing, nothing
             else:
-                parts["quantisation"] = exact_gap((self.rounded, mechanism, order), exact)
-            self._gaps[mechanism, order] = parts
-        return self._gaps[mechanism, order]
+                parts["quantisation"] = exact_gap((self.rounded, member), exact)
+            self._gaps[member] = parts
+        return self._gaps[member]
 
-    def of(self, computed: NDArray[Any], mechanism: str, order: int | None) -> Decomposition:
-        """Return the parts of the error of an output computed with a mechanism, [..., H, n_q, d_v]."""
+    def of(self, computed: NDArray[Any], member: Member) -> Decomposition:
+        """Return the parts of the error of an output computed with a member, [..., H, n_q, d_v]."""
         found = computed.astype(np.float64)
-        softmax = self.truths.of("softmax")
-        own, rounded_own = self.truths.of(mechanism, order), self.rounded.of(mechanism, order)
-        gaps = self.gaps(mechanism, order)
+        softmax = self.truths.of_softmax()
+        own, rounded_own = self.truths.of(member), self.rounded.of(member)
+        gaps = self.gaps(member)
         parts = {
             "rounding": Part(computed_error(found, rounded_own), found, rounded_own.value, rounded_own.radius),
             "quantisation": _part(gaps["quantisation"], rounded_own.value, own.value),
             "total": Part(computed_error(found, softmax), found, softmax.value, softmax.radius),
         }
-        formula = {name: _part(gap, own.value, softmax.value) for name, gap in gaps.items() if name != "quantisation"}
-        return Decomposition(found, softmax, own, rounded_own, parts | formula)
+        if "formula" in gaps:
+            parts["formula"] = _part(gaps["formula"], own.value, softmax.value)
+        return Decomposition(found, softmax, own, rounded_own, parts)
 
 
 def _part(gap: Gap, found: Float64Array, origin: Float64Array) -> Part:

@@ -5,63 +5,20 @@ A value that is NaN or infinite, or has no exact counterpart, is an infinite err
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format
 from verify.problem import Problem
 from verify.truth import Reference
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-
 # Correct digits beyond these say nothing: more than any format here has.
 MOST_DIGITS = 34.0
-
-
-@dataclass(frozen=True)
-class ErrorSummary:
-    """Statistics of one error over all elements of the rows that attend to something.
-
-    max, q05 .. q99, rms: of |e|, in units of v; the quantiles are sample quantiles (inverted distribution function).
-    relative: ||e||_2 / ||y||_2 with y the exact softmax output.
-    bits_mean, bits_max: bits of error, log2(1 + steps in the arithmetic's format between the two values the error lies
-    between); the width of the format where one is not finite.
-    digits_min, digits_median: correct digits, -log10(|e| / |origin|), between 0 and MOST_DIGITS.
-    unresolved: elements whose error is not above the radius of the exact value it is measured against, counted as 0.
-    """
-
-    max: float
-    q05: float
-    q25: float
-    q50: float
-    q75: float
-    q95: float
-    q99: float
-    rms: float
-    relative: float
-    bits_mean: float
-    bits_max: float
-    digits_min: float
-    digits_median: float
-    unresolved: int
-
-
-@dataclass(frozen=True)
-class RowSummary:
-    """How whole output rows compare with exact ones.
-
-    cosine_mean, cosine_min: of the angle between computed and exact row, 1 if both are zero, and -1, the worst there
-    is, where a row is not finite or only one of the two is zero.  by_position: (first, last, root mean square error) of
-    queries in that span.
-    """
-
-    cosine_mean: float
-    cosine_min: float
-    by_position: tuple[tuple[int, int, float], ...]
 
 
 def computed_error(computed: NDArray[Any], exact: Reference) -> Float64Array:
@@ -97,65 +54,12 @@ def ratio(part: float, whole: float) -> float | None:
     return part / whole
 
 
-def summarise(
-    error: Float64Array,
-    found: Float64Array,
-    origin: Float64Array,
-    size: float,
-    format_: Format,
-    radius: Float64Array | float = 0.0,
-) -> ErrorSummary:
-    """Summarise the error of found against origin.
-
-    size: the root mean square of the exact softmax output.  radius: how far off the exact value may be, which matters
-    where the error is no larger.
-    """
-    magnitude = magnitudes(error)
-    quantiles = np.quantile(magnitude, QUANTILES, method="inverted_cdf").tolist()
-    bits = bits_of_error(found, origin, format_)
-    digits = correct_digits(magnitude, origin)
-    rms = root_mean_square(magnitude)
-    q05, q25, q50, q75, q95, q99 = quantiles
-    return ErrorSummary(
-        max=float(magnitude.max()),
-        q05=q05,
-        q25=q25,
-        q50=q50,
-        q75=q75,
-        q95=q95,
-        q99=q99,
-        rms=rms,
-        relative=ratio(rms, size) or 0.0,  # no error at all is none of anything
-        bits_mean=float(bits.mean()),
-        bits_max=float(bits.max()),
-        digits_min=float(digits.min()),
-        digits_median=float(np.quantile(digits, 0.5, method="inverted_cdf")),
-        unresolved=int(np.count_nonzero((magnitude <= radius) & (np.asarray(radius) > 0.0) & (found != origin))),
-    )
-
-
 def correct_digits(magnitude: Float64Array, origin: Float64Array) -> Float64Array:
     """Return -log10(|e| / |origin|) per element, between 0 and MOST_DIGITS; 0 where the error is not finite."""
     with np.errstate(all="ignore"):
         digits = -np.log10(magnitude / np.abs(origin))
     digits = np.where(magnitude == 0.0, MOST_DIGITS, np.where(np.isnan(digits), 0.0, digits))
     return np.clip(digits, 0.0, MOST_DIGITS)
-
-
-def compare_rows(found: Float64Array, error: Float64Array, exact: Float64Array, rows: BoolArray) -> RowSummary:
-    """Compare output rows [..., n_q, d_v]; rows [..., n_q]: those that attend to something."""
-    cosines = row_cosines(found[rows], exact[rows])
-    positions = np.broadcast_to(np.arange(rows.shape[-1]), rows.shape)[rows]
-    size = magnitudes(error[rows])
-    spans = []
-    first = 0
-    while first < rows.shape[-1]:
-        last = min(max(2 * first - 1, first), rows.shape[-1] - 1)
-        chosen = (positions >= first) & (positions <= last)
-        if chosen.any():
-            spans.append((first, last, root_mean_square(size[chosen])))
-        first = last + 1
-    return RowSummary(float(cosines.mean()), float(cosines.min()), tuple(spans))
 
 
 def row_cosines(found: Float64Array, exact: Float64Array) -> Float64Array:
@@ -192,11 +96,10 @@ def logit_statistics(problem: Problem) -> tuple[float, float]:
     NaN or infinite where the logits leave float64.  Means and sums of squared deviations are merged head by head (Chan,
     Golub and LeVeque, The American Statistician 37(3), 1983).
     """
-    scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
     largest, count, mean, deviations = 0.0, 0, 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for head in problem.each_head():
-            logits = ((scale * head.q) @ head.k.T)[head.attended()]
+            logits = head.logits()[head.attended()]
             if logits.size == 0:
                 continue
             largest = float(np.maximum(largest, np.abs(logits).max()))  # both keep a NaN
@@ -206,3 +109,28 @@ def logit_statistics(problem: Problem) -> tuple[float, float]:
             mean += gap * logits.size / total
             count = total
         return largest, float(np.sqrt(deviations / max(1, count)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number for an error |e| on exact softmax rows y; larger errors never make it smaller."""
+
+    description: str
+    of: Callable[[Float64Array, Float64Array], float]
+
+
+def _quantile(share: float) -> Callable[[Float64Array, Float64Array], float]:
+    return lambda e, y: float(np.quantile(e, share, method="inverted_cdf"))
+
+
+METRICS = {
+    "relative": Metric(
+        "||e|| / ||y||, y the exact softmax output",
+        lambda e, y: ratio(root_mean_square(e), root_mean_square(np.abs(y))) or 0.0,
+    ),
+    "rms": Metric("root mean square of |e|, in units of v", lambda e, y: root_mean_square(e)),
+    "max": Metric("largest |e|, in units of v", lambda e, y: float(e.max())),
+    "median": Metric("median of |e|, in units of v", _quantile(0.5)),
+    "q95": Metric("|e| that 95 % of the elements do not exceed", _quantile(0.95)),
+    "q99": Metric("|e| that 99 % of the elements do not exceed", _quantile(0.99)),
+}

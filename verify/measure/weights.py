@@ -5,15 +5,15 @@ Worked out in float64 from the logits, a few rows at a time; what that leaves un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.attention.contract import Member
+from verify.mechanisms.registry import baseline
 from verify.numbers.arrays import Float64Array
 from verify.problem import Head, Problem
-from verify.truth.mechanisms import undefined_mechanism
 
 # Pairs of a query and a key whose weights are held at once.
 PAIRS = 1 << 20
@@ -52,7 +52,7 @@ class Example:
 
 @dataclass(frozen=True)
 class WeightSummary:
-    """Exact weights of a mechanism and order beside those of softmax, over all rows that attend to something.
+    """Exact weights of a member beside those of softmax, over all rows that attend to something.
 
     pairs: how many weights there are.  total_variation_mean, total_variation_max: of 1/2 sum_t |w_t / Z - p_t|, p the
     softmax weights; infinite where Z = 0 or a weight is not finite.  top_key_agreement: share of rows whose largest
@@ -78,59 +78,20 @@ class WeightSummary:
     examples: dict[str, Example] = field(default_factory=dict)
 
 
-def truncated_exponential(s: Float64Array, order: int) -> Float64Array:
-    """Return T_N(s) = sum over p <= N of s^p / p!, by Horner's rule in float64."""
-    total = np.ones_like(s)
-    for p in range(order, 0, -1):
-        total = 1.0 + s / p * total
-    return total
-
-
-def compare_weights(problem: Problem, mechanism: str, order: int | None) -> WeightSummary:
-    """Return how the weights of a mechanism differ from those of softmax, and their hazards."""
-    tally = _Tally(problem)
+def compare_weights(problem: Problem, member: Member) -> WeightSummary:
+    """Return how the weights of a member differ from those of softmax, and their hazards."""
+    tally, softmax = _Tally(problem), baseline().member
+    step = max(1, PAIRS // max(1, problem.keys))
     with np.errstate(all="ignore"):
         for head in problem.each_head():
-            for rows, attended, logits in _blocks(problem, head):
-                softmax = _shares(logits, attended)
-                weights, magnitudes = _weights(head, rows, attended, logits, mechanism, order)
-                tally.add(head, rows, attended, softmax, weights, magnitudes)
+            for first in range(0, problem.queries, step):
+                rows = slice(first, first + step)
+                attended = head.attended(rows)
+                shares, _ = softmax.mechanism.float_weights(head, rows, attended, softmax)
+                found = member.mechanism.float_weights(head, rows, attended, member)
+                weights, magnitudes = (np.where(attended, x, 0.0) for x in found)
+                tally.add(head, rows, attended, np.where(attended, shares, 0.0), weights, magnitudes)
     return tally.summary()
-
-
-def _blocks(problem: Problem, head: Head) -> Iterator[tuple[slice, NDArray[np.bool_], Float64Array]]:
-    scale = problem.head_size**-0.5 if problem.scale is None else problem.scale
-    step = max(1, PAIRS // max(1, len(head.k)))
-    for first in range(0, len(head.q), step):
-        rows = slice(first, first + step)
-        yield rows, head.attended(rows), scale * (head.q[rows] @ head.k.T)
-
-
-def _shares(logits: Float64Array, attended: NDArray[np.bool_]) -> Float64Array:
-    """Return softmax weights, zero where nothing is attended."""
-    shown = np.where(attended, logits, -np.inf)
-    top = shown.max(axis=1, keepdims=True, initial=-np.inf)
-    weights = np.exp(shown - np.where(np.isfinite(top), top, 0.0))
-    return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
-
-
-def _weights(
-    head: Head, rows: slice, attended: NDArray[np.bool_], logits: Float64Array, mechanism: str, order: int | None
-) -> tuple[Float64Array, Float64Array]:
-    """Return the weights up to a factor of each row, and the sum of magnitudes that each of them was added up from."""
-    if mechanism == "taylor":
-        assert order is not None
-        found, sizes = truncated_exponential(logits, order), truncated_exponential(np.abs(logits), order)
-    elif mechanism == "logexp":
-        logits = np.full(logits.shape, -np.inf)
-        for i in range(head.k.shape[1]):
-            logits = np.logaddexp(logits, head.q[rows, None, i] + head.k[None, :, i])
-        found = sizes = _shares(logits, attended)
-    elif mechanism == "softmax":
-        found = sizes = _shares(logits, attended)
-    else:
-        raise undefined_mechanism(mechanism, "weights in float64")
-    return np.where(attended, found, 0.0), np.where(attended, sizes, 0.0)
 
 
 class _Tally:

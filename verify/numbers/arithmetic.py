@@ -58,6 +58,14 @@ class Arithmetic:
         """Return constants of a formulation in the format of factors."""
         return self.factors.rounded(values).astype(self.dtype)
 
+    def as_sum_constant(self, value: float) -> Any:
+        """Return a constant in the format of sums, to be used with numbers of it."""
+        return self.sums.rounded(np.asarray(value)).astype(self.dtype)[()]
+
+    def as_factor_constant(self, value: float) -> Any:
+        """Return a constant in the format of factors, to be used with numbers of it."""
+        return self.factors.rounded(np.asarray(value)).astype(self.dtype)[()]
+
     def as_factor(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return results of the carrier rounded to the format of factors; the same array if that is the carrier's."""
         return self._settled(values, self.factors)

@@ -15,7 +15,7 @@ from verify.numbers.formats import FORMATS, Format
 
 @dataclass(frozen=True)
 class Operations:
-    """Numbers of operations by kind; a subtraction is an addition."""
+    """Numbers of operations by kind; a subtraction is an addition, a square root a division, a sign is free."""
 
     multiplications: int = 0
     additions: int = 0
@@ -98,6 +98,13 @@ class Counted:
     def __rtruediv__(self, other: Any) -> Counted:
         return self._made("divisions", _plain(other) / self.value)
 
+    def __neg__(self) -> Counted:
+        return Counted(-self.value, self.tally)
+
+    def sqrt(self) -> Counted:
+        """Return the square root; numpy's sqrt calls it."""
+        return self._made("divisions", math.sqrt(self.value))
+
     def exp(self) -> Counted:
         """Return e to this power; numpy's exp calls it."""
         return self._made("exponentials", math.exp(self.value))
@@ -150,6 +157,12 @@ class CountingArithmetic(Arithmetic):
     def as_constant(self, values: NDArray[np.float64]) -> NDArray[Any]:
         """Return the numbers as they are: what is done with constants alone is not counted."""
         return values.astype(object)
+
+    def as_sum_constant(self, value: float) -> float:
+        """Return the number as it is."""
+        return value
+
+    as_factor_constant = as_sum_constant
 
     def as_factor(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the same numbers: float64 rounds by itself."""

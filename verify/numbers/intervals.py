@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, factorial, floor, isqrt
+from math import ceil, floor, isqrt
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -16,25 +16,48 @@ class Interval:
     low: Fraction
     high: Fraction
 
-    def __add__(self, other: Interval) -> Interval:
+    def __add__(self, other: Interval | Fraction | int) -> Interval:
         """Return the interval of all sums."""
-        return Interval(self.low + other.low, self.high + other.high)
+        right = _interval(other)
+        return Interval(self.low + right.low, self.high + right.high)
 
-    def times(self, factor: Fraction) -> Interval:
-        """Return the interval of all products with one number."""
-        ends = (self.low * factor, self.high * factor)
-        return Interval(min(ends), max(ends))
+    __radd__ = __add__
 
-    def __mul__(self, other: Interval) -> Interval:
+    def __neg__(self) -> Interval:
+        """Return the interval of all negatives."""
+        return Interval(-self.high, -self.low)
+
+    def __sub__(self, other: Interval | Fraction | int) -> Interval:
+        """Return the interval of all differences."""
+        return self + -_interval(other)
+
+    def __rsub__(self, other: Fraction | int) -> Interval:
+        return _interval(other) - self
+
+    def __mul__(self, other: Interval | Fraction | int) -> Interval:
         """Return the interval of all products."""
-        ends = [a * b for a in (self.low, self.high) for b in (other.low, other.high)]
+        right = _interval(other)
+        ends = [a * b for a in {self.low, self.high} for b in {right.low, right.high}]
         return Interval(min(ends), max(ends))
 
-    def __truediv__(self, other: Interval) -> Interval:
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Interval | Fraction | int) -> Interval:
         """Return the interval of all quotients; ZeroDivisionError if the divisor may be zero."""
-        if other.low <= 0 <= other.high:
+        right = _interval(other)
+        if right.low <= 0 <= right.high:
             raise ZeroDivisionError("an interval that contains zero")
-        return self * Interval(1 / other.high, 1 / other.low)
+        return self * Interval(1 / right.high, 1 / right.low)
+
+    def __rtruediv__(self, other: Fraction | int) -> Interval:
+        return _interval(other) / self
+
+    def __pow__(self, exponent: int) -> Interval:
+        """Return the interval of all powers, for a whole exponent of at least 0."""
+        ends = [self.low**exponent, self.high**exponent]
+        if exponent and exponent % 2 == 0 and self.low < 0 < self.high:
+            ends.append(ZERO)
+        return Interval(min(ends), max(ends))
 
     def outward(self, bits: int) -> Interval:
         """Return a slightly larger interval whose ends have at most about `bits` significant bits."""
@@ -58,27 +81,50 @@ def exponential(x: Interval, bits: int) -> Interval:
 
 
 def _exp_ends(x: Fraction, bits: int) -> tuple[Fraction, Fraction]:
-    """Return rational bounds of exp(x).
+    """Return rational bounds of exp(x) for a multiple x of 2^-(bits + 16).
 
-    With r = x / 2^h, |r| <= 1/2:  |exp(r) - sum over n < N of r^n / n!| <= 2 |r|^N / N!, since the terms that follow
-    shrink by a factor of at least 2 each.  Then exp(x) = exp(r)^(2^h), by h squarings of a positive interval, each
-    rounded outward; a squaring doubles the relative width, so h bits more are carried.
+    With r = x / 2^h, |r| <= 1/2, the terms r^n / n! are added up as integers, in units of 2^-c.  Each is the one before
+    times r / n, rounded down: off by at most half of what that was off by, and 1, so by less than 2.  Where it has
+    become 0 or -1, r^n / n! is below 3, and all that follow together, each at most a quarter of the one before, are
+    below 1.
+
+    Then exp(x) = exp(r)^(2^h), by h squarings of a positive interval, each rounded outward; a squaring doubles the
+    relative width, so h bits more are carried.
     """
+    if x == 0:
+        return ONE, ONE
     halvings = max(0, (abs(x.numerator) // x.denominator).bit_length() + 1)
     carried = bits + halvings + 16
-    r = x / 2**halvings
-    terms, bound = 0, ONE
-    while bound > Fraction(1, 2**carried):
-        terms += 1
-        bound = 2 * abs(r) ** terms / factorial(terms)
-    total = sum((r**n / factorial(n) for n in range(max(1, terms))), ZERO)
-    value = Interval(total - bound, total + bound).outward(carried)
+    r = int(x * 2 ** (bits + 16))  # in units of 2^-carried: exact
+    term = total = 1 << carried
+    n = 0
+    while term not in (0, -1):
+        n += 1
+        term = term * r // (n << carried)
+        total += term
+    off = 2 * n + 1
+    value = Interval(Fraction(total - off, 1 << carried), Fraction(total + off, 1 << carried))
     for _ in range(halvings):
         value = (value * value).outward(carried)
     return value.low, value.high
 
 
-def inverse_square_root(size: int, bits: int) -> Interval:
-    """Return an interval that contains 1/sqrt(size), from the integer square root of 4^bits / size."""
-    low = isqrt(4**bits // size)  # floor(sqrt(floor(x))) = floor(sqrt(x))
-    return Interval(Fraction(low, 2**bits), Fraction(low + 1, 2**bits))
+def square_root(x: Interval, bits: int) -> Interval:
+    """Return an interval that contains sqrt(t) for every t >= 0 in x, about `bits` bits wide of the value."""
+    if x.low < 0:
+        raise ValueError(f"the square root of a number that may be {float(x.low)!r}")
+    return Interval(_root_floor(x.low, bits)[0], _root_floor(x.high, bits)[1])
+
+
+def _root_floor(x: Fraction, bits: int) -> tuple[Fraction, Fraction]:
+    """Return bounds of sqrt(a / b) = sqrt(a b 4^k) / (b 2^k) by the integer square root, which has `bits` bits."""
+    product = x.numerator * x.denominator
+    k = max(0, bits + 1 - product.bit_length() // 2)
+    root = isqrt(product << 2 * k)
+    exact = root * root == product << 2 * k
+    unit = Fraction(1, x.denominator << k)
+    return root * unit, (root + (not exact)) * unit
+
+
+def _interval(x: Interval | Fraction | int) -> Interval:
+    return x if isinstance(x, Interval) else Interval(Fraction(x), Fraction(x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -61,7 +62,15 @@ def _worker_starts() -> None:
 
 
 def submitted(pool: Executor, fn: Callable[..., Result], *arguments: Any) -> Future[Result]:
-    """Submit a call while SIGINT is blocked: a worker spawned here inherits that until it is ready for the signal."""
+    """Submit a call while SIGINT is blocked: a worker spawned here inherits that until it is ready for the signal.
+
+    What a process cannot unpickle is an error of the call, not its death: a mechanism whose file has changed, say.
+    """
+    if isinstance(pool, ProcessPoolExecutor):
+        packed = InProcessExecutor().submit(pickle.dumps, (fn, arguments))
+        if packed.exception() is not None:
+            return packed
+        fn, arguments = _unpacked, (packed.result(),)
     if not hasattr(signal, "pthread_sigmask"):
         return pool.submit(fn, *arguments)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -69,6 +78,11 @@ def submitted(pool: Executor, fn: Callable[..., Result], *arguments: Any) -> Fut
         return pool.submit(fn, *arguments)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _unpacked(call: bytes) -> Any:
+    fn, arguments = pickle.loads(call)  # noqa: S301 - what the parent process packed
+    return fn(*arguments)
 
 
 @contextmanager

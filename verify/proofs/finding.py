@@ -33,3 +33,25 @@ def first_difference(differences: Callable[[], Iterable[str]]) -> str | None:
         return next(iter(differences()), None)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
+
+
+def listed(values: Iterable[object]) -> str:
+    """Return values as a list in a sentence."""
+    return ", ".join(map(str, values))
+
+
+@dataclass(frozen=True)
+class Check:
+    """A statement checked on cases: `differences` yields what contradicts it."""
+
+    name: str
+    source: str
+    statement: str
+    scope: str
+    differences: Callable[[], Iterable[str]]
+
+    def finding(self) -> Finding:
+        """Check it and return what became of it."""
+        return Finding(
+            self.name, self.source, self.statement, self.scope, difference=first_difference(self.differences)
+        )

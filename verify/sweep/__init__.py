@@ -2,12 +2,11 @@
 
 from verify.sweep.record import ERRORS, Record, Status
 from verify.sweep.runner import SweepSummary, cell_keys, run_sweep
-from verify.sweep.spec import Cell, SweepSpec
+from verify.sweep.spec import SweepSpec
 from verify.sweep.store import RunFile, Session
 
 __all__ = [
     "ERRORS",
-    "Cell",
     "Record",
     "RunFile",
     "Session",

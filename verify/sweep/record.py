@@ -6,15 +6,15 @@ import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from verify.arguments import Value
 from verify.attention.hazards import Hazards
-from verify.bounds import BoundSummary
+from verify.families.costs import FeatureCost
 from verify.files.documents import plain, restored
-from verify.measure.metrics import ErrorSummary, RowSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary
 from verify.measure.weights import WeightSummary
-from verify.truth import MECHANISMS
 
-ERRORS = ("truncation", "deviation", "rounding", "quantisation", "total")
-BOUNDS = ("truncation", "rounding", "rounding_probable")
+ERRORS = ("formula", "rounding", "quantisation", "total")
+BOUNDS = ("formula", "rounding", "rounding_probable")
 
 
 class Status(StrEnum):
@@ -34,15 +34,18 @@ class Status(StrEnum):
 class Record:
     """One cell: what was measured, on what, and what came out.
 
-    errors: summaries under the names truncation, deviation, rounding, quantisation and total, those that apply.
+    mechanism, member: names, of the mechanism and with its parameters; labels: what tables show of these.  options: of
+    the form, those that are not its own choice.
+    errors: summaries under the names formula (not of softmax itself), rounding, quantisation and total.
     skill: against the null prediction (the mean of the attended v).  softmax_ratio: total error over that of the
     conventional softmax in the same arithmetic, by root mean square; softmax_rounding: that softmax's own rounding
     error, relative.  output_rows: the computed rows beside those of the exact softmax.  weights: the exact weights
     beside its weights.  rows: rows that attend to something; nonpositive_exact: those among them whose exact sum of
-    weights Z is <= 0; undefined: those whose Z is exactly zero.  hazards: of the run.  bounds: on truncation, rounding
-    and, if roundings are independent, rounding_probable.  digits: certified digits of the exact values; without_digits:
-    elements that are essentially zero and have none.  features, state_elements and flops_per_token: of one head, by the
-    form's published formulas.
+    weights Z is <= 0; undefined: those whose Z is exactly zero.  hazards: of the run.  bounds: on formula, rounding
+    and, if roundings are independent, rounding_probable, those that are known.  digits: certified digits of the exact
+    values; without_digits: elements that are essentially zero and have none.  counts: what the mechanism's features
+    cost, if it has any, for one head.  features, state_elements and flops_per_token: of one head, by the form's
+    formulas.
     """
 
     input: str
@@ -60,9 +63,10 @@ class Record:
     measured_logit_std: float
     rows: int
     mechanism: str = ""
+    member: str = ""
+    labels: dict[str, Value] = field(default_factory=dict)
     form: str = ""
-    order: int | None = None
-    terms: int | None = None
+    options: dict[str, Value] = field(default_factory=dict)
     arithmetic: str = ""
     status: Status = Status.CRASHED
     reason: str = ""
@@ -78,13 +82,14 @@ class Record:
     undefined: int | None = None
     digits: int | None = None
     without_digits: int | None = None
+    counts: FeatureCost | None = None
     features: int | None = None
     state_elements: int | None = None
     flops_per_token: int | None = None
 
     def to_json(self) -> str:
         """Return the record as one line of standard JSON; numbers that are not finite become strings."""
-        return json.dumps(plain(self), sort_keys=True, allow_nan=False)
+        return json.dumps(plain(self), allow_nan=False)  # labels and options keep the order they are declared in
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -95,17 +100,16 @@ class Record:
             raise ValueError(f"not a record: {error}") from None
         measured = record.status == Status.OK
         errors = {"rounding", "quantisation", "total"} if measured else set()
-        bounds = {"rounding", "rounding_probable"} if measured else set()
-        if measured and record.mechanism == "taylor":
-            errors, bounds = errors | {"truncation"}, bounds | {"truncation"}
-        if measured and record.mechanism == "logexp":
-            errors = errors | {"deviation"}
-        if set(record.errors) != errors or set(record.bounds) != bounds:
-            raise ValueError("not the errors or bounds of such a record")
+        if set(record.errors) - {"formula"} != errors or not set(record.errors) <= set(ERRORS):
+            raise ValueError("not the errors of such a record")
+        together = "rounding" in record.bounds, "rounding_probable" in record.bounds
+        unknown = set(record.bounds) - set(BOUNDS if measured else ())
+        if unknown or together[0] != together[1] or ("formula" in record.bounds and "formula" not in record.errors):
+            raise ValueError("not the bounds of such a record")
         if measured == (None in (record.output_rows, record.weights, record.hazards, record.nonpositive_exact)):
             raise ValueError("a measured cell without numbers, or numbers without measurement")
-        if record.mechanism not in MECHANISMS:
-            raise ValueError(f"mechanism {record.mechanism!r}")
+        if not record.mechanism or record.member.partition(":")[0] != record.mechanism:
+            raise ValueError(f"mechanism {record.mechanism!r} with member {record.member!r}")
         return record
 
 

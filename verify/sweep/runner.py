@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
+from verify.measure.cell import Cell
 from verify.parallel.executors import Executors, ended_pool, submitted
-from verify.sweep.provenance import code_digest, machine
+from verify.sweep.provenance import machine
 from verify.sweep.record import Record, Status
-from verify.sweep.spec import Cell, SweepSpec
+from verify.sweep.spec import SweepSpec, cell_key
 from verify.sweep.store import RunFile
 from verify.sweep.task import Task, blank_record, ended, measure
 
@@ -45,7 +46,7 @@ def cell_keys(spec: SweepSpec, digests: Iterable[str]) -> Iterator[str]:
     """Yield the key of every cell of a sweep whose inputs have these digests."""
     for source, digest in zip(spec.inputs, digests, strict=True):
         for cell in spec.cells():
-            yield cell.key(source, digest, code_digest())
+            yield cell_key(cell, source, digest)
 
 
 def run_sweep(
@@ -84,6 +85,8 @@ def run_sweep(
         if not tasks:
             return summary
         run.begin(started, {"command": command, "spec": spec.describe(), "machine": machine()})
+        for mechanism in dict.fromkeys(cell.member.mechanism for cell in spec.cells()):
+            run.describe(mechanism.descriptor())
         progress(0, summary.cells - summary.reused, "")
         tasks.sort(key=lambda item: -item[0])  # the longest first, so that no core idles at the end
         with closing(_executed([task for _, task in tasks], executor)) as finished:
@@ -97,7 +100,7 @@ def run_sweep(
 
 
 def _key(task: Task, cell: Cell) -> str:
-    return cell.key(task.source, task.blank.digest, code_digest())
+    return cell_key(cell, task.source, task.blank.digest)
 
 
 def _plan(source: InputSource) -> tuple[int, Task]:

@@ -5,76 +5,85 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 
-from verify.attention import named_form
+from verify.arguments import checked_order
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
+from verify.measure.cell import Cell
 from verify.measure.decomposition import DIGITS
+from verify.mechanisms.registry import Plan
 from verify.numbers.arithmetic import named_arithmetic
-from verify.truth import check_mechanism, check_order
+from verify.sweep.provenance import code_digest
 
 # Part of every cell's key: raise it when the meaning of a record changes.
-SCHEMA = 2
+SCHEMA = 3
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One measurement on one input: a form of a mechanism, at an order if it takes one, in an arithmetic."""
+def cell_key(cell: Cell, source: InputSource, digest: str) -> str:
+    """Return the SHA-256 over everything that determines the record of a cell.
 
-    mechanism: str
-    form: str
-    order: int | None
-    arithmetic: str
-
-    def key(self, source: InputSource, digest: str, code: str) -> str:
-        """Return the SHA-256 over everything that determines the record.
-
-        source and digest: the input, as it is called and what it holds.  code: see `provenance.code_digest`.
-        """
-        named = {"name": source.name, "kind": source.kind, "logit_std": source.logit_std, "digest": digest}
-        content = {"input": named, **asdict(self), "digits": DIGITS, "schema": SCHEMA, "code": code}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    source and digest: the input, as it is called and what it holds.
+    """
+    content = {
+        "input": {"name": source.name, "kind": source.kind, "logit_std": source.logit_std, "digest": digest},
+        "cell": cell.variant.name,
+        "arithmetic": cell.arithmetic,
+        "digits": DIGITS,
+        "schema": SCHEMA,
+        "code": code_digest(cell.member.mechanism),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep over inputs x forms x orders x arithmetics; orders apply to the forms of taylor.
+    """A sweep over inputs x forms x orders x arithmetics.
 
-    Raises InvalidRequestError for names that do not exist, orders below 0, or nothing to do.
+    plans: forms of mechanisms with some of their parameters (see `verify.mechanisms.registry.Registry.plans`).
+    orders: the values of the parameter "order" of those that have it as their axis, unless it is given.
+
+    Raises InvalidRequestError for values that a mechanism does not take, or nothing to do.
     """
 
     inputs: tuple[InputSource, ...]
-    forms: tuple[tuple[str, str], ...]
+    plans: tuple[Plan, ...]
     orders: tuple[int, ...]
     arithmetics: tuple[str, ...]
+    _cells: tuple[Cell, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check every name once."""
-        for mechanism, form in self.forms:
-            check_mechanism(mechanism, 0 if mechanism == "taylor" else None)
-            named_form(mechanism, form)
+        """Make every cell once, which checks names and values; orders also where nothing takes them."""
         for order in self.orders:
-            check_order(order)
+            checked_order(order)
         for arithmetic in self.arithmetics:
             named_arithmetic(arithmetic)
-        if not self.inputs or not any(True for _ in self.cells()):
+        along = {"order": self.orders}
+        cells = dict.fromkeys(
+            Cell(variant, arithmetic)
+            for arithmetic in self.arithmetics
+            for plan in self.plans
+            for variant in plan.variants(along)
+        )
+        mechanisms = {cell.member.mechanism for cell in cells}
+        if len({mechanism.name for mechanism in mechanisms}) < len(mechanisms):
+            raise InvalidRequestError("two mechanisms of one name", "each name once", "rename one")
+        for member in {cell.member for cell in cells}:
+            _ = member.labels  # what cannot be shown is refused before anything is measured
+        object.__setattr__(self, "_cells", tuple(cells))
+        if not self.inputs or not cells:
             raise InvalidRequestError(
                 "a sweep of nothing", "at least one input, one form and one arithmetic", "add what is missing"
             )
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells of one input; every input has the same."""
-        for arithmetic in self.arithmetics:
-            for mechanism, form in self.forms:
-                for order in self.orders if mechanism == "taylor" else (None,):
-                    yield Cell(mechanism, form, order, arithmetic)
+        yield from self._cells
 
     def describe(self) -> dict[str, list[str]]:
         """Return the spec in words a run file can keep."""
         return {
             "inputs": [source.name for source in self.inputs],
-            "forms": [f"{mechanism}/{form}" for mechanism, form in self.forms],
-            "orders": [str(order) for order in self.orders],
+            "cells": list(dict.fromkeys(cell.variant.name for cell in self._cells)),
             "arithmetics": list(self.arithmetics),
         }

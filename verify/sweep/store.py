@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,15 @@ from verify.errors import InvalidRequestError
 from verify.sweep.record import Record, Status
 
 APPLICATION_ID = 0x61747470  # "attp"
-USER_VERSION = 2
+USER_VERSION = 3
 
 _TABLES = """
 CREATE TABLE session (id INTEGER PRIMARY KEY, started TEXT NOT NULL, provenance TEXT NOT NULL);
 CREATE TABLE cell (
     key TEXT PRIMARY KEY, session INTEGER NOT NULL REFERENCES session, status TEXT NOT NULL, record TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE mechanism (session INTEGER NOT NULL REFERENCES session, name TEXT NOT NULL, descriptor TEXT NOT NULL,
+    PRIMARY KEY (session, name)) WITHOUT ROWID;
 """
 
 
@@ -32,6 +34,14 @@ def _provenance(text: str) -> dict[str, Any]:
     document = json.loads(text)
     if not isinstance(document, dict) or set(document) != {"command", "spec", "machine"}:
         raise ValueError("not the members of a session")
+    return document
+
+
+def _descriptor(text: str) -> dict[str, Any]:
+    document = json.loads(text)
+    members = {"name", "description", "source", "parameters", "axis", "proposed", "formula_error", "forms"}
+    if not isinstance(document, dict) or set(document) != members:
+        raise ValueError("not the members of a mechanism")
     return document
 
 
@@ -117,6 +127,19 @@ class RunFile:
             cursor = self._connection.execute("INSERT INTO session (started, provenance) VALUES (?, ?)", row)
         self._session = cursor.lastrowid
 
+    def describe(self, descriptor: dict[str, Any]) -> None:
+        """Keep what a report has to know of a mechanism that this session measures."""
+        assert self._session is not None, "begin() comes before describe()"
+        row = (self._session, descriptor["name"], json.dumps(descriptor, sort_keys=True))
+        with self._explained():
+            self._connection.execute("INSERT INTO mechanism (session, name, descriptor) VALUES (?, ?, ?)", row)
+
+    def descriptors(self) -> dict[tuple[int, str], dict[str, Any]]:
+        """Return the descriptors of mechanisms by session and name."""
+        with self._explained():
+            rows = self._connection.execute("SELECT session, name, descriptor FROM mechanism").fetchall()
+        return {(session, name): self._intact(_descriptor, text) for session, name, text in rows}
+
     def status(self, key: str) -> Status | None:
         """Return how the cell ended, or None if it is not in the file."""
         with self._explained():
@@ -135,15 +158,30 @@ class RunFile:
     def record(self, key: str) -> Record | None:
         """Return one cell, or None."""
         with self._explained():
-            row = self._connection.execute("SELECT record FROM cell WHERE key = ?", (key,)).fetchone()
-        return None if row is None else self._intact(Record.from_json, row[0])
+            row = self._connection.execute("SELECT session, record FROM cell WHERE key = ?", (key,)).fetchone()
+        return None if row is None else self._record(row[0], row[1], self.descriptors())
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Yield every cell with its session's number, in the order of sessions and keys."""
+        described = self.descriptors()
         query = "SELECT session, record FROM cell ORDER BY session, key"
         with self._explained():
             for session, text in self._connection.execute(query):
-                yield session, self._intact(Record.from_json, text)
+                yield session, self._record(session, text, described)
+
+    def _record(self, session: int, text: str, described: Mapping[tuple[int, str], dict[str, Any]]) -> Record:
+        """Return a record; damaged unless it has an error of the formula where its mechanism is described with one."""
+
+        def parsed(text: str) -> Record:
+            record = Record.from_json(text)
+            mechanism = described.get((session, record.mechanism))
+            if mechanism is not None and record.errors:
+                has, errs = "formula" in record.errors, mechanism["formula_error"] is not None
+                if has != errs:
+                    raise ValueError(f"not the errors of {record.mechanism}")
+            return record
+
+        return self._intact(parsed, text)
 
     def sessions(self) -> list[Session]:
         """Return the sessions that wrote to this file, first to last."""

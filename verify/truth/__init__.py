@@ -4,25 +4,21 @@ from verify.numbers.precision import MAX_BITS
 from verify.truth.certificate import Certificate, certify
 from verify.truth.definition import defined_attention
 from verify.truth.in_blocks import MEMORY_LIMIT, processes_for
-from verify.truth.mechanisms import MECHANISMS, check_mechanism, check_order
-from verify.truth.reference import MAX_DIGITS, Reference, difference, reference, taylor_references
+from verify.truth.reference import MAX_DIGITS, Reference, difference, reference, references
 from verify.truth.vectors import require_writable, write_vectors
 
 __all__ = [
     "MAX_BITS",
     "MAX_DIGITS",
-    "MECHANISMS",
     "MEMORY_LIMIT",
     "Certificate",
     "Reference",
     "certify",
-    "check_mechanism",
-    "check_order",
     "defined_attention",
     "difference",
     "processes_for",
     "reference",
+    "references",
     "require_writable",
-    "taylor_references",
     "write_vectors",
 ]

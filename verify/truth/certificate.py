@@ -10,7 +10,9 @@ import numpy as np
 from flint import arb, fmpz
 from numpy.typing import NDArray
 
+from verify.attention.contract import Member
 from verify.errors import CertificationError
+from verify.mechanisms.registry import CONVENTIONAL
 from verify.numbers.intervals import Interval
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
 from verify.problem import Problem
@@ -40,28 +42,35 @@ class Certificate:
     widest: float
 
 
-def certify(problem: Problem, digits: int = 50, mechanism: str = "softmax", order: int | None = None) -> Certificate:
+def certify(problem: Problem, digits: int = 50, member: str | Member = CONVENTIONAL) -> Certificate:
     """Enclose an attention output and check it against mpmath's definition and, if small, rational arithmetic.
 
     Both are computed with 20 digits more than the narrowest ball has.  Raises CertificationError naming the first
     element that disagrees, and as `reference` does.
     """
-    truth = reference(problem, digits, mechanism, order)
+    return certified(reference(problem, digits, member))
+
+
+def certified(truth: Reference, rational_limit: int = RATIONAL_LIMIT) -> Certificate:
+    """Check an enclosure that is there already, as `certify` does.
+
+    rational_limit: multiplications of q and k up to which rational arithmetic is asked too.
+    """
     finest = max((ball.rel_accuracy_bits() for ball in truth.balls.arbs().flat if not ball.is_exact()), default=0)
-    more = max(digits, digits_of(finest)) + MORE_DIGITS
-    defined = defined_attention(problem, mechanism=mechanism, order=order, digits=more)
-    return check(truth, defined, more)
+    more = max(truth.asked, digits_of(finest)) + MORE_DIGITS
+    defined = defined_attention(truth.problem, truth.member, more)
+    return check(truth, defined, more, rational_limit)
 
 
-def check(truth: Reference, defined: NDArray[Any], digits: int) -> Certificate:
+def check(truth: Reference, defined: NDArray[Any], digits: int, rational_limit: int = RATIONAL_LIMIT) -> Certificate:
     """Compare an enclosure with another account of the same values (mpf), and with rationals of so many digits."""
     problem, rational = truth.problem, 0
     with flint_precision(MAX_BITS):
         balls = truth.balls.arbs()
         for place, ball in np.ndenumerate(balls):
             _require(_holds(ball, defined[place], digits), truth, place, "the mpmath definition", str(defined[place]))
-        if problem.heads * problem.queries * problem.keys * problem.head_size <= RATIONAL_LIMIT:
-            intervals = rational_attention(problem, bits_for(digits), truth.mechanism, truth.order)
+        if problem.heads * problem.queries * problem.keys * problem.head_size <= rational_limit:
+            intervals = rational_attention(problem, truth.member, bits_for(digits))
             for index, interval in intervals:
                 _require(_meets(balls[index], interval), truth, index, "rational arithmetic", _text(interval))
                 rational += _narrow(interval, truth.asked)
@@ -75,10 +84,9 @@ def check(truth: Reference, defined: NDArray[Any], digits: int) -> Certificate:
 
 def _require(agrees: bool, truth: Reference, place: tuple[int, ...], who: str, other: str) -> None:
     if not agrees:
-        name = truth.mechanism if truth.order is None else f"{truth.mechanism} of order {truth.order}"
         raise CertificationError(
-            f"{name} on {truth.problem.name}: element {list(place)} is {truth.balls.ball(place).str(30)} by balls and "
-            f"{other} by {who}"
+            f"{truth.member.name} on {truth.problem.name}: element {list(place)} is "
+            f"{truth.balls.ball(place).str(30)} by balls and {other} by {who}"
         )
 
 

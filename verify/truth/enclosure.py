@@ -7,18 +7,20 @@ Johansson, "Arb: efficient arbitrary-precision midpoint-radius interval arithmet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flint import arb, arb_mat
 from numpy.typing import NDArray
 
+from verify.attention.contract import Member
 from verify.errors import CertificationError
 from verify.numbers.arrays import BoolArray
 from verify.numbers.balls import Balls
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
 from verify.parallel.blocks import Block
-from verify.truth.totals import Orders, weighted_sums
+from verify.truth.totals import weighted_sums
 
 # Bits carried beyond the digits asked for: lost to rounding in sums of up to some 2**20 terms, and to cancellation.
 GUARD_BITS = 64
@@ -31,7 +33,7 @@ _EXACT = 1 << 62  # "bits" of a value known exactly
 
 @dataclass(frozen=True)
 class Enclosure:
-    """The outputs of a block, for one member of a family (an order of Taylor, or the only one).
+    """The outputs of a block, for one member of a mechanism.
 
     balls: [r, d_v].  sign: [r], of the sum of weights.  bits: [r, d_v], accurate bits of each output.
     absolute: [r, d_v], True where the value is essentially zero, with no digits of its own: below 2**-(2 bits asked
@@ -44,33 +46,32 @@ class Enclosure:
     absolute: BoolArray
 
 
-def enclose(block: Block, mechanism: str, orders: Orders, digits: int) -> dict[int | None, Enclosure]:
-    """Return the enclosure of a block for each order (or None), every element with `digits` digits.
+def enclose(block: Block, members: Sequence[Member], digits: int) -> dict[Member, Enclosure]:
+    """Return the enclosure of a block for each of some members of one mechanism, every element with `digits` digits.
 
     Working precision is raised for the rows that need it.  CertificationError names the first element that has not
     enough digits when the cap is reached.
     """
     wanted = bits_for(digits) + 1
     working = stored = min(MAX_BITS, wanted + GUARD_BITS)
-    highest = max((order or 0 for order in orders), default=0)
     shape = (len(block.rows), block.v.shape[1])
-    found = {order: _blank(shape) for order in orders}
+    found = {member: _blank(shape) for member in members}
     missing = np.ones(len(block.rows), dtype=np.bool_)
     while missing.any():
         part = block.take(missing)
         with flint_precision(working):
-            sums = weighted_sums(part, mechanism, orders, highest)
-            quotients = {order: _Quotients(part, total, stored) for order, total in sums.items()}
+            sums = weighted_sums(part, members)
+            quotients = {member: _Quotients(part, total, stored) for member, total in sums.items()}
             if working > 2 * wanted:
-                for order, quotient in quotients.items():
-                    quotient.find_zeros(mechanism, order, highest, wanted)
-        lacking = {order: (quotient.bits < wanted).any(axis=1) for order, quotient in quotients.items()}
+                for member, quotient in quotients.items():
+                    quotient.find_zeros(member, wanted)
+        lacking = {member: (quotient.bits < wanted).any(axis=1) for member, quotient in quotients.items()}
         short = np.logical_or.reduce(list(lacking.values()))
-        for order, quotient in quotients.items():
-            quotient.hand_over(~short, found[order], np.flatnonzero(missing)[~short])
+        for member, quotient in quotients.items():
+            quotient.hand_over(~short, found[member], np.flatnonzero(missing)[~short])
         if short.any() and working >= MAX_BITS:
-            order = next(order for order, rows in lacking.items() if rows.any())
-            raise CertificationError(quotients[order].shortfall(mechanism, order, digits, wanted))
+            member = next(member for member, rows in lacking.items() if rows.any())
+            raise CertificationError(quotients[member].shortfall(member, digits, wanted))
         missing[missing] = short
         reached = max(0, min(int(quotient.bits.min()) for quotient in quotients.values()))
         working = min(MAX_BITS, max(2 * working, working + wanted - reached))
@@ -115,13 +116,13 @@ class _Quotients:
                 self.absolute[i, j] = True
                 self.bits[i, j] = _EXACT
 
-    def find_zeros(self, mechanism: str, order: int | None, highest: int, wanted: int) -> None:
+    def find_zeros(self, member: Member, wanted: int) -> None:
         """Mark the outputs that cancel to nothing, and count them as accurate: zero has no leading digit."""
         short: BoolArray = np.asarray((self.bits < wanted).any(axis=1))
         if not short.any():
             return
-        totals = weighted_sums(self.block.take(short), mechanism, [order], highest, magnitudes=True)
-        table = totals[order].tolist()
+        totals = weighted_sums(self.block.take(short), [member], magnitudes=True)
+        table = totals[member].tolist()
         for row, i in zip(table, np.flatnonzero(short).tolist(), strict=True):
             # the sum of weights of this very pass: another one's may carry another factor
             total = row[len(row) - 1]
@@ -139,12 +140,12 @@ class _Quotients:
         found.bits[places] = self.bits[done]
         found.absolute[places] = self.absolute[done]
 
-    def shortfall(self, mechanism: str, order: int | None, digits: int, wanted: int) -> str:
+    def shortfall(self, member: Member, digits: int, wanted: int) -> str:
         """Say which element has not enough digits."""
         i, j = (int(place) for place in np.argwhere(self.bits < wanted)[0])
         element = [*self.block.index, int(self.block.rows[i]), j]
-        name = mechanism if order is None else f"{mechanism} of order {order}"
         return (
-            f"{name} on {self.block.name}: element {element} reached {digits_of(int(self.bits[i, j]))} certified "
+            f"{member.name} on {self.block.name}: element {element} reached "
+            f"{digits_of(int(self.bits[i, j]))} certified "
             f"digits of {digits} at the cap of {MAX_BITS} bits; its sum of weights is {self.normaliser[i].str(5)}"
         )

@@ -6,46 +6,47 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
+from verify.attention.contract import Member
+from verify.attention.tiles import TILE_BYTES
 from verify.errors import WorkerDiedError
 from verify.numbers.precision import bits_for
 from verify.parallel.blocks import BLOCK_ROWS, Block, blocks_of
 from verify.parallel.executors import cores, submitted, workers_of
 from verify.problem import Problem
 from verify.truth.enclosure import GUARD_BITS, Enclosure, enclose
-from verify.truth.totals import TILE_BYTES
 
 # What a request may take by default: well below what machines have, for results are copied and printed too.
 MEMORY_LIMIT = 4 * 2**30
 
-# Pairs times orders from which processes save more time than they take to start.
+# Pairs, as often as they are gone through, from which processes save more time than they take to start.
 WORTH_A_POOL = 1 << 21
 
 
 def enclosures(
-    problem: Problem, mechanism: str, orders: Sequence[Any], digits: int, executor: Executor | None
-) -> Iterator[tuple[Block, dict[Any, Enclosure]]]:
-    """Yield every block with its enclosure per order, in order, whatever the processes finish first.
+    problem: Problem, members: Sequence[Member], digits: int, executor: Executor | None
+) -> Iterator[tuple[Block, dict[Member, Enclosure]]]:
+    """Yield every block with its enclosure per member, in order, whatever the processes finish first.
 
     Raises what `enclose` raises, for the first block at fault, and WorkerDiedError if a process dies.
     """
     blocks = blocks_of(problem)
     if executor is None:
         for block in blocks:
-            yield block, enclose(block, mechanism, orders, digits)
+            yield block, enclose(block, members, digits)
         return
-    pending: deque[tuple[Block, Future[dict[Any, Enclosure]]]] = deque()
+    pending: deque[tuple[Block, Future[dict[Member, Enclosure]]]] = deque()
     try:
         while True:
             for block in islice(blocks, in_flight(workers_of(executor)) - len(pending)):
-                pending.append((block, submitted(executor, enclose, block, mechanism, orders, digits)))
+                pending.append((block, submitted(executor, enclose, block, members, digits)))
             if not pending:
                 return
             block, future = pending.popleft()
-            yield block, future.result()
+            # a mechanism that is found nowhere comes back as a copy, which is another one
+            yield block, dict(zip(members, future.result().values(), strict=True))
     except BrokenExecutor as error:
         raise WorkerDiedError(
             f"a process that worked out exact values of {problem.name} died (out of memory, or an abort inside a "
@@ -56,12 +57,12 @@ def enclosures(
             future.cancel()
 
 
-def processes_for(problem: Problem, order: int | None) -> int:
+def processes_for(problem: Problem, member: Member) -> int:
     """Return how many processes are worth their start-up: up to one for each core, or none (0) for a small problem.
 
-    A pair takes a few microseconds for each order on the way, a process about a second to start.
+    A pair takes a few microseconds each time it is gone through, a process about a second to start.
     """
-    work = problem.heads * problem.queries * problem.keys * (1 + (order or 0))
+    work = problem.heads * problem.queries * problem.keys * member.mechanism.work(member)
     processes = min(cores(), problem.heads * -(-problem.queries // BLOCK_ROWS))
     return processes if work >= WORTH_A_POOL and processes > 1 else 0
 
@@ -71,8 +72,8 @@ def in_flight(workers: int) -> int:
     return 2 * workers
 
 
-def memory_estimate(problem: Problem, orders: int, digits: int, processes: int) -> int:
-    """Return about how many bytes it takes to enclose so many orders of a problem, in all processes together.
+def memory_estimate(problem: Problem, members: int, digits: int, processes: int) -> int:
+    """Return about how many bytes it takes to enclose so many members of a problem, in all processes together.
 
     Outputs: an integer of the bits kept and its decimal digits, eight numbers, and their copies on the way.  Each
     process: a tile of pairs.  In flight: the keys and values of each block, sent and received.
@@ -80,6 +81,6 @@ def memory_estimate(problem: Problem, orders: int, digits: int, processes: int) 
     bits = bits_for(digits) + GUARD_BITS
     integer, number, pointer, character = 28 + bits // 7, 8, 8, 4
     element = integer + pointer + 7 * number + 2 * character * digits
-    outputs = 2 * orders * int(np.prod(problem.output_shape, dtype=np.int64)) * element
+    outputs = 2 * members * int(np.prod(problem.output_shape, dtype=np.int64)) * element
     keys = number * problem.keys * (problem.head_size + problem.value_size) + BLOCK_ROWS * problem.keys
     return outputs + processes * TILE_BYTES + (2 * in_flight(processes) if processes > 1 else 1) * keys

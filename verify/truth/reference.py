@@ -12,7 +12,9 @@ from flint import arb
 from mpmath import mp
 from numpy.typing import NDArray
 
+from verify.attention.contract import Member
 from verify.errors import InvalidRequestError, TooLargeError
+from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.balls import Balls
 from verify.numbers.formats import Format
@@ -22,7 +24,6 @@ from verify.parallel.executors import workers_of
 from verify.problem import Problem
 from verify.truth.enclosure import Enclosure
 from verify.truth.in_blocks import MEMORY_LIMIT, enclosures, memory_estimate
-from verify.truth.mechanisms import check_mechanism, check_order
 
 # More than any format or proof asks for; the time grows faster than the digits.
 MAX_DIGITS = 1000
@@ -44,8 +45,7 @@ class Reference:
     """
 
     problem: Problem
-    mechanism: str
-    order: int | None
+    member: Member
     balls: Balls
     digits: int
     absolute: BoolArray
@@ -96,7 +96,7 @@ class Reference:
                         continue
                     if 2 * self.asked > MAX_DIGITS:
                         raise
-                    again = reference(self.problem, 2 * self.asked, self.mechanism, self.order)
+                    again = reference(self.problem, 2 * self.asked, self.member)
                     return again.rounded(format_)
         return values.astype(format_.dtype)
 
@@ -144,8 +144,7 @@ def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64A
 def reference(
     problem: Problem,
     digits: int = 30,
-    mechanism: str = "softmax",
-    order: int | None = None,
+    member: str | Member = CONVENTIONAL,
     *,
     executor: Executor | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -153,74 +152,85 @@ def reference(
 ) -> Reference:
     """Return the exact attention output of one mechanism, enclosed to `digits` digits.
 
-    softmax: sum_t exp(s_t) v_t / sum_t exp(s_t) with s_t = scale q.k_t.  taylor: the same with exp cut after the power
-    `order`, SA (9).  logexp: LE (1), to which the scale does not apply.
+    member: a mechanism with its parameters, as a name or an object: softmax, logexp, "taylor:order=3", or of one of
+    your own, MINE.member(order=3).  y = sum_t w_t v_t / sum_t w_t, w_t the mechanism's weights.
 
     Every element has a relative radius of at most 10**-digits, except where it is essentially zero (see
     Reference.absolute).  executor: enclose blocks of rows in its processes (never threads: flint's precision is one for
     all of them); without one, in this process.  progress: told the rows done and all rows.
 
-    Raises InvalidRequestError for an unknown mechanism, a missing or needless order, digits outside 1..1000 or an
+    Raises InvalidRequestError for an unknown mechanism, parameters it does not take, digits outside 1..1000 or an
     executor of threads; TooLargeError if an estimate of the memory needed exceeds the limit (bytes); CertificationError
     if the precision cap does not suffice; WorkerDiedError if a process of the executor dies.
+
+        reference(problem, 50, "taylor:order=3").value
     """
-    check_mechanism(mechanism, order)
-    return _enclosed(problem, digits, mechanism, [order], executor, memory_limit, progress)[order]
+    chosen = named_member(member)
+    return references(problem, [chosen], digits, executor=executor, memory_limit=memory_limit, progress=progress)[
+        chosen
+    ]
 
 
-def taylor_references(
+def references(
     problem: Problem,
-    orders: Sequence[int],
+    members: Sequence[Member],
     digits: int = 30,
     *,
     executor: Executor | None = None,
     memory_limit: int = MEMORY_LIMIT,
     progress: Progress = lambda done, rows: None,
-) -> dict[int, Reference]:
-    """Return the exact Taylor outputs of several orders in one pass over the powers of the logits.
+) -> dict[Member, Reference]:
+    """Return the exact outputs of several members of one mechanism; the orders of Taylor in one pass over the powers.
 
     Takes and raises the same as `reference`.
     """
-    for wish in orders:
-        check_order(wish)
-    return _enclosed(problem, digits, "taylor", sorted(set(orders)), executor, memory_limit, progress)
+    chosen = list(dict.fromkeys(members))
+    mechanisms = {member.mechanism for member in chosen}
+    for mechanism in mechanisms:
+        refusal = mechanism.unservable(problem)
+        if refusal is not None:
+            raise refusal
+    if len(mechanisms) > 1:
+        raise InvalidRequestError(
+            f"members of {len(mechanisms)} mechanisms", "members of one", "ask for each by itself"
+        )
+    return _enclosed(problem, digits, chosen, executor, memory_limit, progress)
 
 
 def _enclosed(
     problem: Problem,
     digits: int,
-    mechanism: str,
-    orders: Sequence[int | None],
+    members: Sequence[Member],
     executor: Executor | None,
     memory_limit: int,
     progress: Progress,
-) -> dict[Any, Reference]:
+) -> dict[Member, Reference]:
     if not 1 <= digits <= MAX_DIGITS:
         raise InvalidRequestError(f"{digits} digits", f"1 to {MAX_DIGITS}", "ask for fewer or more digits")
     if isinstance(executor, ThreadPoolExecutor):
         raise InvalidRequestError("an executor of threads", "one of processes", "use a ProcessPoolExecutor")
-    needed = memory_estimate(problem, len(orders), digits, 1 if executor is None else workers_of(executor))
+    needed = memory_estimate(problem, len(members), digits, 1 if executor is None else workers_of(executor))
     if needed > memory_limit:
         raise TooLargeError(
             f"exact values of {problem.name} that would need about {needed / 2**30:.3g} GiB",
             f"at most {memory_limit / 2**30:.3g} GiB",
             "take fewer tokens, heads, orders or digits, or allow more memory",
         )
-    truths = {order: _Collected(problem, digits) for order in orders}
+    truths = {member: _Collected(problem, digits) for member in members}
     done, rows = 0, problem.heads * problem.queries
     progress(done, rows)
-    if not orders:
+    if not members:
         return {}
-    for block, found in enclosures(problem, mechanism, orders, digits, executor):
-        for order, truth in truths.items():
-            truth.add((*block.index, block.rows), found[order])
+    for block, found in enclosures(problem, members, digits, executor):
+        for member, truth in truths.items():
+            truth.add((*block.index, block.rows), found[member])
         done += len(block.rows)
         progress(done, rows)
-    return {order: truth.reference(mechanism, order) for order, truth in truths.items()}
+    return {member: truth.reference(member) for member, truth in truths.items()}
 
 
 class _Collected:
-    """The enclosures of one mechanism and order as they come in."""
+    """The enclosures of one member as they come in."""
 
     def __init__(self, problem: Problem, digits: int) -> None:
         self.problem, self.asked, self.fewest = problem, digits, bits_for(MAX_DIGITS) + 1
@@ -235,11 +245,10 @@ class _Collected:
         self.balls.put(place, found.balls)
         self.fewest = min(self.fewest, int(found.bits.min(initial=self.fewest)))
 
-    def reference(self, mechanism: str, order: int | None) -> Reference:
+    def reference(self, member: Member) -> Reference:
         return Reference(
             problem=self.problem,
-            mechanism=mechanism,
-            order=order,
+            member=member,
             balls=self.balls,
             digits=digits_of(self.fewest - 1),
             absolute=self.absolute,

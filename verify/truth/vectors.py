@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,9 @@ MORE_DIGITS = 20
 
 # The last digit written is worth at most this part of the radius, so that rounding to it hardly widens the ball.
 _FINENESS = 128
+
+# What numpy's writer of archives calls its own arguments.
+_WRITERS_OWN = ("file", "allow_pickle")
 
 Writer = Callable[[BinaryIO, Reference], None]
 
@@ -70,37 +73,41 @@ def _writer(path: Path) -> Writer:
     return _WRITERS[path.suffix.lower()]
 
 
-def _members(truth: Reference) -> Iterator[tuple[str, Any]]:
+def _members(truth: Reference) -> dict[str, Any]:
+    """Return what a file holds, by name; a parameter whose name is another member's is told by `member` alone."""
     problem = truth.problem
-    yield "mechanism", truth.mechanism
-    yield "order", truth.order
-    yield "digits", truth.digits
-    yield "digits_asked", truth.asked
-    yield "problem", problem.name
-    yield "digest", problem.digest
-    yield "causal", problem.causal
-    yield "alignment", problem.alignment
-    yield "scale", problem.scale
-    yield "mask", problem.mask
-    yield "q", problem.q
-    yield "k", problem.k
-    yield "v", problem.v
-    yield "value", truth.value
     decimal, radius = decimals(truth.balls, truth.asked)
-    yield "decimal", decimal
-    yield "radius", radius
-    yield "essentially_zero", truth.absolute
-    yield "normaliser_sign", truth.normaliser_sign
+    named = {"mechanism": truth.member.of, "member": truth.member.name}
+    others = {
+        "digits": truth.digits,
+        "digits_asked": truth.asked,
+        "problem": problem.name,
+        "digest": problem.digest,
+        "causal": problem.causal,
+        "alignment": problem.alignment,
+        "scale": problem.scale,
+        "mask": problem.mask,
+        "q": problem.q,
+        "k": problem.k,
+        "v": problem.v,
+        "value": truth.value,
+        "decimal": decimal,
+        "radius": radius,
+        "essentially_zero": truth.absolute,
+        "normaliser_sign": truth.normaliser_sign,
+    }
+    taken = {*named, *others, *_WRITERS_OWN}
+    return named | {name: value for name, value in truth.member.parameters if name not in taken} | others
 
 
 def _write_npz(file: BinaryIO, truth: Reference) -> None:
-    members: dict[str, Any] = {name: member for name, member in _members(truth) if member is not None}
+    members: dict[str, Any] = {name: member for name, member in _members(truth).items() if member is not None}
     np.savez_compressed(file, **members)
 
 
 def _write_json(file: BinaryIO, truth: Reference) -> None:
     """Write one document; arrays are nested lists, and what is no number or not there is null."""
-    for position, (name, member) in enumerate(_members(truth)):
+    for position, (name, member) in enumerate(_members(truth).items()):
         text = json.dumps(_plain(member), allow_nan=False)
         file.write(f"{',' if position else '{'}\n {json.dumps(name)}: {text}".encode())
     file.write(b"\n}\n")

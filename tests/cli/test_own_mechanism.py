@@ -1,0 +1,131 @@
+"""A mechanism of one's own, in one file, in every command that takes mechanisms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpmath import mp
+
+from tests.cli.running import run
+from verify.numbers.precision import mpmath_precision
+
+MINE = """
+from fractions import Fraction
+
+from verify.arguments import Whole
+from verify.families import FeatureKernel, PolynomialKernel
+
+
+class Squares(FeatureKernel):
+    name = "squares"
+    description = "features 1 and x^2"
+    source = "a test"
+
+    def feature_count(self, head_size, member):
+        return head_size + 1
+
+    def features(self, f, x, scale, member):
+        return [f.ratio(1), *(c * c for c in x)]
+
+
+class Doubled(PolynomialKernel):
+    name = "doubled"
+    description = "powers of half the logit, doubled"
+    source = "a test"
+    parameters = {"degree": Whole(None, least=0, most=6)}
+    axis = "degree"
+
+    def coefficients(self, member):
+        return [Fraction(2, 2**p) for p in range(member["degree"] + 1)]
+
+
+SQUARES, DOUBLED = Squares(), Doubled()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    q, k, v = np.random.default_rng(12).standard_normal((3, 5, 3))
+    np.savez("good.npz", q=q, k=k, v=v)
+    return tmp_path
+
+
+def test_reference_certifies_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, said = run(capsys, "reference", "good.npz", "--mechanism", "mine.py:SQUARES", "--digits", "40")
+    assert (code, said) == (0, "")
+    assert printed.splitlines()[0] == "exact squares on good.npz: 5 x 3 output elements"
+    vectors = np.load("reference.npz")
+    assert (str(vectors["mechanism"]), str(vectors["member"])) == ("squares", "squares")
+    with mpmath_precision(200):
+        q, k, v = ([[mp.mpf(x) for x in row] for row in vectors[name].tolist()] for name in "qkv")
+        for i, query in enumerate(q):
+            weights = [1 + mp.fsum(a**2 * b**2 for a, b in zip(query, key, strict=True)) for key in k]
+            for j in range(3):
+                expected = mp.fdot(weights, [row[j] for row in v]) / mp.fsum(weights)
+                assert abs(mp.mpf(str(vectors["decimal"][i, j])) - expected) < abs(expected) * mp.mpf(10) ** -40
+    code, _, said = run(capsys, "reference", "good.npz", "--mechanism", "mine.py:DOUBLED", "--force")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "doubled without degree" in said
+    code, printed, _ = run(
+        capsys, "reference", "good.npz", "--mechanism", "mine.py:DOUBLED:degree=2", "--force", "--json"
+    )
+    assert (code, json.loads(printed)["member"]) == (0, "doubled:degree=2")
+
+
+def test_features_counts_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = run(capsys, "features", "--mechanism", "mine.py:SQUARES", "--head-sizes", "3,8", "--json")
+    assert code == 0
+    assert [(row["member"], row["features"], row["state_elements"]) for row in json.loads(printed)["rows"]] == [
+        ("squares", 4, 4 * 4),
+        ("squares", 9, 9 * 9),
+    ]
+    code, printed, _ = run(capsys, "features", "--mechanism", "mine.py:DOUBLED", "--head-sizes", "3", "--json")
+    assert [(row["order"], row["features"]) for row in json.loads(printed)["rows"]] == [
+        *((0, 1), (1, 4), (2, 10), (3, 20), (4, 35), (5, 56), (6, 84))  # C(3 + N, N)
+    ]
+    code, _, said = run(capsys, "features", "--mechanism", "softmax")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "the features of softmax, which has none" in said
+
+
+def test_recommend_searches_along_its_axis(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("recommend", "good.npz", "--tolerance", "1e3")
+    code, printed, _ = run(capsys, *arguments, "--mechanism", "mine.py:DOUBLED", "--max-order", "3", "--json")
+    document = json.loads(printed)
+    assert (code, document["mechanism"], document["axis"], document["value"]) == (0, "doubled", "degree", 0)
+    code, _, said = run(capsys, *arguments, "--mechanism", "mine.py:SQUARES")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "squares, which has nothing to vary" in said
+
+
+def test_sweep_and_report_have_it_beside_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = ("sweep", "--input", "good.npz", "--orders", "1", "--arithmetic", "float64", "--jobs", "0")
+    code, printed, _ = run(capsys, *shared, "--mechanism", "mine.py:SQUARES", "--json")
+    found = {(r["member"], r["form"], r["status"]) for r in json.loads(printed)["records"]}
+    assert code == 0
+    assert {("squares", "pairs", "ok"), ("squares", "stream", "ok"), ("softmax", "softmax", "ok")} <= found
+    chosen = "taylor/packed,taylor/packed:side=both,degrees=apart,mine.py:DOUBLED:degree=2/packed:chunk=2"
+    code, printed, _ = run(capsys, *shared, "--mechanisms", chosen, "--json")
+    found = {(r["member"], r["form"], tuple(r["options"].items())) for r in json.loads(printed)["records"]}
+    assert found == {
+        ("taylor:order=1", "packed", ()),
+        ("taylor:order=1", "packed", (("side", "both"), ("degrees", "apart"))),
+        ("doubled:degree=2", "packed", (("chunk", 2),)),
+    }
+    assert run(capsys, "report", "run.sqlite")[0] == 0
+    page = Path("report/report.md").read_text()
+    assert "packed:side=both,degrees=apart" in page
+    assert "squares" in page
+
+
+def test_list_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = run(capsys, "list", "--mechanism", "mine.py:DOUBLED", "--json")
+    lists = json.loads(printed)
+    assert code == 0
+    assert lists["mechanisms"]["doubled"] == "powers of half the logit, doubled; parameters degree"
+    assert "doubled/packed" in lists["forms"]

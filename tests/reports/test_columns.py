@@ -1,0 +1,166 @@
+"""Every number stands where it belongs: a run in which no two are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from reports.figures import _along_axis, _by_cost
+from reports.frame import load_runs
+from reports.glance import glance_table
+from reports.tables import input_sections
+from verify.attention.hazards import Hazards
+from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary
+from verify.measure.weights import WeightSummary
+from verify.mechanisms.registry import known, named_variant
+from verify.sweep import Record, RunFile, Status
+
+
+@pytest.fixture
+def distinct(tmp_path: Path) -> pd.DataFrame:
+    """A run in which every number is another one, so that no table or curve can show the wrong one unnoticed."""
+    numbers = (1.0 + count / 1000 for count in range(100_000))
+    counts = iter(range(100, 100_000))
+
+    def filled(kind: Any, **more: Any) -> Any:
+        values: dict[str, Any] = {"float": numbers, "int": counts}
+        plain = {f.name: next(values[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in values}
+        return kind(**plain, **more)
+
+    blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, 16)
+    path = tmp_path / "run.sqlite"
+    with RunFile(path, write=True) as run:
+        run.begin("now", {"command": "x", "spec": {}, "machine": {}})
+        for name in ("softmax", "logexp", "taylor"):
+            run.describe(known().mechanism(name).descriptor())
+        variants = ["softmax/softmax", "logexp/quadratic"]
+        variants += [f"taylor:order={order}/{form}" for form in ("scores", "packed") for order in (0, 3, 5)]
+        for key, (arithmetic, variant) in enumerate(product(("float64", "float32"), map(named_variant, variants))):
+            member = variant.member
+            inherent = ["formula"] if member.of != "softmax" else []
+            record = dataclasses.replace(
+                blank,
+                mechanism=member.of,
+                member=member.name,
+                labels=member.mechanism.labels(member),
+                form=variant.form,
+                arithmetic=arithmetic,
+                status=Status.OK,
+                errors={name: filled(ErrorSummary) for name in ("rounding", "quantisation", "total", *inherent)},
+                skill=next(numbers),
+                softmax_ratio=next(numbers),
+                nonpositive_exact=next(counts),
+                hazards=filled(Hazards),
+                weights=filled(WeightSummary, by_distance=((0, 0, 1.5, 2.5),)),
+                output_rows=filled(RowSummary, by_position=((0, 0, 3.5),)),
+                bounds={name: filled(BoundSummary) for name in ("rounding", "rounding_probable", *inherent)},
+                softmax_rounding=next(numbers),
+                undefined=next(counts),
+                digits=next(counts),
+                without_digits=next(counts),
+                features=next(counts) if variant.form == "packed" else None,
+                state_elements=next(counts),
+                flops_per_token=next(counts),
+            )
+            run.write(str(key), record)
+    return load_runs([path]).frame
+
+
+def of(frame: pd.DataFrame, mechanism: str) -> pd.DataFrame:
+    return frame[frame["mechanism"] == mechanism]
+
+
+def cell(frame: pd.DataFrame, mechanism: str, form: str, arithmetic: str, order: int | None = None) -> Any:
+    chosen = of(frame, mechanism)
+    chosen = chosen[(chosen["form"] == form) & (chosen["arithmetic"] == arithmetic)]
+    return (chosen if order is None else chosen[chosen["order"] == order]).iloc[0]
+
+
+def exact_text(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
+
+
+def test_every_column_shows_its_own_number(distinct: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tables.error_text", "tables.skill_text", "glance.error_text"):
+        monkeypatch.setattr(f"reports.{name}", exact_text)  # two digits would hide which number it is
+    curve = [cell(distinct, "taylor", "scores", "float32", order) for order in (0, 3, 5)]
+    middle = sorted(own["total_relative"] for own in curve)[1]
+    monkeypatch.setattr("reports.glance.THRESHOLDS", (middle, 1.0))
+    (section,) = input_sections(distinct)
+    (taylor,) = section.mechanisms
+    facts = dict(section.facts)
+    assert facts["heads x queries x keys"] == "13 x 11 x 12"
+    assert (facts["d_k, d_v"], facts["scale"], facts["causal"], facts["rows"]) == ("8, 4", "0.5", "yes", "16")
+    assert (facts["largest attended |logit|"], facts["standard deviation of the logits"]) == ("14", "15")
+    assert facts["certified digits of exact values"] == f"at least {distinct['digits'].min()}"
+    variants = [(a, f) for a in ("float64", "float32") for f in ("scores", "packed")]
+    for position, order in enumerate((0, 3, 5)):
+        total = dict(zip(taylor.totals.columns, taylor.totals.rows[position], strict=True))
+        rounding = dict(zip(taylor.roundings.columns, taylor.roundings.rows[position], strict=True))
+        exact = distinct[distinct["order"] == order].iloc[0]
+        least = distinct[distinct["order"] == order]["features"].dropna().min()
+        assert (total["order"], total["terms"], total["features"]) == (str(order), str(order + 1), f"{least:,}")
+        assert total["rows with Z <= 0"] == f"{exact['nonpositive_exact']} of 16"
+        assert total["truncation"] == exact_text(exact["formula_relative"])
+        assert total["truncation max"] == exact_text(exact["formula_max"])
+        assert total["skill"] == exact_text(cell(distinct, "taylor", "scores", "float32", order)["skill"])
+        assert (rounding["order"], rounding["terms"]) == (str(order), str(order + 1))
+        for arithmetic, form in variants:
+            own = cell(distinct, "taylor", form, arithmetic, order)
+            assert total[f"total {arithmetic} {form}"] == exact_text(own["total_relative"])
+            assert rounding[f"rounding {arithmetic} {form}"] == exact_text(own["rounding_relative"])
+            assert rounding[f"Z <= 0 computed, {arithmetic} {form}"] == str(own["nonpositive_rows"])
+    for row in section.others.rows:
+        shown = dict(zip(section.others.columns, row, strict=True))
+        own = cell(distinct, shown["mechanism"], shown["form"], shown["arithmetic"])
+        deviation = "exact" if shown["mechanism"] == "softmax" else exact_text(own["formula_relative"])
+        assert (shown["deviation"], shown["rounding"]) == (deviation, exact_text(own["rounding_relative"]))
+        assert (shown["total"], shown["skill"]) == (exact_text(own["total_relative"]), exact_text(own["skill"]))
+        assert (shown["state"], shown["FLOPs/token"]) == (str(own["state_elements"]), str(own["flops_per_token"]))
+    glance_row = glance_table(distinct)
+    (row,) = glance_row.rows
+    shown = dict(zip(glance_row.columns, row, strict=True))
+    best = min(curve, key=lambda own: float(own["total_relative"]))
+    assert (shown["largest |logit|"], shown["std of logits"], shown["d"]) == ("14", "15", "8")
+    assert (shown["best order"], shown["its total error"]) == (str(best["order"]), exact_text(best["total_relative"]))
+    assert shown["order 3: total"] == exact_text(curve[1]["total_relative"])
+    assert shown["order 3: Z <= 0"] == f"{curve[1]['nonpositive_exact']} of 16"
+    assert shown["logexp deviation"] in {exact_text(x) for x in of(distinct, "logexp")["formula_relative"]}
+    enough = [own["order"] for own in curve if own["total_relative"] <= middle]
+    assert shown[f"order for {middle:g}"] == str(enough[0])
+    assert shown["order for 1"] == "none up to 5"
+    assert shown["arithmetic"] == "float32 scores"
+
+
+def test_every_curve_shows_its_own_numbers(distinct: pd.DataFrame) -> None:
+    taylor, softmax = of(distinct, "taylor"), of(distinct, "softmax")
+    curve = [cell(distinct, "taylor", "scores", "float32", order) for order in (0, 3, 5)]
+    axes = Canvas().subplots()
+    _along_axis(axes, taylor, softmax, "order")
+    solid, dashed, dotted = axes.lines
+    for line, column in ((solid, "total_relative"), (dashed, "rounding_relative")):
+        assert np.asarray(line.get_xdata()).tolist() == [0, 3, 5]
+        assert np.asarray(line.get_ydata()).tolist() == [own[column] for own in curve]
+    assert (solid.get_linestyle(), dashed.get_linestyle(), dotted.get_linestyle()) == ("-", "--", ":")
+    beside = cell(distinct, "softmax", "softmax", "float32")
+    assert np.asarray(dotted.get_ydata()).tolist()[0] == beside["total_relative"]
+    for column in ("state_elements", "flops_per_token"):
+        axes = Canvas().subplots()
+        _by_cost(axes, taylor, softmax, column, column)
+        exact, computed, *conventional = axes.lines
+        packed = taylor[taylor["form"] == "packed"]
+        least = [packed[packed["order"] == order][column].min() for order in (0, 3, 5)]
+        assert np.asarray(exact.get_xdata()).tolist() == least
+        firsts = [distinct[distinct["order"] == order].iloc[0] for order in (0, 3, 5)]
+        assert np.asarray(exact.get_ydata()).tolist() == [own["formula_relative"] for own in firsts]
+        measured = [cell(distinct, "taylor", "packed", "float32", order) for order in (0, 3, 5)]
+        assert np.asarray(computed.get_xdata()).tolist() == [own[column] for own in measured]
+        assert np.asarray(computed.get_ydata()).tolist() == [own["total_relative"] for own in measured]
+        assert {np.asarray(line.get_xdata()).tolist()[0] for line in conventional} == set(map(float, softmax[column]))

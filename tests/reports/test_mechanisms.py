@@ -1,0 +1,220 @@
+"""Reports on several mechanisms, with options, not installed, and with names that strangers chose."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.causes import bound_table, crossing_tables, distance_table, position_table, worsening_tables
+from reports.figures import _file_name, figures
+from reports.frame import label_column, labels_of, load_runs
+from reports.glance import glance_table
+from reports.tables import input_sections
+from reports.text import error_text, escape_markdown, printable
+from reports.write import write_report
+from tests.reports.pages import Page
+from tests.reports.running import edited, renamed, rows, swept
+from verify.errors import InvalidRequestError
+
+PLANS = ["softmax/softmax", "logexp/stream", "elu/pairs", "taylor/packed", "taylor/packed:side=both,degrees=apart"]
+PLANS += ["power:degree=2/packed", "power:degree=4/packed", "favor:features=4", "favor:features=8", "favor:seed=1"]
+
+NASTY = "<img src=x onerror=alert(1)>|`$x$`*_&/..\x1b[2J\n"
+NASTY_AXIS = "<b>|$y$\r"
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with three mechanisms that have an axis, one of them in two series, and three that have none."""
+    return swept(tmp_path_factory.mktemp("runs") / "several.sqlite", PLANS)
+
+
+def test_the_frame_has_what_strangers_declare(several: Path) -> None:
+    loaded = load_runs([several])
+    frame = loaded.frame
+    assert list(loaded.mechanisms) == ["elu", "favor", "logexp", "power", "softmax", "taylor"]
+    taylor, favor = (frame[frame["mechanism"] == name] for name in ("taylor", "favor"))
+    assert set(taylor["variant"]) == {"packed", "packed:side=both,degrees=apart"}
+    assert set(taylor["options"]) == {"", "side=both,degrees=apart"}
+    assert taylor["along"].tolist() == taylor["order"].tolist()
+    assert (taylor["terms"] == taylor["order"] + 1).all()
+    assert set(favor["series"]) == {"favor:seed=0", "favor:seed=1"}
+    assert favor["along"].tolist() == favor["parameter_features"].tolist()
+    assert labels_of(favor) == [("features", "parameter_features"), ("seed", "seed")]
+    assert labels_of(taylor) == [("order", "order"), ("terms", "terms")]
+    assert favor[favor["form"] == "stream"]["features"].tolist() == favor[favor["form"] == "stream"]["along"].tolist()
+    softmax = frame[frame["mechanism"] == "softmax"]
+    assert softmax[["axis", "along", "formula_error", "formula_relative"]].isna().all().all()
+    assert dict(frame.groupby("mechanism")["formula_error"].first())["taylor"] == "truncation"
+    assert list(frame.columns).index("order") < list(frame.columns).index("degree")
+
+
+def test_labels_never_hide_a_column() -> None:
+    assert label_column("order") == "order"
+    taken = ["features", "total_relative", "parameter_features", "labels", "described", "axis", "form_place"]
+    assert [label_column(name) for name in taken] == [f"parameter_{name}" for name in taken]
+
+
+def test_variants_with_options_are_columns_of_their_own(several: Path) -> None:
+    frame = load_runs([several]).frame
+    sections = {section.mechanism: section for section in input_sections(frame)[0].mechanisms}
+    assert list(sections) == ["favor", "power", "taylor"]
+    shown = rows(sections["taylor"].totals)
+    assert [(row["order"], row["terms"]) for row in shown] == [("0", "1"), ("1", "2"), ("3", "4")]
+    for row, rounding in zip(shown, rows(sections["taylor"].roundings), strict=True):
+        for variant in ("packed", "packed:side=both,degrees=apart"):
+            for arithmetic in ("float64", "float32"):
+                chosen = frame[(frame["order"] == int(row["order"])) & (frame["variant"] == variant)]
+                (own,) = (cell for _, cell in chosen[chosen["arithmetic"] == arithmetic].iterrows())
+                assert row[f"total {arithmetic} {variant}"] == error_text(own["total_relative"])
+                assert rounding[f"rounding {arithmetic} {variant}"] == error_text(own["rounding_relative"])
+    favor = rows(sections["favor"].totals)
+    assert [(row["features"], row["seed"]) for row in favor] == [("4", "0"), ("8", "0"), ("64", "1")]
+    assert [row["features per key"] for row in favor] == ["4", "8", "64"]
+    assert "deviation" in favor[0]
+
+
+def test_every_mechanism_has_its_tables_and_figures(several: Path) -> None:
+    frame = load_runs([several]).frame
+    glance = rows(glance_table(frame))
+    assert [row["mechanism"] for row in glance] == ["favor:seed=0", "favor:seed=1", "power", "taylor", "elu", "logexp"]
+    taylor, logexp = glance[3], glance[5]
+    own = frame[(frame["variant"] == "packed") & (frame["arithmetic"] == "float32") & (frame["axis"] == "order")]
+    best = own.iloc[int(own["total_relative"].to_numpy().argmin())]
+    assert (taylor["best value"], taylor["its total error"]) == (
+        f"order {best['order']}",
+        error_text(best["total_relative"]),
+    )
+    third = own[own["order"] == 3].iloc[0]
+    assert taylor["as proposed: total"] == f"order 3: {error_text(third['total_relative'])}"
+    assert taylor["as proposed: Z <= 0"] == f"{third['nonpositive_exact']} of 12"
+    assert (logexp["best value"], logexp["arithmetic"]) == ("", "float32 stream")
+    crossing = {table.mechanism: table for table in crossing_tables(frame)}
+    assert {name: (table.axis, table.formula_error) for name, table in crossing.items()} == {
+        "favor": ("features", "deviation"),
+        "power": ("degree", "deviation"),
+        "taylor": ("order", "truncation"),
+    }
+    assert "4: deviation / rounding" in crossing["favor"].table.columns
+    assert "falls below it at degree" in crossing["power"].table.columns
+    assert {row["mechanism"] for row in rows(crossing["favor"].table)} == {"favor:seed=0", "favor:seed=1"}
+    assert {table.mechanism for table in worsening_tables(frame)} <= set(crossing)
+    assert [figure.name for figure in figures(frame)] == [
+        *("error_by_features_favor", "error_by_state_favor", "error_by_flops_favor"),
+        *("error_by_degree_power", "error_by_state_power"),  # nobody has published its FLOPs
+        *("error_by_order_taylor", "error_by_state_taylor", "error_by_flops_taylor"),
+    ]
+    for table in (bound_table, position_table, distance_table):
+        assert {"taylor:order=3", "favor:features=4,seed=0", "elu"} <= {row["mechanism"] for row in rows(table(frame))}
+    others = rows(input_sections(frame)[0].others)
+    assert {row["mechanism"]: row["deviation"] == "exact" for row in others} == {
+        "elu": False,
+        "logexp": False,
+        "softmax": True,
+    }
+
+
+def test_one_mechanism_alone_names_the_columns(tmp_path: Path) -> None:
+    path = swept(tmp_path / "run.sqlite", ["softmax/softmax", "elu", "power:degree=2", "power:degree=4"])
+    frame = load_runs([path]).frame
+    (row,) = rows(glance_table(frame))
+    assert {"degree for 0.01", "best degree", "elu deviation"} <= set(row)
+    assert not any("propos" in column or column == "mechanism" for column in row)
+    assert [figure.name for figure in figures(frame)] == ["error_by_degree", "error_by_state"]
+    page = Page(write_report([path], tmp_path / "report").page.read_text()).text
+    assert "Deviation against rounding" in page
+    assert "Power: total error by degree" in page
+    assert "an even power of the logit".capitalize() in page
+    assert "taylor" not in page.lower()
+
+
+def test_a_mechanism_that_is_not_installed_is_reported_all_the_same(several: Path, tmp_path: Path) -> None:
+    other = renamed(several, tmp_path / "several.sqlite", "power", "nosuch")
+    write_report([several], tmp_path / "one")
+    write_report([other], tmp_path / "other")
+    one, same = ((tmp_path / name / "report.md").read_text() for name in ("one", "other"))
+    assert "nosuch" in same
+
+    def plain(text: str) -> str:  # columns are as wide as what stands in them
+        return re.sub("[ :-]", "", text)
+
+    assert plain(same) == plain(one.replace("power", "nosuch").replace("Power", "Nosuch"))
+
+
+def test_hostile_names_of_mechanisms_are_shown_and_not_obeyed(several: Path, tmp_path: Path) -> None:
+    more = {"description": NASTY, "source": NASTY, "formula_error": NASTY}
+    named = renamed(several, tmp_path / "named.sqlite", "power", NASTY, NASTY_AXIS)
+    path = edited(named, tmp_path / "run.sqlite", NASTY, descriptor=lambda about: about | more)
+    written = write_report([path], tmp_path / "report")
+    page = Page(written.page.read_text())
+    assert page.tags.count("img") == 8
+    assert "b" not in page.tags
+    assert printable(NASTY) in page.text
+    assert printable(NASTY_AXIS) in page.text
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    assert escape_markdown(NASTY) in markdown
+    assert not re.search("<img|<b>", markdown)
+    assert not re.search("\x1b|\r", markdown + written.page.read_bytes().decode())
+    for block in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):  # no name breaks a table
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    for file in written.files:
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+", file.name)
+        assert file.resolve().is_relative_to((tmp_path / "report").resolve())
+    text = (tmp_path / "report" / "cells.csv").read_text()
+    assert "\x1b" not in text
+    cells = list(csv.DictReader(io.StringIO(text)))
+    assert len(cells) == len(load_runs([path]).frame)
+    assert {cell["mechanism"] for cell in cells} >= {printable(NASTY), "taylor"}
+    assert printable(NASTY_AXIS) in cells[0]
+
+
+def test_file_names_are_safe_and_different(several: Path) -> None:
+    taken = figures(load_runs([several]).frame)[:1]
+    assert _file_name("../a b\x00", taken) == "___a_b_"
+    assert _file_name("Error_by_features_favor", taken) == "Error_by_features_favor_2"
+    assert len(_file_name("x" * 1000, taken)) == 80
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "record"),
+    [
+        ({"name": "other"}, {}),
+        ({"name": 3}, {}),
+        ({"description": None}, {}),
+        ({"parameters": "order"}, {}),
+        ({"forms": [1]}, {}),
+        ({"axis": "nosuch"}, {}),
+        ({"axis": 1}, {}),
+        ({"axis": []}, {}),
+        ({"proposed": "3"}, {}),
+        ({"proposed": True}, {}),
+        ({"formula_error": ""}, {}),
+        ({"formula_error": 1}, {}),
+        ({"formula_error": None}, {}),
+        ({"extra": 1}, {}),
+        ({}, {"labels": {}}),
+        ({}, {"labels": {"order": "many"}}),
+        ({}, {"labels": {"order": True}}),
+        ({}, {"labels": {"order": 10**400}}),
+        ({}, {"mechanism": "nosuch", "member": "nosuch"}),
+    ],
+)
+def test_damaged_descriptions_are_refused_in_one_line(
+    several: Path, tmp_path: Path, descriptor: dict[str, Any], record: dict[str, Any]
+) -> None:
+    path = tmp_path / "run.sqlite"
+    edited(several, path, "taylor", descriptor=lambda old: old | descriptor, record=lambda old: old | record)
+    with pytest.raises(InvalidRequestError, match="which is damaged") as caught:
+        load_runs([path])
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_that_draw_a_mechanism_along_different_axes_are_refused(several: Path, tmp_path: Path) -> None:
+    other = renamed(several, tmp_path / "other.sqlite", "taylor", "taylor", "degree")
+    with pytest.raises(InvalidRequestError, match="mechanism 'taylor' differs in its axis"):
+        load_runs([several, other])

@@ -1,0 +1,1 @@
+"""What is known, proved or checked."""

@@ -1,0 +1,1 @@
+"""What a mechanism must be like to be measured, and whether it is."""

@@ -1,0 +1,144 @@
+"""Whether the forms of a mechanism compute its formula, with every option, and always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+from verify.arguments import value_text
+from verify.attention.contract import Form, Member, Variant
+from verify.attention.hazards import Hazards
+from verify.conformance.allowance import FLOAT64, allowance
+from verify.conformance.cases import Case
+from verify.conformance.diagnosis import resemblance
+from verify.conformance.subject import Subject, guarded, option_values
+from verify.errors import TooLargeError
+from verify.measure.metrics import computed_error
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.problem import Problem
+
+# Cases on which every value of every option is tried, and all is computed twice: the first two that a form serves.
+FEW = ("values of another size", "causal, grouped heads", "mask and causal")
+
+MIXED = ARITHMETICS["bfloat16+float32"]
+
+
+def wrong_answers(subject: Subject) -> Iterator[str]:
+    """Yield cases that a form serves and answers wrongly in float64."""
+    for member, form in _forms(subject):
+        served = [case for case in subject.cases if form.serves(case.problem) is None]
+        if not any(case.plain for case in served):
+            yield f"{form.name} serves none of the plain cases"
+        for case in served:
+            variant = Variant(member, form.name)
+            where = f"{variant.name} on {case.name!r}"
+            yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, plain=case.plain)
+
+
+def wrong_options(subject: Subject) -> Iterator[str]:
+    """Yield values of options that a form does not take, or with which it gives another answer in float64.
+
+    Members take turns.  Other arithmetics and several options at once have their turn where bounds are tried.
+    """
+    members = cycle(subject.members)
+    for form in subject.mechanism.forms:
+        for option, parameter in form.options.items():
+            for value in option_values(parameter):
+                variant = Variant(next(members), form.name, ((option, value),))
+                for case in _few(subject, form):
+                    where = f"{variant.member.name}/{form.name}:{option}={value_text(value)} on {case.name!r}"
+                    unknown = form.rounding is None
+                    yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, plain=unknown)
+
+
+def changing_answers(subject: Subject) -> Iterator[str]:
+    """Yield forms that give other bytes when they are asked again."""
+    for member, form in _forms(subject):
+        for case in _few(subject, form):
+            for arithmetic in (FLOAT64, MIXED):
+                variant = Variant(member, form.name)
+                where = f"{variant.name} in {arithmetic.name} on {case.name!r}"
+                yield from guarded(where, _twice, variant, case, arithmetic)
+
+
+def _forms(subject: Subject) -> Iterator[tuple[Member, Form]]:
+    for member in subject.members:
+        for form in subject.mechanism.forms:
+            yield member, form
+
+
+def _few(subject: Subject, form: Form) -> list[Case]:
+    """Return the first two of a few cases that a form serves."""
+    return [case for case in subject.cases if case.name in FEW and form.serves(case.problem) is None][:2]
+
+
+def _twice(variant: Variant, case: Case, arithmetic: Arithmetic) -> Iterator[str]:
+    outputs = [variant.run(case.problem, arithmetic) for _ in range(2)]
+    if len({(x.value.tobytes(), np.asarray(x.normaliser).tobytes()) for x in outputs}) > 1:
+        yield "the same call gives other bytes the second time"
+
+
+def differences(
+    subject: Subject, problem: Problem, variant: Variant, arithmetic: Arithmetic, *, plain: bool
+) -> Iterator[str]:
+    """Yield what is wrong with an output: its kind, rows that see nothing, elements beyond their bound.
+
+    plain: where no finite bound is declared, an output in float64 has to be within what the formula itself may lose.
+    """
+    problem = subject.rounded(problem, arithmetic.inputs)
+    exact = subject.exact(problem, variant.member)
+    if exact is None:
+        return
+    try:
+        output = variant.run(problem, arithmetic)
+    except TooLargeError:
+        if problem.q.size > 1:  # large members may need more memory than is allowed, but not for one number
+            return
+        raise
+    kind = list(malformed(output, problem, arithmetic))
+    yield from kind
+    if kind:
+        return
+    nothing = np.argwhere(~problem.attended_rows & (output.value != 0).any(axis=-1))
+    if nothing.size:
+        alike = resemblance(subject, problem, variant.member, output.value)
+        yield f"row {nothing[0].tolist()} sees no key and is not zero{alike}"
+    error = np.abs(computed_error(output.value, exact))
+    bound, how = rounding_bound(variant, problem, exact.value, arithmetic), "its bound"
+    if plain and arithmetic is FLOAT64 and not np.isfinite(bound).all():
+        unbounded = allowance(problem, exact.value, variant.member)
+        bound, how = np.where(np.isfinite(bound), bound, unbounded), "what float64 may lose on its formula"
+    place = first_beyond(error, bound, exact.undefined_rows)
+    if place is not None:
+        yield (
+            f"element {list(place)} is {float(output.value[place]):.6g}, exactly {exact.value[place]:.6g}; that is"
+            f" {error[place]:.3g} off, and {how} {bound[place]:.3g}"
+            f"{resemblance(subject, problem, variant.member, output.value)}"
+        )
+
+
+def rounding_bound(variant: Variant, problem: Problem, exact: Float64Array, arithmetic: Arithmetic) -> Float64Array:
+    """Return the bound that is sure; infinite where none is known."""
+    found = variant.rounding_bound(problem, exact, arithmetic)
+    return np.full(problem.output_shape, np.inf) if found is None else found.sure
+
+
+def first_beyond(error: Float64Array, bound: Float64Array, undefined: Any) -> tuple[int, ...] | None:
+    """Return the first element whose error, NaN included, exceeds a finite bound; rows without a value do not count."""
+    beyond = np.argwhere(~(error <= bound) & np.isfinite(bound) & ~undefined[..., None])
+    return tuple(int(i) for i in beyond[0]) if beyond.size else None
+
+
+def malformed(output: Any, problem: Problem, arithmetic: Arithmetic) -> Iterator[str]:
+    """Yield what is wrong with an output whatever its numbers are."""
+    if output.value.dtype != arithmetic.output.dtype:
+        yield f"an output of {output.value.dtype}; expected {arithmetic.output.dtype}"
+    shape, expected = np.shape(output.normaliser), problem.output_shape[:-1]
+    if shape != expected:
+        yield f"sums of weights of shape {list(shape)}; expected {list(expected)}"
+    if not isinstance(output.hazards, Hazards):
+        yield f"hazards of type {type(output.hazards).__name__}; expected Hazards"

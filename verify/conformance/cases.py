@@ -1,0 +1,160 @@
+"""Small problems on which mechanisms are examined: a table, each case with a reason, and any number at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.problem import Problem
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem, why it is there, and whether it is plain: exact values then exist, and float64 holds all on the way.
+
+    Elsewhere a mechanism may be undefined, and a form may overflow where its bound says so.
+    """
+
+    problem: Problem
+    reason: str
+    plain: bool = True
+
+    @property
+    def name(self) -> str:
+        """The problem's name."""
+        return self.problem.name
+
+
+def _cases() -> Iterator[Case]:
+    rng = np.random.default_rng(51)
+
+    def normal(*shape: int) -> Float64Array:
+        return rng.standard_normal(shape)
+
+    def case(reason: str, problem: Problem, plain: bool = True) -> Case:
+        return Case(problem, reason, plain)
+
+    yield case("the scale 1/sqrt(4) is exact", Problem(normal(5, 4), normal(5, 4), normal(5, 4), name="plain"))
+    yield case(
+        "d_v is not d_k, and 1/sqrt(3) is irrational",
+        Problem(normal(4, 3), normal(4, 3), normal(4, 2), name="values of another size"),
+    )
+    yield case(
+        "a query sees what stands before it, the first one key only",
+        Problem(normal(6, 3), normal(6, 3), normal(6, 2), causal=True, name="causal"),
+    )
+    yield case(
+        "two queries read one key head; a leading dimension",
+        Problem(normal(2, 4, 3, 2), normal(2, 2, 3, 2), normal(2, 2, 3, 1), name="batch of grouped heads"),
+    )
+    yield case(
+        "causal chunks of heads that share keys",
+        Problem(normal(4, 4, 2), normal(2, 4, 2), normal(2, 4, 2), causal=True, name="causal, grouped heads"),
+    )
+    yield case("n_q < n_k", Problem(normal(2, 3), normal(5, 3), normal(5, 2), name="fewer queries than keys"))
+    yield case(
+        "a context that is continued: the last query sees all",
+        Problem(
+            normal(3, 2), normal(5, 2), normal(5, 2), causal=True, alignment="bottom-right", name="continued context"
+        ),
+    )
+    yield case(
+        "n_q > n_k, queries at their own index",
+        Problem(
+            normal(5, 2), normal(3, 2), normal(3, 2), causal=True, alignment="top-left", name="queries beyond keys"
+        ),
+    )
+    yield case(
+        "rows that see some keys, and one that sees none and is zero",
+        Problem(
+            normal(4, 3), normal(4, 3), normal(4, 2), mask=np.tri(4, k=-1, dtype=bool), name="mask with an empty row"
+        ),
+    )
+    yield case(
+        "a mask for each head, and causal as well",
+        Problem(
+            normal(2, 4, 2),
+            normal(1, 4, 2),
+            normal(1, 4, 2),
+            causal=True,
+            mask=rng.random((2, 4, 4)) < 0.8,
+            name="mask and causal",
+        ),
+    )
+    yield case("one pair, one component", Problem(normal(1, 1), normal(1, 1), normal(1, 1), name="one token"))
+    yield case("all weights are equal", Problem(np.ones((3, 3)), np.ones((3, 3)), normal(3, 2), name="equal logits"))
+    yield case(
+        "a scale that is given, and no power of two",
+        Problem(normal(4, 2), normal(4, 2), normal(4, 2), scale=0.3, name="given scale"),
+    )
+    yield case(
+        "v is large and nearly constant: errors are relative to its differences",
+        Problem(normal(4, 2), normal(4, 2), 1000.0 + normal(4, 2), name="values with a large mean"),
+    )
+    yield case(
+        "no key is seen: all is zero",
+        Problem(normal(3, 2), normal(0, 2), normal(0, 1), name="no keys"),
+    )
+    yield case("nothing is asked", Problem(normal(0, 2), normal(3, 2), normal(3, 1), name="no queries"))
+    yield case(
+        "logits up to 20 in size, of either sign",
+        Problem(4 * normal(5, 4), 4 * normal(5, 4), normal(5, 3), scale=0.5, name="large logits"),
+        plain=False,
+    )
+    yield case(
+        "one key has all the weight of exp; features overflow or underflow",
+        Problem(300.0 * np.eye(3), np.eye(3), normal(3, 2), scale=1.0, name="one logit of 300"),
+        plain=False,
+    )
+    yield case(
+        "logits vanish, v is subnormal",
+        Problem(1e-300 * normal(3, 2), normal(3, 2), 1e-310 * normal(3, 2), name="tiny and subnormal"),
+        plain=False,
+    )
+    yield case("q and k are zero", Problem(np.zeros((2, 2)), np.zeros((3, 2)), normal(3, 2), name="zeros"), plain=False)
+    yield case(
+        "a scale of zero", Problem(normal(3, 2), normal(3, 2), normal(3, 1), scale=0.0, name="zero scale"), plain=False
+    )
+    yield case(
+        "a scale below zero has no root",
+        Problem(normal(3, 2), normal(3, 2), normal(3, 1), scale=-0.75, name="negative scale"),
+        plain=False,
+    )
+    yield case(
+        "all logits are about -5: polynomials of odd order are negative there",
+        Problem(2 + 0.1 * normal(3, 2), -2 + 0.1 * normal(3, 2), normal(3, 2), name="negative logits"),
+        plain=False,
+    )
+
+
+CASES = tuple(_cases())
+
+
+def random_cells(count: int, seed: int = 0) -> Iterator[tuple[Problem, Arithmetic]]:
+    """Yield problems of many kinds, each with inputs that an arithmetic holds, every arithmetic in turn.
+
+    n_q and n_k up to 8, d_k up to 4; logits from 0.01 to 10 in size; v of any size and mean; scales of either sign;
+    causal or not; masks; grouped heads.
+    """
+    arithmetics = tuple(ARITHMETICS.values())
+    for number in range(count):
+        rng = np.random.default_rng((seed, number))
+        arithmetic = arithmetics[number % len(arithmetics)]
+        yield _random(rng).rounded(arithmetic.inputs).named(f"random problem {number}"), arithmetic
+
+
+def _random(rng: np.random.Generator) -> Problem:
+    n_q, n_k, d, d_v = (int(x) for x in rng.integers(1, (5, 9, 5, 4)))
+    causal, masked, grouped = (bool(x) for x in rng.random(3) < (0.4, 0.2, 0.2))
+    n_q = n_k if causal else n_q
+    heads, groups = ((2,), (1,)) if grouped else ((), ())
+    q = rng.standard_normal((*heads, n_q, d)) * 10.0 ** rng.uniform(-2, 0.6)
+    k = rng.standard_normal((*groups, n_k, d)) * 10.0 ** rng.uniform(-1, 0.3)
+    v = rng.standard_normal((*groups, n_k, d_v)) * 10.0 ** rng.uniform(-3, 1.5) + rng.choice([0.0, 0.0, 5.0])
+    scale = None if rng.random() < 0.6 else float(rng.choice([1.0, 0.3, -0.5]))
+    mask = rng.random((n_q, n_k)) < 0.7 if masked else None
+    return Problem(q, k, v, scale=scale, causal=causal, mask=mask)

@@ -1,0 +1,113 @@
+"""What is examined: a mechanism, some of its members, and what they give exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from verify.arguments import Choice, Count, Flag, Parameter, Value
+from verify.attention.contract import Mechanism, Member
+from verify.conformance.cases import CASES, Case, random_cells
+from verify.errors import CertificationError, InvalidRequestError
+from verify.measure.decomposition import Truths
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.formats import Format
+from verify.problem import Problem
+from verify.truth import Reference
+
+# Values of the axis that are examined unless others are given.
+AXIS_VALUES = 3
+
+
+class Subject:
+    """A mechanism under examination.
+
+    members: those that are examined.  cells: how many problems are drawn at random.  truths: of a problem, its exact
+    values, each worked out once.  rounded: the same problem again for the same format.
+
+    Raises InvalidRequestError unless there are members, all of this mechanism.
+    """
+
+    def __init__(self, mechanism: Mechanism, members: Sequence[Member], cells: int) -> None:
+        others = [member.name for member in members if member.mechanism is not mechanism]
+        if not members or others:
+            given = f"members {', '.join(others)}" if others else "no members"
+            raise InvalidRequestError(given, f"some of {mechanism.name}", "make them with its member()")
+        self.mechanism = mechanism
+        self.members = tuple(members)
+        self.cells = cells
+        self.truths: Callable[[Problem], Truths] = cache(lambda problem: Truths(problem, self.members))
+        self.rounded: Callable[[Problem, Format], Problem] = cache(lambda problem, format_: problem.rounded(format_))
+
+    @property
+    def cases(self) -> list[Case]:
+        """The cases for which the formula has a meaning."""
+        return [case for case in CASES if self.mechanism.unservable(case.problem) is None]
+
+    def drawn(self) -> Iterator[tuple[Problem, Arithmetic]]:
+        """Yield problems drawn at random, those for which the formula has a meaning, each in an arithmetic."""
+        for problem, arithmetic in random_cells(self.cells):
+            if self.mechanism.unservable(problem) is None:
+                yield problem, arithmetic
+
+    def exact(self, problem: Problem, member: Member) -> Reference | None:
+        """Return the exact output of a member; None where it cannot be certified."""
+        try:
+            return self.truths(problem).of(member)
+        except CertificationError:
+            return None
+
+
+def members_of(mechanism: Mechanism) -> list[Member]:
+    """Return members to examine: the first values of the axis that searches go through, and what is proposed.
+
+    Of each other parameter the default and another value, or every choice, with the first values of all others.  The
+    default of the axis may be large, and stands for no more than small ones do.
+    """
+    values = {name: _values(mechanism, name, parameter) for name, parameter in mechanism.parameters.items()}
+    first = {name: given[0] for name, given in values.items()}
+    chosen = [first, *(first | {name: value} for name, given in values.items() for value in given)]
+    return list(dict.fromkeys(mechanism.member(**each) for each in chosen))
+
+
+def _values(mechanism: Mechanism, name: str, parameter: Parameter) -> list[Value]:
+    if name == mechanism.axis:
+        proposed = [] if mechanism.proposed is None else [mechanism.proposed]
+        return [*mechanism.searched(None)[:AXIS_VALUES], *proposed]
+    values = option_values(parameter)
+    return values if isinstance(parameter, Choice) else values[:2]
+
+
+def option_values(parameter: Parameter) -> list[Value]:
+    """Return values that a parameter takes, the default first: both of a flag, every choice, 1, 3 and the least."""
+    wanted: list[Value | None] = [parameter.default]
+    if isinstance(parameter, Flag):
+        wanted += [False, True]
+    elif isinstance(parameter, Choice):
+        wanted += parameter.among
+    else:
+        wanted += [1, 3] if isinstance(parameter, Count) else [1, 3, parameter.least]
+    return list(dict.fromkeys(value for value in wanted if value is not None and _takes(parameter, value)))
+
+
+def _takes(parameter: Any, value: Value) -> bool:
+    try:
+        parameter.checked("value", value)
+    except InvalidRequestError:
+        return False
+    return True
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, and of what kind it is, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def guarded(where: str, differences: Callable[..., Iterable[str]], *given: Any, **named: Any) -> Iterator[str]:
+    """Yield the differences of a call and where they are; what the mechanism raises is one of them."""
+    try:
+        for difference in differences(*given, **named):
+            yield f"{where}: {difference}"
+    except Exception as error:  # whatever somebody else's mechanism raises
+        yield f"{where}: {one_line(error)}"

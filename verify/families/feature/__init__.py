@@ -1,0 +1,1 @@
+"""Mechanisms with features: w_t = phi(q).phi(k_t)."""

@@ -1,0 +1,50 @@
+"""What forms, states and bounds ask of a mechanism with features, and its features in an arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.attention.contract import Member
+from verify.errors import InvalidRequestError
+from verify.families.rounded import RoundedField
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.fields import Field, Number
+
+
+class HasFeatures(Protocol):
+    """phi, for each member of a mechanism."""
+
+    def features(self, f: Field, x: Sequence[Number], scale: Number, member: Member) -> list[Number]:
+        """Return phi(x), in any field."""
+
+    def feature_count(self, head_size: int, member: Member) -> int:
+        """Return how many features there are."""
+
+
+def feature_map(member: Member) -> HasFeatures:
+    """Return the mechanism of a member that is known to have features."""
+    return cast(HasFeatures, member.mechanism)
+
+
+def computed_features(
+    tokens: NDArray[Any], scale: float | None, member: Member, arithmetic: Arithmetic
+) -> NDArray[Any]:
+    """Return phi of tokens [..., d_k] as [..., m], every step rounded to the arithmetic's factors.
+
+    Raises InvalidRequestError if there are not as many features as the mechanism says.
+    """
+    field = RoundedField(arithmetic, "factors")
+    components = [field.number(tokens[..., i]) for i in range(tokens.shape[-1])]
+    found = feature_map(member).features(field, components, field.scale(scale, tokens.shape[-1]), member)
+    count = feature_map(member).feature_count(tokens.shape[-1], member)
+    if len(found) != count:
+        raise InvalidRequestError(
+            f"{len(found)} features of {member.name} at head size {tokens.shape[-1]}",
+            f"{count}, as feature_count says",
+            "mend one of the two",
+        )
+    return np.stack([field.array(x, tokens.shape[:-1]) for x in found], axis=-1)

@@ -1,0 +1,1 @@
+"""Polynomials of the logits: symmetric features, state, forms, exact values, bounds and checks."""

@@ -1,0 +1,175 @@
+"""From a problem to the errors of a cell: exact values once, then every variant against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from verify.attention.computed import AttentionOutput
+from verify.attention.contract import Cost, Member, Variant
+from verify.attention.hazards import Hazards
+from verify.bounds.outputs import RoundingBound
+from verify.errors import ViolatedBoundError
+from verify.measure.decomposition import Decomposer, Decomposition, Truths, exact_gap
+from verify.measure.metrics import magnitudes, ratio, root_mean_square, skill
+from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary, compare_rows, summarise, summarise_bound
+from verify.measure.weights import WeightSummary, compare_weights
+from verify.mechanisms.registry import baseline, null_prediction
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.problem import Problem
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement on one input: a variant in an arithmetic.
+
+    Cell(named_variant("taylor:order=3/packed"), "float32")
+    """
+
+    variant: Variant
+    arithmetic: str
+
+    @property
+    def member(self) -> Member:
+        """The mechanism with its parameters."""
+        return self.variant.member
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one cell; `verify.sweep.record.Record` says what each member means."""
+
+    errors: dict[str, ErrorSummary]
+    bounds: dict[str, BoundSummary]
+    skill: float | None
+    softmax_ratio: float | None
+    softmax_rounding: float
+    output_rows: RowSummary
+    weights: WeightSummary
+    hazards: Hazards
+    nonpositive_exact: int
+    undefined: int
+    digits: int
+    without_digits: int
+    cost: Cost
+
+
+@dataclass(frozen=True, eq=False)
+class CellErrors:
+    """The computed output of a variant, its error part by part, and bounds on two of the parts; None if unknown."""
+
+    output: AttentionOutput
+    found: Decomposition
+    rounding: RoundingBound | None
+    formula: Float64Array | None
+
+
+class Exact:
+    """One problem with what no arithmetic changes: exact values, weights, and bounds on errors of formulas.
+
+    members: those that will be asked for.
+    """
+
+    def __init__(self, problem: Problem, members: Iterable[Member]) -> None:
+        self.problem = problem
+        self.truths = Truths(problem, members)
+        self.weights = cache(lambda member: compare_weights(problem, member))
+        self.formula_bound = cache(lambda member: member.mechanism.formula_bound(problem, member))
+        self.null_error = cache(self._null_error)
+
+    def _null_error(self) -> Float64Array:
+        """Return the error of predicting the mean of the attended v, over the rows that attend to something."""
+        pair = (self.truths, null_prediction()), (self.truths, baseline().member)
+        return np.asarray(exact_gap(*pair)[0][self.problem.attended_rows])
+
+
+class Setting:
+    """One problem in one arithmetic: what every cell in it is compared with.
+
+    Raises InvalidRequestError if the inputs overflow the arithmetic, CertificationError if softmax has no certified
+    value.
+    """
+
+    def __init__(self, exact: Exact, arithmetic: Arithmetic) -> None:
+        self.exact = exact
+        self.arithmetic = arithmetic
+        self.rows = exact.problem.attended_rows
+        rounded = exact.problem.rounded(arithmetic.inputs)
+        truths = exact.truths
+        same = rounded is exact.problem
+        self.decomposer = Decomposer(truths, truths if same else Truths(rounded, truths.members))
+        softmax = truths.of_softmax()
+        self.size = root_mean_square(np.abs(softmax.value[self.rows]))
+        self.baseline = cache(self._baseline)
+
+    def _baseline(self) -> tuple[float, float]:
+        """Return the total and the rounding error of conventional attention in this arithmetic, root mean square."""
+        conventional = baseline()
+        output = conventional.run(self.exact.problem, self.arithmetic)
+        parts = self.decomposer.of(output.value, conventional.member).parts
+        total, rounding = (root_mean_square(magnitudes(parts[name].error[self.rows])) for name in ("total", "rounding"))
+        return total, rounding
+
+    def errors(self, variant: Variant, **limits: Any) -> CellErrors:
+        """Compute a variant and return its errors, element by element, beside their bounds."""
+        output = variant.run(self.exact.problem, self.arithmetic, **limits)
+        found = self.decomposer.of(output.value, variant.member)
+        rounding = variant.rounding_bound(self.decomposer.rounded.problem, found.rounded_own.value, self.arithmetic)
+        return CellErrors(output, found, rounding, self.exact.formula_bound(variant.member))
+
+    def measurement(self, variant: Variant) -> Measurement:
+        """Return errors, bounds, hazards, costs and certified digits of one cell.
+
+        Raises ViolatedBoundError if an error exceeds a bound that is sure.
+        """
+        member, rows = variant.member, self.rows
+        watch = {"watch": True} if "watch" in variant.how.limits else {}
+        cell = self.errors(variant, **watch)
+        found = cell.found
+        total = found.parts["total"]
+        total_rms, rounding_rms = self.baseline()
+        return Measurement(
+            errors={
+                name: summarise(
+                    part.error[rows],
+                    part.found[rows],
+                    part.origin[rows],
+                    self.size,
+                    self.arithmetic.output,
+                    part.doubt[rows],
+                )
+                for name, part in found.parts.items()
+            },
+            bounds=self._bounds(cell),
+            skill=skill(total.error[rows], self.exact.null_error()),
+            softmax_ratio=ratio(root_mean_square(magnitudes(total.error[rows])), total_rms),
+            softmax_rounding=ratio(rounding_rms, self.size) or 0.0,
+            output_rows=compare_rows(found.computed, total.error, found.softmax.value, rows),
+            weights=self.exact.weights(member),
+            hazards=cell.output.hazards,
+            nonpositive_exact=int(found.own.nonpositive_rows.sum()),
+            undefined=int(found.own.undefined_rows.sum()),
+            digits=min(truth.digits for truth in found.references),
+            without_digits=int(np.logical_or.reduce([truth.absolute for truth in found.references]).sum()),
+            cost=variant.costs(self.exact.problem),
+        )
+
+    def _bounds(self, cell: CellErrors) -> dict[str, BoundSummary]:
+        pairs: dict[str, tuple[str, Float64Array]] = {}
+        if cell.rounding is not None:
+            pairs["rounding"] = "rounding", cell.rounding.sure
+            pairs["rounding_probable"] = "rounding", cell.rounding.probable
+        if cell.formula is not None:
+            pairs["formula"] = "formula", cell.formula
+        bounds = {}
+        for name, (part, bound) in pairs.items():
+            error = cell.found.parts[part].least[self.rows]
+            bounds[name] = summarise_bound(error, bound[self.rows], self.size)
+            if name != "rounding_probable" and bounds[name].share > 1.0:
+                raise ViolatedBoundError(f"the error of {part} is {bounds[name].share:.3g} times its bound")
+        return bounds

@@ -1,0 +1,1 @@
+"""Log-exp attention (LE)."""

@@ -1,0 +1,72 @@
+"""Conventional attention: what every other mechanism is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from verify.arguments import Whole
+from verify.attention.contract import Form, Member, TileWeights
+from verify.families.logit import LogitKernel
+from verify.mechanisms.softmax import bounds, forms
+from verify.mechanisms.softmax.costs import conventional_cost, operations
+from verify.mechanisms.softmax.exact import SoftmaxWeights
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.fields import Field, Number
+from verify.parallel.blocks import Block
+from verify.problem import Head, Problem
+
+
+class Softmax(LogitKernel):
+    """w_t = exp(s_t), s_t = scale q.k_t."""
+
+    name = "softmax"
+    description = "conventional attention: exp of the logits"
+    source = "SA section 2"
+    formula_error = None
+    forms = (
+        Form(
+            "softmax",
+            "conventional attention, shifted by the row maximum, two passes",
+            forms.softmax,
+            conventional_cost,
+            rounding=bounds.two_passes,
+            operations=operations,
+            published=True,
+        ),
+        Form(
+            "online",
+            f"the same in one pass over the keys, {forms.ONLINE_KEYS} at a time, with a running maximum",
+            forms.online,
+            conventional_cost,
+            rounding=bounds.online,
+            published=True,
+            options={"keys": Whole(forms.ONLINE_KEYS, least=1)},
+        ),
+    )
+
+    def function(self, f: Field, s: Number, member: Member) -> Number:
+        """Return exp(s)."""
+        return f.exp(s)
+
+    def row(self, f: Field, logits: Sequence[Number], member: Member) -> list[Number]:
+        """Return exp(s_t - s*), s* near the largest: it cancels in the quotient, and no exponential is large."""
+        top = f.largest(logits)
+        return [f.exp(s - top) for s in logits]
+
+    def balls(self, block: Block, members: Sequence[Member], *, magnitudes: bool) -> Iterable[TileWeights]:
+        """Return the weights of a block in balls; they are their own magnitudes."""
+        return [SoftmaxWeights(block, member) for member in members]
+
+    def float_weights(
+        self, head: Head, rows: slice, attended: BoolArray, member: Member
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return exp(s_t) over its sum, which neither overflows nor underflows as a whole."""
+        found = forms.shares(head.logits(rows), attended)
+        return found, found
+
+    def formula_bound(self, problem: Problem, member: Member) -> Float64Array | None:
+        """Return nothing: it has no distance from itself."""
+        return None
+
+
+SOFTMAX = Softmax()
