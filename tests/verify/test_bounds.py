@@ -320,3 +320,35 @@ def test_truncation_bounds_are_those_of_what_is_attended(causal: bool, order: in
             continue
         alone = truncation_bound(Problem(q[row : row + 1], k[seen], v[seen]), order)
         np.testing.assert_allclose(bound[row], alone[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", ["packed", "stream", "dense"])
+def test_sizes_beyond_float64_have_no_bound(form: str) -> None:
+    # (1e35)^9 leaves float64; the logits, at most 1e-3, do not
+    problem = Problem([[1e-3]], [[1e35], [0.0]], [[1.0], [2.0]], scale=1e-35)
+    chosen = variant("taylor", form, 9)
+    exact = reference(problem, 30, chosen.member)
+    assert np.isinf(bounds_of(chosen, problem, exact, ARITHMETICS["float64"]).sure).all()
+
+
+@pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 3}, {"side": "both"}, {"degrees": "apart"}], ids=str)
+@pytest.mark.parametrize("arithmetic", ["bfloat16+float32", "float16", "float32"])
+def test_bounds_know_the_options_of_a_form(options: dict[str, Any], arithmetic: str) -> None:
+    rng = np.random.default_rng(307)
+    for order in (1, 4):
+        for _ in range(6):
+            q, k, v = rng.standard_normal((3, 7, 2))
+            problem = Problem(q, k, 1 + np.abs(v), causal=True).rounded(ARITHMETICS[arithmetic].inputs)
+            check(problem, "taylor", "packed", arithmetic, order, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"storage": "bfloat16"}, {"compensated": True}, {"storage": "float8_e5m2"}], ids=str
+)
+def test_bounds_know_how_sums_are_kept(options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(308)
+    for mechanism, form, order in (("taylor", "packed", 2), ("taylor", "stream", 2), ("logexp", "stream", None)):
+        for _ in range(8):
+            q, k, v = rng.standard_normal((3, 9, 2))
+            problem = Problem(q, k, 1 + np.abs(v), causal=True).rounded(ARITHMETICS["float32"].inputs)
+            check(problem, mechanism, form, "float32", order, **options)

@@ -139,10 +139,9 @@ class Pairs:
         formats.  Components are taken to be multiplied by the scale in either.
         """
         arithmetic, components = self.arithmetic, self.components() * max(1.0, abs(self.scale))
-        of_sums = max(added * max(1.0, self.values), sums, components)
-        return not (
-            2 * of_sums <= arithmetic.sums.largest and 2 * max(factors, components) <= arithmetic.factors.largest
-        )
+        of_sums = [added * max(1.0, self.values), sums, components]
+        fits = [2 * x <= arithmetic.sums.largest for x in of_sums]  # NaN does not
+        return not all([*fits, *(2 * x <= arithmetic.factors.largest for x in (factors, components))])
 
     def products(self) -> float:
         """Return the largest sum_i |q_i k_i|, or that scaled: it is added up before it is scaled, attended or not."""
@@ -151,7 +150,12 @@ class Pairs:
 
     def largest_attended(self, pairs: Float64Array) -> float:
         """Return the largest of those numbers whose query sees the key."""
-        return float(np.where(self.attended, pairs, 0.0).max(initial=0.0))
+        return largest_of(np.where(self.attended, pairs, 0.0))
+
+
+def largest_of(numbers: Float64Array, least: float = 0.0) -> float:
+    """Return the largest of some numbers and another one; infinite if one is NaN, which `max` may pass over."""
+    return float(np.where(np.isnan(numbers), np.inf, numbers).max(initial=least))
 
 
 def relative_error(x: Fraction, held: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from verify.attention.contract import Member
 from verify.bounds.kept import kept
-from verify.bounds.pairs import Pairs, WeightBound
+from verify.bounds.pairs import Pairs, WeightBound, largest_of
 from verify.families.feature.features import feature_map
 from verify.families.feature.state import CHUNK
 from verify.families.tracked import TrackedField, stacked
@@ -50,7 +50,7 @@ def stream(
         own = features.multiplied(features.moved)
         size = np.where(inside, np.abs(features.weights) + own, size)
         moved = np.where(inside, own, moved)
-    of_q, of_k = (max(1.0, float(x.max(initial=0.0))) for x in (features.of_q, features.of_k))
+    of_q, of_k = (largest_of(x, 1.0) for x in (features.of_q, features.of_k))
     absolute = 2 * features.count * (pairs.n + 2) * (pairs.tiny + state.tiny) * of_q * of_k
     largest = max(1.0, pairs.largest_attended(features.size))
     in_state = max(1, pairs.n) * of_k
@@ -88,7 +88,7 @@ class _Features:
         q, k = sides
         self.count = q.value.shape[1]
         self.of_q, self.of_k = q.most, k.most
-        self.largest = max(float(x.max(initial=0.0)) for x in (self.of_q, self.of_k))
+        self.largest = max(largest_of(x) for x in (self.of_q, self.of_k))
         self.weights: Float64Array = q.value @ k.value.T
         self.size: Float64Array = self.of_q @ self.of_k.T
         moved = np.abs(q.value) @ k.off.T + q.off @ self.of_k.T

@@ -17,7 +17,7 @@ import numpy as np
 
 from verify.attention.contract import Member
 from verify.bounds.kept import kept
-from verify.bounds.pairs import Pairs, WeightBound, relative_error
+from verify.bounds.pairs import Pairs, WeightBound, largest_of, relative_error
 from verify.families.polynomial.basis import dense_feature_count
 from verify.families.polynomial.features import factored_slices
 from verify.families.polynomial.forms import chunk_of
@@ -244,7 +244,7 @@ def _underflow(pairs: Pairs, sizes: _Sizes, features: int) -> float:
 
 def _sides(pairs: Pairs) -> tuple[float, float]:
     """Return the largest components of the scaled q and of k, or 1."""
-    q, k = (max(1.0, float(np.abs(x).max(initial=0.0))) for x in (pairs.scale * pairs.head.q, pairs.head.k))
+    q, k = (largest_of(np.abs(x), 1.0) for x in (pairs.scale * pairs.head.q, pairs.head.k))
     return q, k
 
 
