@@ -11,15 +11,17 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALLED := $(VENV)/installed-$(VERSION)
 DEVELOPING := $(VENV)/developing-$(VERSION)
+MUTATING := $(VENV)/mutating-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test certify bench lint readme wheel clean
+.PHONY: help report test certify bench mutants lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
 	@echo "make test     run the tests"
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
 	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"
+	@echo "make mutants  change the code in 300 places, one at a time, and count the changes that tests notice"
 	@echo "make lint     check style, types and import contracts"
 	@echo "make readme   write the outputs shown in README.md and CONTRIBUTING.md anew"
 	@echo "make wheel    build the wheel into dist"
@@ -37,6 +39,9 @@ certify: $(DEVELOPING)
 
 bench: $(DEVELOPING)
 	$(BIN)/python -m tests.benchmarks
+
+mutants: $(MUTATING)
+	$(BIN)/python -m tests.mutants
 
 lint: $(DEVELOPING)
 	$(BIN)/ruff check .
@@ -63,4 +68,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(DEVELOPING): $(INSTALLED)
 	$(INSTALL) --no-build-isolation --editable '.[dev]'
+	touch $@
+
+$(MUTATING): $(DEVELOPING)
+	$(INSTALL) --no-build-isolation --editable '.[mutants]'
 	touch $@

@@ -1,0 +1,154 @@
+"""A planted project: changes that its tests notice, that they do not, and that never end."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import trials
+from tests.mutants.changes import PLACES, Accepted, Change, places, read_accepted, sample, unmatched
+from tests.mutants.record import Record, Timed, recorded, statement
+from tests.mutants.trials import Trial, failing, tried
+
+FILE = f"{PLACES[0]}/planted.py"
+
+CODE = """\
+def half(value: int | None) -> int:
+    if value is None:
+        return 0
+    return value // 2
+
+
+def climb(top: int) -> int:
+    step = 0
+    while step < top:
+        step += 1
+    return step
+"""
+
+TESTS = """\
+from verify.numbers.planted import climb, half
+
+def test_half():
+    assert half(4) == 2
+
+def test_climb():
+    assert climb(3) == 3
+
+def test_wrong():
+    assert False
+"""
+
+HALF, CLIMB, WRONG = (f"tests/test_planted.py::test_{name}" for name in ("half", "climb", "wrong"))
+RECORD = Record(
+    [Timed(HALF, 0.01, []), Timed(CLIMB, 0.02, ["wide"])],
+    {"wide": 0.5},
+    {FILE: {2: [0], 4: [0], 8: [1], 9: [1], 10: [1], 11: [1]}},
+    [WRONG],
+)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    importlib.import_module("hypothesis")  # its plugin would import it anew in each process
+    for name, text in {FILE: CODE, "tests/test_planted.py": TESTS, "pyproject.toml": "[tool.pytest]\n"}.items():
+        path = tmp_path / "copy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for package in ("verify", "verify/numbers"):
+        (tmp_path / "copy" / package / "__init__.py").touch()
+    return tmp_path / "copy"
+
+
+def planted(before: str, after: str) -> Change:
+    assert CODE.count(before) == 1
+    return Change(FILE, before, after, CODE[: CODE.index(before)].count("\n") + 1, CODE.replace(before, after))
+
+
+def trial(before: str, after: str, copy: Path) -> Trial:
+    found = tried(planted(before, after), RECORD, copy)
+    assert (copy / FILE).read_text() == CODE
+    return found
+
+
+def test_a_change_is_noticed_by_the_test_that_fails(copy: Path) -> None:
+    found = trial("value // 2", "value * 2", copy)
+    assert (found.noticed, found.in_time, found.by, found.executing, found.run) == (True, True, HALF, 1, 1)
+
+
+def test_a_change_that_no_test_can_tell_survives(copy: Path) -> None:
+    found = trial("step < top", "step != top", copy)
+    assert (found.noticed, found.in_time, found.by) == (False, True, None)
+    assert f"{FILE}:9\n    - step < top\n    + step != top\n    1 of the 1 tests" in str(found)
+
+
+def test_a_change_that_no_test_executes_survives(copy: Path) -> None:
+    found = trial("return 0", "return 1", copy)
+    assert (found.noticed, found.executing) == (False, 0)
+    assert "no test executes it" in str(found)
+
+
+def test_a_change_that_never_ends_is_noticed_by_that(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "LIMIT", 2.0)
+    found = trial("step += 1", "step += 0", copy)
+    assert (found.noticed, found.in_time, found.by) == (True, False, None)
+
+
+def test_what_fails_without_a_change_is_named(copy: Path) -> None:
+    assert failing([HALF, WRONG, CLIMB], copy) == [WRONG]
+
+
+def test_every_function_has_its_turn_and_the_fastest_come_first() -> None:
+    tests = [Timed(name, seconds, []) for name, seconds in (("a[1]", 1.0), ("a[2]", 2.0), ("b", 5.0), ("c", 99.0))]
+    assert [test.name for test in Record(tests, {}, {}, []).chosen(tests, 7.0)] == ["a[1]", "b"]
+    assert [test.name for test in Record(tests, {}, {}, []).chosen(tests, 8.0)] == ["a[1]", "a[2]", "b"]
+
+
+def test_a_wide_fixture_is_made_once() -> None:
+    tests = [Timed("a", 1.0, ["wide"]), Timed("b", 1.0, ["wide"]), Timed("c", 2.0, [])]
+    record = Record(tests, {"wide": 5.0}, {}, [])
+    assert [test.name for test in record.chosen(tests, 8.5)] == ["c", "a"]
+    assert [test.name for test in record.chosen(tests, 9.0)] == ["c", "a", "b"]
+
+
+def test_statements_without_what_they_contain() -> None:
+    source = "X = 1\n\ndef f(\n    a=2,\n):\n    if (\n        a\n    ):\n        return [\n            a,\n        ]\n"
+    lines = [statement(source, line) for line in (1, 4, 7, 10)]
+    assert lines == [range(0), range(0), range(6, 9), range(9, 12)]
+
+
+def test_what_runs_on_import_concerns_all_tests_of_the_file() -> None:
+    lines = RECORD.lines[FILE] | {3: []}
+    imported = Record(RECORD.tests, RECORD.fixtures, {FILE: lines}, [])
+    for record, line, names in ((RECORD, 1, [HALF, CLIMB]), (RECORD, 3, []), (imported, 3, [HALF, CLIMB])):
+        assert [test.name for test in record.of(CODE, FILE, line)] == names
+
+
+def test_an_accepted_change_that_is_none_any_more_is_named(tmp_path: Path, copy: Path) -> None:
+    (tmp_path / "accepted.toml").write_text(
+        f'[[accepted]]\nfile = "{FILE}"\nbefore = "return value // 3"\nafter = "return value"\nreason = "planted"\n'
+    )
+    entries = read_accepted(tmp_path / "accepted.toml")
+    assert entries == [Accepted(FILE, "return value // 3", "return value", "planted")]
+    assert unmatched(entries, copy) == entries
+
+
+def test_changes_come_from_the_tool(copy: Path) -> None:
+    pytest.importorskip("cosmic_ray", reason="make mutants installs it")
+    changes = sample(copy, 1000, seed=1)
+    assert changes == sample(copy, 1000, seed=1)
+    assert [change.key for change in changes] != [change.key for change in sample(copy, 1000, seed=2)]
+    assert len(changes) == len(places(copy, FILE)) == 9  # none in `int | None`
+    entries = [Accepted(FILE, change.before, f"  {change.after}", "planted") for change in changes]
+    other = Accepted(FILE, "return value // 2", "return value // 4", "planted")
+    assert unmatched([*entries, other], copy) == [other]
+
+
+def test_lines_are_recorded(copy: Path) -> None:
+    pytest.importorskip("coverage", reason="make mutants installs it")
+    record = recorded(copy, ["verify"])
+    assert ([test.name for test in record.tests], record.failed) == ([HALF, CLIMB], [WRONG])
+    assert {line: tests for line, tests in record.lines[FILE].items() if tests} == RECORD.lines[FILE]
+    assert recorded(copy, ["none: it is read"]) == record
