@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
 from cli.text import gibibytes, integer, one_line, print_json
-from verify.errors import InvalidRequestError
+from verify.errors import AttnproofError, InvalidRequestError
 
 if TYPE_CHECKING:
     from verify.attention.contract import Member
@@ -61,10 +62,12 @@ def reference(
     Writes inputs, values, radii and full decimals to a file that other projects' tests can read, and says how many
     digits are certified.
     """
+    from verify.mechanisms.registry import files_in
     from verify.parallel.executors import ended_pool, worker_pool
     from verify.truth import (
         MAX_DIGITS,
         MEMORY_LIMIT,
+        certify_some,
         processes_for,
         require_writable,
         write_vectors,
@@ -87,6 +90,7 @@ def reference(
     if workers is None:
         workers = processes_for(problem, member)
     with (
+        _explained(mechanism),
         progress_bar("rows") as update,
         ended_pool(lambda: worker_pool(workers)) if workers else nullcontext() as executor,
     ):
@@ -98,6 +102,8 @@ def reference(
             memory_limit=limit,
             progress=lambda done, rows: update(done, rows, ""),
         )
+        if mechanism is not None and files_in([mechanism]):  # nobody has looked at its formula
+            certify_some(problem, wanted, member)
     write_vectors(truth, out, overwrite=force)
     facts = {
         "input": problem.name,
@@ -125,6 +131,25 @@ def reference(
     if facts["undefined_rows"]:
         print(f"rows without a value, their weights summing to zero: {facts['undefined_rows']}")
     print(f"file: {one_line(str(out))}")
+
+
+@contextmanager
+def _explained(mechanism: str | None) -> Iterator[None]:
+    """Turn what a formula of somebody's own raises into a request that was wrong."""
+    from verify.mechanisms.registry import files_in
+
+    try:
+        yield
+    except AttnproofError:
+        raise
+    except (Exception, SystemExit) as error:
+        if mechanism is None or not files_in([mechanism]):
+            raise
+        raise InvalidRequestError(
+            f"{mechanism}, whose formula raises {type(error).__name__}: {error}",
+            "a formula that gives numbers",
+            "mend it",
+        ) from error
 
 
 def _member(mechanism: str | None, order: str | None) -> Member:

@@ -129,3 +129,59 @@ def test_list_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert code == 0
     assert lists["mechanisms"]["doubled"] == "powers of half the logit, doubled; parameters degree"
     assert "doubled/packed" in lists["forms"]
+
+
+BROKEN = """
+from verify.families import LogitKernel
+
+
+class Broken(LogitKernel):
+    name = "broken"
+    description = "what gives no number"
+    source = "a test"
+
+    def function(self, f, s, member):
+        {body}
+
+
+BROKEN = Broken()
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise ValueError('first\\nsecond')", "whose formula raises ValueError: first second"),
+        ("raise SystemExit(3)", "whose formula raises SystemExit: 3"),
+        ("return f.tanh(s)", "has no attribute 'tanh'"),
+        ("f.exp(s)", "a formula gives NoneType None; expected a number of its field"),
+        ("return [s]", "a formula gives list"),
+    ],
+)
+def test_a_formula_that_gives_no_number_is_no_answer(
+    body: str, says: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken.py").write_text(BROKEN.format(body=body))
+    code, printed, said = run(capsys, "reference", "good.npz", "--mechanism", "broken.py:BROKEN", "--digits", "20")
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert says in said
+    assert not Path("reference.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return f.exp(s) if s > 0 else 3 * f.exp(s)",  # a ball that holds both signs is not above
+        "return f.exp(s) if type(f).__name__ == 'BallField' else f.exp(s / 2)",
+    ],
+)
+def test_a_formula_that_is_not_one_formula_is_not_certified(
+    body: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken.py").write_text(BROKEN.format(body=body))
+    # one logit is 2^-900, left over by terms of size 1
+    np.savez("small.npz", q=[[1.0, 1.0, 2.0**-900]], k=[[1.0, -1.0, 1.0], [1.0, 0.0, 0.0]], v=[[1.0], [0.0]], scale=1.0)
+    code, printed, said = run(capsys, "reference", "small.npz", "--mechanism", "broken.py:BROKEN", "--digits", "20")
+    assert (code, printed, said.count("\n")) == (1, "", 1)
+    assert "by the mpmath definition" in said
+    assert not Path("reference.npz").exists()

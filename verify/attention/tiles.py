@@ -54,3 +54,12 @@ def ball_matrix(entries: list[Any], shape: tuple[int, ...]) -> arb_mat:
     """Return balls, row after row, as a matrix."""
     rows, columns = shape
     return arb_mat(rows, columns, entries)
+
+
+def as_ball(x: Any) -> arb:
+    """Return what a formula gives as a ball; TypeError for what is no number of the field: flint takes None for 0."""
+    if isinstance(x, arb):
+        return x
+    if type(x) is int:
+        return arb(x)
+    raise TypeError(f"a formula gives {type(x).__name__} {x!r}; expected a number of its field, or a whole number")

@@ -11,7 +11,7 @@ from flint import arb
 from verify.attention.computed import AttentionOutput, normalised
 from verify.attention.contract import Attended, Form, Mechanism, Member, TileWeights
 from verify.attention.operands import logits_of, operands
-from verify.attention.tiles import exact_matrix, only_attended, scale_of_block
+from verify.attention.tiles import as_ball, exact_matrix, only_attended, scale_of_block
 from verify.bounds.logits import RatioTable, extreme_logits, output_bounds
 from verify.bounds.pairs import Pairs, WeightBound
 from verify.families.costs import cache_cost
@@ -122,7 +122,7 @@ class _FunctionOfLogits:
         """Yield what the keys of a tile add."""
         field = BallField()
         logits = (self.queries * exact_matrix(k).transpose()).entries()
-        weights = [arb(self.kernel.function(field, s, self.member)) for s in only_attended(attended, logits)]
+        weights = [as_ball(self.kernel.function(field, s, self.member)) for s in only_attended(attended, logits)]
         if self.magnitudes:
             weights = [abs(w) for w in weights]
         yield self.member, 1, only_attended(attended, weights)

@@ -1,7 +1,7 @@
 """The truth: certified enclosures, and the textbook definition they are checked against."""
 
 from verify.numbers.precision import MAX_BITS
-from verify.truth.certificate import Certificate, certify
+from verify.truth.certificate import Certificate, certify, certify_some
 from verify.truth.definition import defined_attention
 from verify.truth.in_blocks import MEMORY_LIMIT, processes_for
 from verify.truth.reference import MAX_DIGITS, Reference, difference, reference, references
@@ -14,6 +14,7 @@ __all__ = [
     "Certificate",
     "Reference",
     "certify",
+    "certify_some",
     "defined_attention",
     "difference",
     "processes_for",

@@ -13,7 +13,7 @@ from flint import arb_mat
 from verify.arguments import Choice, Flag, Whole
 from verify.attention.contract import Attended, Form, Mechanism, Member, TileWeights
 from verify.attention.operands import unservable
-from verify.attention.tiles import ball_matrix, only_attended, scale_of_block
+from verify.attention.tiles import as_ball, ball_matrix, only_attended, scale_of_block
 from verify.families.costs import FeatureCost, cache_cost, feature_cost
 from verify.families.feature import bounds, forms
 from verify.families.feature.state import CHUNK, FeatureState
@@ -112,7 +112,7 @@ class _FeatureProducts:
             self.kernel.features(field, [field.exact(x) for x in token], self.scale, self.member)
             for token in tokens.tolist()
         ]
-        entries = [field.whole(x) if isinstance(x, int) else x for row in rows for x in row]
+        entries = [as_ball(x) for row in rows for x in row]
         if self.magnitudes:
             entries = [abs(x) for x in entries]
         return ball_matrix(entries, (len(rows), len(rows[0]) if rows else 0))
