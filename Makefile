@@ -71,5 +71,6 @@ $(DEVELOPING): $(INSTALLED)
 	touch $@
 
 $(MUTATING): $(DEVELOPING)
+	$(INSTALL) setuptools # which a package of this group is built by
 	$(INSTALL) --no-build-isolation --editable '.[mutants]'
 	touch $@
