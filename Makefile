@@ -32,7 +32,7 @@ report: $(INSTALLED)
 	$(BIN)/attnproof report build/run.sqlite --out build/report $(if $(wildcard build/bench.json),--bench build/bench.json)
 
 test: $(DEVELOPING)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 certify: $(DEVELOPING)
 	$(BIN)/python -m tests.certify

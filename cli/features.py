@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.inputs import given_options
-from cli.text import LARGEST_SIZE, choice, integer, integers, one_line, print_json, print_json_stream
+from cli.text import LARGEST_SIZE, choice, integer, one_line, print_json, print_json_stream
 from verify.errors import InvalidRequestError, TooLargeError
+from verify.integers import integers
 
 if TYPE_CHECKING:
     from verify.attention.contract import Member
@@ -97,11 +98,12 @@ def features(
 
 def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
     """Return the members whose features are counted: along the axis, unless its value is given with the mechanism."""
+    from verify.mechanisms.loading import explained
     from verify.mechanisms.registry import RECOMMENDED, files_in, known
 
     text = RECOMMENDED if mechanism is None else mechanism
-    plan, *_ = known(files_in([text])).plans([text])
-    axis = plan.mechanism.axis
+    plans = known(files_in([text])).plans([text])
+    plan, axis = plans[0], plans[0].mechanism.axis
     if axis is None or axis in dict(plan.parameters):
         if chosen:
             raise InvalidRequestError(f"--orders with {mechanism}", "a mechanism with an open axis", "leave it out")
@@ -109,13 +111,17 @@ def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
     elif chosen or mechanism is None:
         values = integers(orders, axis, least=0, most=ORDER_LIMIT)
     else:
-        values = tuple(plan.mechanism.searched(None)[:8])
-    variants = plan.variants({} if axis is None else {axis: values})
-    return [variant.member for variant in variants]
+        with explained(plan.mechanism):
+            values = tuple(plan.mechanism.searched(None)[:8])
+    along = {} if axis is None else {axis: values}
+    return list(dict.fromkeys(variant.member for plan in plans for variant in plan.variants(along)))
 
 
 def _counts(member: Member, size: int, d_v: int | None) -> FeatureCost:
-    counts: FeatureCost | None = member.mechanism.counts(size, d_v, member)
+    from verify.mechanisms.loading import explained
+
+    with explained(member.mechanism):
+        counts: FeatureCost | None = member.mechanism.counts(size, d_v, member)
     if counts is None:
         raise InvalidRequestError(
             f"the features of {member.of}, which has none", "a mechanism with features", "see attnproof list"

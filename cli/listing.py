@@ -13,6 +13,8 @@ from cli.text import print_json
 if TYPE_CHECKING:
     from verify.arguments import Parameter
 
+WIDTH = 80  # columns, those of a narrow terminal
+
 
 def listing(
     own: Mechanisms = None,
@@ -35,7 +37,7 @@ def listing(
         "forms": forms,
         "arithmetics": {name: arithmetic.description for name, arithmetic in ARITHMETICS.items()},
         "formats": {
-            name: f"{format_.width} bits, {format_.precision} significant ones, up to {format_.largest:.3g}"
+            name: f"bits: {format_.width}, {format_.precision} of them significant; up to {format_.largest:.3g}"
             for name, format_ in FORMATS.items()
         },
         "samples": {f"sample:{name}": description for name, description in SAMPLES.items()},
@@ -45,8 +47,8 @@ def listing(
     if json_:
         print_json(lists)
         return
-    rows = [[kind[:-1], name, description] for kind, named in lists.items() for name, description in named.items()]
-    print(Table(["kind", "name", "what it is"], rows).plain())
+    tables = (Table([kind[:-1], "what it is"], [*map(list, named.items())]) for kind, named in lists.items())
+    print("\n\n".join(table.plain(WIDTH) for table in tables))
 
 
 def _mechanisms(own: list[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -64,6 +66,8 @@ def _mechanisms(own: list[str]) -> tuple[dict[str, str], dict[str, str]]:
             mechanisms[name] = str(error)
             continue
         mechanisms[name] = _described(mechanism.description, mechanism.parameters, "parameters")
+        if mechanism.axis is not None:
+            mechanisms[name] += f"; varied along {mechanism.axis}"
         forms |= {
             f"{name}/{form.name}": _described(form.description, form.options, "options") for form in mechanism.forms
         }
@@ -78,4 +82,4 @@ def _described(description: str, declared: Mapping[str, Parameter], what: str) -
         name if parameter.default is None else f"{name}={value_text(parameter.default)}"
         for name, parameter in declared.items()
     ]
-    return f"{description}; {what} {','.join(shown)}" if shown else description
+    return f"{description}; {what} {', '.join(shown)}" if shown else description

@@ -56,6 +56,7 @@ def recommend(
     The smallest order, or value along another mechanism's axis, that meets a tolerance on these inputs, per head and
     overall, as measured and as guaranteed by bounds, with what it costs. Exit code 1 if none does.
     """
+    from verify.mechanisms.loading import explained
     from verify.mechanisms.registry import RECOMMENDED, files_in, known
     from verify.recommend import recommend as recommended
 
@@ -70,7 +71,7 @@ def recommend(
     require_applicable(given, [source])
     if "form" in given and arithmetic is None:
         raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
-    with progress_bar("orders") as update:
+    with progress_bar("orders") as update, explained(chosen):
         found = recommended(
             source.load(),
             wanted,

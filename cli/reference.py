@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ import typer
 from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
 from cli.text import gibibytes, integer, one_line, print_json
-from verify.errors import AttnproofError, InvalidRequestError
+from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from verify.attention.contract import Member
@@ -62,7 +61,7 @@ def reference(
     Writes inputs, values, radii and full decimals to a file that other projects' tests can read, and says how many
     digits are certified.
     """
-    from verify.mechanisms.registry import files_in
+    from verify.mechanisms.loading import explained, is_shipped
     from verify.parallel.executors import ended_pool, worker_pool
     from verify.truth import (
         MAX_DIGITS,
@@ -90,7 +89,7 @@ def reference(
     if workers is None:
         workers = processes_for(problem, member)
     with (
-        _explained(mechanism),
+        explained(member.mechanism),
         progress_bar("rows") as update,
         ended_pool(lambda: worker_pool(workers)) if workers else nullcontext() as executor,
     ):
@@ -102,7 +101,7 @@ def reference(
             memory_limit=limit,
             progress=lambda done, rows: update(done, rows, ""),
         )
-        if mechanism is not None and files_in([mechanism]):  # nobody has looked at its formula
+        if not is_shipped(member.mechanism):  # nobody has looked at its formula
             certify_some(problem, wanted, member)
     write_vectors(truth, out, overwrite=force)
     facts = {
@@ -131,25 +130,6 @@ def reference(
     if facts["undefined_rows"]:
         print(f"rows without a value, their weights summing to zero: {facts['undefined_rows']}")
     print(f"file: {one_line(str(out))}")
-
-
-@contextmanager
-def _explained(mechanism: str | None) -> Iterator[None]:
-    """Turn what a formula of somebody's own raises into a request that was wrong."""
-    from verify.mechanisms.registry import files_in
-
-    try:
-        yield
-    except AttnproofError:
-        raise
-    except (Exception, SystemExit) as error:
-        if mechanism is None or not files_in([mechanism]):
-            raise
-        raise InvalidRequestError(
-            f"{mechanism}, whose formula raises {type(error).__name__}: {error}",
-            "a formula that gives numbers",
-            "mend it",
-        ) from error
 
 
 def _member(mechanism: str | None, order: str | None) -> Member:

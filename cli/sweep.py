@@ -22,13 +22,16 @@ from cli.inputs import (
     unknown_input,
 )
 from cli.progress import progress_bar
-from cli.text import LARGEST_SIZE, entries, integer, integers, numbers, print_json_stream, words
+from cli.text import LARGEST_SIZE, entries, integer, numbers, one_line, print_json_stream, words
+from verify.integers import integers
 
 if TYPE_CHECKING:
     from verify.inputs import InputSource
     from verify.mechanisms.registry import Plan
 
 ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would still be found, slowly
+
+MOST_FAULTS = 5  # reasons that are printed
 
 
 def sweep(
@@ -127,6 +130,9 @@ def sweep(
         print(f"{summary.cells} cells: {summary.measured} measured now, {summary.reused} found in the file; {ended}")
         print(f"run file: {out}")
     if summary.by_status["failed"] or summary.by_status["crashed"]:
+        for reason, (first, times) in list(summary.faults.items())[:MOST_FAULTS]:
+            where = first if times == 1 else f"{first}, and {times - 1} more"
+            print(f"attnproof: {one_line(where)}: {one_line(reason)}", file=sys.stderr)
         print("attnproof: some cells failed or crashed; the report says which and why", file=sys.stderr)
         raise typer.Exit(1)
 

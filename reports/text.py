@@ -20,14 +20,20 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def plain(self) -> str:
-        """Return the table for a terminal: aligned columns, control characters written as escapes."""
+    def plain(self, width: int | None = None) -> str:
+        """Return the table for a terminal: aligned columns, control characters written as escapes.
+
+        width: columns of the terminal, within which the last column's text goes on below; by default it never does.
+        """
+        widest = (max(map(len, map(printable, column))) + 2 for column in list(zip(*self.rows, strict=True))[:-1])
+        last = None if width is None else max(20, width - sum(widest))
         return tabulate(
             [[printable(cell) for cell in row] for row in self.rows],
             [printable(column) for column in self.columns],
             tablefmt="simple",
             disable_numparse=True,
             colalign=self._alignment(),
+            maxcolwidths=None if last is None else [*[None] * (len(self.columns) - 1), last],
         )
 
     def markdown(self) -> str:

@@ -1,7 +1,7 @@
 """The examples of README.md and CONTRIBUTING.md: run them, and compare or write anew what they print (`make readme`).
 
-A block ```console holds commands behind `$ ` and what they print, or with ` | tail -N` its last lines; a block
-```python holds code whose printed lines are repeated in comments `# -> ...` at its end.  Where the first line of a
+A block ```console holds commands behind `$ ` and what they print, or with ` | head -N` its first lines, with
+` | tail -N` its last; a block ```python holds code whose printed lines are repeated in comments `# -> ...` at its end.  Where the first line of a
 ```python block is nothing but the name of a file, as in `# mine.py`, the block is not run but written to that file,
 for the blocks below it.  The blocks of a document run one after the other, in a folder of its own that goes away.
 """
@@ -45,8 +45,9 @@ def _console(block: str) -> str:
             code = main(arguments)
         assert code == 0, f"{command} ended with exit code {code}"
         found = [line.rstrip() for line in printed.getvalue().splitlines()]
-        for tail in rest:
-            found = found[-int(tail.removeprefix("tail -")) :]
+        for part in rest:
+            end, count = part.split(" -")
+            found = found[-int(count) :] if end == "tail" else found[: int(count)]
         lines += [f"$ {command}", *found]
     return "".join(f"{line}\n" for line in lines)
 

@@ -77,7 +77,12 @@ REFUSED = {
     ),
     "proposed": ([('axis = "order"', "proposed = 3")], r"MINE of .* with 3 proposed; expected an axis"),
     "forms": ([("axis", "forms = ()\n    axis")], r"MINE of .* with forms \[\]; expected at least one"),
-    "no form": ([("axis", 'forms = ("pairs",)\n    axis')], r"MINE of .* with forms that are none"),
+    "no form": (
+        [("axis", 'forms = ("pairs",)\n    axis')],
+        r"MINE of .* with 'pairs' among its forms; expected each",
+    ),
+    "one form": ([("axis", "forms = 3\n    axis")], r"MINE of .* with forms of type int; expected a tuple of Form"),
+    "number for a name": ([('"mine"', "7")], r"MINE of .* with the name 7; expected text; write it in quotes"),
     "no hash": ([("axis", "__hash__ = None\n    axis")], r"MINE of .* without a hash"),
 }
 
@@ -157,33 +162,42 @@ class Mine(LogitKernel):
     forms = (replace(LogitKernel.forms[0], compute=short),)
 """
 
-# What is changed, how the cell ends, and the reason it gives.
+# What is changed, and the reason that the cell gives.
 BROKEN = {
-    "raises": (FUNCTION, '        raise ArithmeticError("no\\nweight")\n', "crashed", "ArithmeticError: no weight"),
-    "no number": (FUNCTION, "        return 'w'\n", "crashed", "ValueError: could not convert string to float: 'w'"),
-    "nothing": (FUNCTION, "        pass\n", "crashed", "TypeError: "),
-    "nan": (FUNCTION, "        return f.sqrt(-f.exp(s))\n", "failed", "mine:order=1 on .* its sum of weights is nan"),
+    "raises": (
+        FUNCTION,
+        '        raise ArithmeticError("no\\nweight")\n',
+        r"mine, which raises ArithmeticError: no weight, line \d+; expected .*; mend mine\.py",
+    ),
+    "no number": (FUNCTION, "        return 'w'\n", "mine, which raises ValueError: could not"),
+    "nothing": (FUNCTION, "        pass\n", "mine, which raises TypeError: "),
+    "nan": (
+        FUNCTION,
+        "        return f.sqrt(-f.exp(s))\n",
+        "mine:order=1 on .* add up to no number",
+    ),
     "shape": (
         "class Mine(LogitKernel):\n",
         SHORT,
-        "refused",
         r"output of shape \[5, 1\] from mine:order=1/pairs; expected \[5, 3\]; mend the form",
     ),
 }
 
 
-@pytest.mark.parametrize(("old", "new", "status", "reason"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("old", "new", "reason"), BROKEN.values(), ids=BROKEN)
 def test_a_formula_that_breaks_is_a_cell_with_a_reason(
-    old: str, new: str, status: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    old: str, new: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own, out = written(tmp_path, (old, new)), tmp_path / "run.sqlite"
     given = ("--mechanism", own, "--mechanisms", "mine:order=1,softmax/softmax", "--out", out)
-    code, _, _ = run(capsys, "sweep", *SMALL, *given)
-    assert code == (0 if status == "refused" else 1)
+    code, _, said = run(capsys, "sweep", *SMALL, *given)
+    assert (code, said.count("\n")) == (1, 2)
+    assert said.startswith("attnproof: normal:d=3,n=5,std=1,seed=0: mine:order=1/pairs: ")
     with RunFile(out) as run_file:
         found = {record.mechanism: record for _, record in run_file.records()}
     assert found["softmax"].status == Status.OK
-    assert found["mine"].status == status
+    assert found["mine"].status == Status.FAILED
+    assert found["mine"].reason in said
     assert re.match(reason, found["mine"].reason), found["mine"].reason
     assert "\n" not in found["mine"].reason
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from verify.errors import InvalidRequestError
+from verify.integers import integers
 from verify.numbers.arrays import Float64Array
 
 _INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
@@ -103,6 +104,13 @@ class Whole:
     def read(self, name: str, text: str) -> int:
         """Return the value that a text holds."""
         return self.checked(name, int(text) if _INTEGER.fullmatch(text) else text)
+
+    def read_range(self, name: str, text: str) -> tuple[int, ...]:
+        """Return the values of a range such as 0:7 or, with a step, 8:64:8, both ends included."""
+        return tuple(
+            self.checked(name, value)
+            for value in integers(text, name, least=self.least, most=self.most, step=self.step)
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_list_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     code, printed, _ = run(capsys, "list", "--mechanism", "mine.py:DOUBLED", "--json")
     lists = json.loads(printed)
     assert code == 0
-    assert lists["mechanisms"]["doubled"] == "powers of half the logit, doubled; parameters degree"
+    assert lists["mechanisms"]["doubled"] == "powers of half the logit, doubled; parameters degree; varied along degree"
     assert "doubled/packed" in lists["forms"]
 
 
@@ -151,8 +152,11 @@ BROKEN = Broken()
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("raise ValueError('first\\nsecond')", "whose formula raises ValueError: first second"),
-        ("raise SystemExit(3)", "whose formula raises SystemExit: 3"),
+        ("raise ValueError('first\\nsecond')", "broken, which raises ValueError: first second, line 11; expected"),
+        (
+            "raise SystemExit(3)",
+            "SystemExit: 3, line 11; expected a mechanism that gives numbers; mend broken.py",
+        ),
         ("return f.tanh(s)", "has no attribute 'tanh'"),
         ("f.exp(s)", "a formula gives NoneType None; expected a number of its field"),
         ("return [s]", "a formula gives list"),
@@ -166,6 +170,63 @@ def test_a_formula_that_gives_no_number_is_no_answer(
     assert (code, printed, said.count("\n")) == (2, "", 1)
     assert says in said
     assert not Path("reference.npz").exists()
+
+
+WRONG = """
+from verify.arguments import Whole
+from verify.families import FeatureKernel
+
+
+class Wrong(FeatureKernel):
+    name = "wrong"
+    description = "exponentials"
+    source = "a test"
+    parameters = {{"base": Whole(1, least=1)}}
+    axis = "base"
+
+    def features(self, f, x, scale, member):
+        return [f.exp(c) for c in x]
+
+    def {method}(self, *given):
+        {body}
+
+
+WRONG = Wrong()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "body", "says"),
+    [
+        ("sweep", "labels", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17; .*; mend wrong.py"),
+        ("sweep", "labels", "return {1: 2}", r"labels {1: 2} of wrong:base=1; expected names with whole numbers"),
+        ("sweep", "descriptor", "raise OSError('no disk')", "wrong, which raises OSError: no disk, line 17"),
+        ("recommend", "searched", "raise SystemExit(3)", "wrong, which raises SystemExit: 3, line 17"),
+        ("recommend", "unservable", "raise OSError('no disk')", "wrong, which raises OSError: no disk, line 17"),
+        ("features", "searched", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
+        ("features", "counts", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
+        ("reference", "unservable", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
+        (
+            "reference",
+            "feature_count",
+            "return 5",
+            "3 features of wrong:base=1 at head size 3; expected 5, as",
+        ),
+    ],
+)
+def test_whatever_else_of_it_breaks_is_one_line(
+    command: str, method: str, body: str, says: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("wrong.py").write_text(WRONG.format(method=method, body=body))
+    arguments: dict[str, list[object]] = {
+        "sweep": ["--input", "good.npz", "--jobs", 0],
+        "recommend": ["good.npz", "--tolerance", 0.1],
+        "features": ["--head-sizes", 3],
+        "reference": ["good.npz"],
+    }
+    code, printed, said = run(capsys, command, *arguments[command], "--mechanism", "wrong.py:WRONG")
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert re.match(f"attnproof: {says}", said), said
 
 
 @pytest.mark.parametrize(

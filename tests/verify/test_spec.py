@@ -56,6 +56,12 @@ def test_specs_that_make_no_sense(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("power:degree=2:7/scores", "degree '2:7'; expected a last number that is reached in steps of 2"),
+        ("power:degree=1:5/scores", "degree 1; expected integers from 2 to 64"),
+        ("power:degree=2:6:3/scores", "degree 5; expected an integer from 2 to 64 in steps of 2|reached in steps of 3"),
+        ("favor:features=1:2000/pairs", "expected at most 1000 values"),
+        ("favor:features=2:1/pairs", "which runs backwards"),
+        ("mine.py/pairs", "mechanism 'mine.py/pairs'; expected FILE.py:NAME"),
         ("taylor/fast", "form 'fast' of mechanism 'taylor'; expected one of scores, packed"),
         ("relu/scores", "unknown mechanism 'relu'; expected one of softmax, logexp, taylor"),
         ("taylor:order=-1/packed", "order -1; expected an integer from 0 to 512"),
@@ -95,6 +101,11 @@ def test_orders_are_swept_where_none_is_given() -> None:
     ]
     assert names("taylor:order=7/scores", orders=()) == ["taylor:order=7/scores"]
     assert names("softmax/softmax", "taylor/scores", orders=()) == ["softmax/softmax"]
+    # a range of a parameter, in its own steps unless another is given, and ranges of two
+    assert names("power:degree=2:6/scores") == [f"power:degree={degree}/scores" for degree in (2, 4, 6)]
+    assert names("favor:features=8:24:8,seed=0:1/pairs") == [
+        f"favor:features={features},seed={seed}/pairs" for features in (8, 16, 24) for seed in (0, 1)
+    ]
     # all forms of a mechanism
     assert names("taylor:order=1", "elu") == [
         *(f"taylor:order=1/{form}" for form in ("scores", "packed", "stream", "dense")),

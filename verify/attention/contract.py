@@ -13,7 +13,7 @@ from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
 from verify.bounds.outputs import RoundingBound, rounding_bound
 from verify.bounds.pairs import WeightBound
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, MechanismError
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.counted import Operations
@@ -55,14 +55,14 @@ class Member:
 
     @property
     def labels(self) -> dict[str, Value]:
-        """What tables show of it, by column; InvalidRequestError if the mechanism gives anything but plain values."""
+        """What tables show of it, by column; MechanismError if the mechanism gives anything but plain values."""
         found: Any = self.mechanism.labels(self)
         plain = isinstance(found, dict) and all(
             isinstance(name, str) and type(value) in (int, float, str, bool) and value == value
             for name, value in found.items()
         )
         if not plain:
-            raise InvalidRequestError(
+            raise MechanismError(
                 f"labels {found!r} of {self.name}", "names with whole numbers, numbers, text or yes and no", "mend them"
             )
         return dict(found)
@@ -314,7 +314,8 @@ class Variant:
         """Compute the problem in the arithmetic.
 
         limits: memory_limit and watch, where the form has them.  Raises InvalidRequestError for a limit that it has not
-        or a problem that it does not serve, TooLargeError where it would need more memory than allowed.
+        or a problem that it does not serve, TooLargeError where it would need more memory than allowed, MechanismError
+        for an output of another shape.
         """
         how = self.how
         for name in limits:
@@ -326,7 +327,7 @@ class Variant:
                 raise refusal
         output = how.compute(problem, arithmetic, self.member, **dict(self.options), **limits)
         if output.value.shape != problem.output_shape:
-            raise InvalidRequestError(
+            raise MechanismError(
                 f"output of shape {list(output.value.shape)} from {self.name}",
                 f"{list(problem.output_shape)}",
                 "mend the form",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
-from verify.errors import CertificationError
+from verify.errors import CertificationError, MechanismError
 from verify.measure.metrics import computed_error, magnitudes, root_mean_square
 from verify.mechanisms.registry import baseline
 from verify.numbers.arrays import Float64Array
@@ -40,14 +40,14 @@ class Truths:
         """Take the members that will be asked for: those of one mechanism are found together."""
         self.problem = problem
         self.members = list(dict.fromkeys(members))
-        self._found: dict[Member, Reference | CertificationError] = {}
+        self._found: dict[Member, Reference | CertificationError | MechanismError] = {}
 
     def of(self, member: Member) -> Reference:
-        """Return the exact value of a member; CertificationError, each time, where there is none."""
+        """Return the exact value of a member; CertificationError or MechanismError, each time, where there is none."""
         if member not in self._found:
             self._find(member)
         found = self._found[member]
-        if isinstance(found, CertificationError):
+        if isinstance(found, CertificationError | MechanismError):
             raise found
         return found
 
@@ -61,11 +61,11 @@ class Truths:
             if len(together) > 1 and member in together:
                 self._found.update(references(self.problem, together, DIGITS))
                 return
-        except CertificationError:
+        except (CertificationError, MechanismError):
             pass  # one of them is at fault, perhaps not this one
         try:
             self._found[member] = reference(self.problem, DIGITS, member)
-        except CertificationError as error:
+        except (CertificationError, MechanismError) as error:
             self._found[member] = error
 
 

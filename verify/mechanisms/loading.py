@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint
@@ -17,7 +18,7 @@ from typing import Any
 
 from verify.arguments import Parameter, Whole
 from verify.attention.contract import Form, Mechanism
-from verify.errors import InvalidRequestError
+from verify.errors import AttnproofError, InvalidRequestError, MechanismError
 
 # Distributions name their mechanisms in this group of entry points.
 GROUP = "attnproof.mechanisms"
@@ -100,6 +101,34 @@ def file_of(mechanism: Mechanism) -> tuple[str, str] | None:
     return (arguments[0], arguments[2]) if function is from_file else None
 
 
+def is_shipped(mechanism: Mechanism) -> bool:
+    """Say whether a mechanism is one of ours, found where the registry says."""
+    return mechanism.origin is not None and mechanism.origin[0] is found_at
+
+
+@contextmanager
+def explained(mechanism: Mechanism) -> Iterator[None]:
+    """Turn what somebody else's mechanism raises into MechanismError; what is shipped, and raises, is a bug.
+
+    with explained(member.mechanism):
+        labels = member.labels
+    """
+    if is_shipped(mechanism):
+        yield
+        return
+    try:
+        yield
+    except AttnproofError:
+        raise
+    except (Exception, SystemExit) as error:
+        path, _ = file_of(mechanism) or ("", "")
+        raise MechanismError(
+            f"{mechanism.name}, which raises {_reason(error, path)}",
+            "a mechanism that gives numbers",
+            f"mend {Path(path).name or 'it'}",
+        ) from error
+
+
 def require_mechanism(found: Any, where: str) -> Mechanism:
     """Return what was found if it is a mechanism that declares all it must; InvalidRequestError otherwise.
 
@@ -122,7 +151,9 @@ def _faults(found: Any) -> Iterator[tuple[str, str, str]]:
     """Yield what is wrong with a declaration: given, expected, what to do.  Only the first is sure to be right."""
     for member in ("name", "description", "source"):
         text = getattr(found, member, None)
-        if not isinstance(text, str) or not text.strip():
+        if text is not None and not isinstance(text, str):
+            yield f"with the {member} {text!r}", "text", "write it in quotes"
+        if text is None or not text.strip():
             yield f"without {member}", "text", f"declare its {member}"
     if not _NAME.fullmatch(found.name):
         yield f"called {found.name!r}", "letters, digits, dashes and underscores, a letter first", "rename it"
@@ -145,8 +176,11 @@ def _faults(found: Any) -> Iterator[tuple[str, str, str]]:
         yield f"with {found.proposed} proposed", "an axis that has this value", "declare the axis"
     if found.formula_error not in (None, *FORMULA_ERRORS):
         yield f"with the formula error {found.formula_error!r}", " or ".join(FORMULA_ERRORS), "say which it is"
-    if not isinstance(found.forms, tuple) or not all(isinstance(form, Form) for form in found.forms):
-        yield "with forms that are none", "a tuple of Form", "write forms = (Form(...),)"
+    if not isinstance(found.forms, tuple):
+        yield f"with forms of type {type(found.forms).__name__}", "a tuple of Form", "write forms = (Form(...),)"
+    for form in found.forms:
+        if not isinstance(form, Form):
+            yield f"with {form!r} among its forms", "each a Form", "write forms = (Form(...),)"
     names = [form.name for form in found.forms]
     if not names or len(set(names)) != len(names) or not all(map(_NAME.fullmatch, names)):
         yield f"with forms {names}", "at least one, each name once, of letters, digits and dashes", "name its forms"

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import product
 from typing import Any
 
+from verify.arguments import Whole
 from verify.attention.contract import Mechanism, Member, Variant
 from verify.errors import InvalidRequestError
 from verify.mechanisms.loading import GROUP, SWITCH, found_at, in_file, installed
@@ -93,27 +95,37 @@ class Registry:
         return Variant(mechanism.member(**given), *form_and_options(mechanism, form))
 
     def plans(self, texts: Iterable[str]) -> list[Plan]:
-        """Return what a sweep is asked for by names such as "taylor" (all forms), "taylor/packed:side=both"."""
+        """Return what a sweep is asked for: by "taylor" all forms, by "power:degree=2:6/scores" several members."""
         plans: dict[Plan, None] = {}
         for text in texts:
-            mechanism, given, chosen = self._parsed(text)
+            mechanism, given, chosen = self._read(text, ranges=True)
             forms = [(form.name, ()) for form in mechanism.forms]
             for form, options in forms if chosen is None else [form_and_options(mechanism, chosen)]:
-                plans[Plan(mechanism, tuple(given.items()), form, options)] = None
+                for values in product(*given.values()):
+                    plans[Plan(mechanism, tuple(zip(given, values, strict=True)), form, options)] = None
         return list(plans)
 
     def _parsed(self, text: str) -> tuple[Mechanism, dict[str, Any], str | None]:
         """Return mechanism, parameters that are given, and the text of form and options, if there is one."""
+        mechanism, given, form = self._read(text, ranges=False)
+        return mechanism, {name: value for name, (value,) in given.items()}, form
+
+    def _read(self, text: str, *, ranges: bool) -> tuple[Mechanism, dict[str, tuple[Any, ...]], str | None]:
+        """Return the same with the values of every parameter: one, or those of a range where that is allowed."""
         parts = _NAME.fullmatch(str(text))
         assert parts is not None, "anything is a name, perhaps of nothing"
+        if ".py" in str(text) and ":" not in parts["mechanism"]:
+            raise InvalidRequestError(f"mechanism {text!r}", "FILE.py:NAME", "name the file and what it defines")
         mechanism = self.mechanism(parts["mechanism"])
-        given: dict[str, Any] = {}
+        given: dict[str, tuple[Any, ...]] = {}
         for parameter, value in () if parts["parameters"] is None else _pairs(parts["parameters"], text):
             if parameter in given:
                 raise InvalidRequestError(f"{parameter!r} given twice in {text!r}", "each once", "leave one out")
             declared = mechanism.parameters.get(parameter)
-            # an unknown one is named by the check of all
-            given[parameter] = value if declared is None else declared.read(parameter, value)
+            if ranges and isinstance(declared, Whole) and ":" in value:
+                given[parameter] = declared.read_range(parameter, value)
+            else:  # an unknown one is named by the check of all
+                given[parameter] = (value if declared is None else declared.read(parameter, value),)
         return mechanism, given, parts["form"]
 
 

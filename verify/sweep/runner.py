@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
 from verify.measure.cell import Cell
+from verify.mechanisms.loading import explained
 from verify.parallel.executors import Executors, ended_pool, submitted
 from verify.sweep.provenance import machine
 from verify.sweep.record import Record, Status
@@ -32,7 +33,8 @@ QUEUE = 8
 class SweepSummary:
     """What a sweep did: cells asked for, found finished already and measured now; and how all of them ended.
 
-    digests: that of every input, in the order of the spec.
+    digests: that of every input, in the order of the spec.  faults: of cells that failed or crashed, each reason once,
+    with the first cell that gives it and how many do.
     """
 
     cells: int = 0
@@ -40,6 +42,14 @@ class SweepSummary:
     measured: int = 0
     by_status: dict[str, int] = field(default_factory=lambda: {status.value: 0 for status in Status})
     digests: list[str] = field(default_factory=list)
+    faults: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def count(self, record: Record) -> None:
+        """Count how a cell ended, and why if it failed or crashed."""
+        self.by_status[record.status] += 1
+        if record.status in (Status.FAILED, Status.CRASHED):
+            first, times = self.faults.get(record.reason, (f"{record.input}: {record.member}/{record.form}", 0))
+            self.faults[record.reason] = first, times + 1
 
 
 def cell_keys(spec: SweepSpec, digests: Iterable[str]) -> Iterator[str]:
@@ -77,16 +87,22 @@ def run_sweep(
                 summary.cells += 1
                 if status is None or status == Status.CRASHED:
                     missing.append(cell)
-                else:
-                    summary.reused += 1
+                    continue
+                summary.reused += 1
+                failed = run.record(_key(task, cell)) if status == Status.FAILED else None
+                if failed is None:
                     summary.by_status[status] += 1
+                else:
+                    summary.count(failed)
             if missing:
                 tasks.append((work, replace(task, cells=tuple(missing))))
         if not tasks:
             return summary
         run.begin(started, {"command": command, "spec": spec.describe(), "machine": machine()})
         for mechanism in dict.fromkeys(cell.member.mechanism for cell in spec.cells()):
-            run.describe(mechanism.descriptor())
+            with explained(mechanism):
+                descriptor = mechanism.descriptor()
+            run.describe(descriptor)
         progress(0, summary.cells - summary.reused, "")
         tasks.sort(key=lambda item: -item[0])  # the longest first, so that no core idles at the end
         with closing(_executed([task for _, task in tasks], executor)) as finished:
@@ -94,7 +110,7 @@ def run_sweep(
                 for cell, record in records:
                     run.write(_key(task, cell), record)
                     summary.measured += 1
-                    summary.by_status[record.status] += 1
+                    summary.count(record)
                 progress(summary.measured, summary.cells - summary.reused, task.source.name)
     return summary
 

@@ -12,6 +12,7 @@ from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
 from verify.measure.cell import Cell
 from verify.measure.decomposition import DIGITS
+from verify.mechanisms.loading import explained
 from verify.mechanisms.registry import Plan
 from verify.numbers.arithmetic import named_arithmetic
 from verify.sweep.provenance import code_digest
@@ -69,7 +70,8 @@ class SweepSpec:
         if len({mechanism.name for mechanism in mechanisms}) < len(mechanisms):
             raise InvalidRequestError("two mechanisms of one name", "each name once", "rename one")
         for member in {cell.member for cell in cells}:
-            _ = member.labels  # what cannot be shown is refused before anything is measured
+            with explained(member.mechanism):
+                _ = member.labels  # what cannot be shown is refused before anything is measured
         object.__setattr__(self, "_cells", tuple(cells))
         if not self.inputs or not cells:
             raise InvalidRequestError(

@@ -9,10 +9,11 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from verify.errors import AttnproofError, CertificationError, InvalidRequestError, ViolatedBoundError
+from verify.errors import AttnproofError, CertificationError, InvalidRequestError, MechanismError, ViolatedBoundError
 from verify.inputs import InputSource
 from verify.measure.cell import Cell, Exact, Setting
 from verify.measure.metrics import logit_statistics
+from verify.mechanisms.loading import explained
 from verify.numbers.arithmetic import named_arithmetic
 from verify.problem import Problem
 from verify.sweep.record import Record, Status
@@ -88,15 +89,17 @@ def _measured(task: Task, problem: Problem) -> Iterator[tuple[Cell, Record]]:
         setting = settings[cell.arithmetic]
         costs: dict[str, Any] = {}
         try:
-            counts = cell.member.mechanism.counts(problem.head_size, problem.value_size, cell.member)
-            # known of what is refused, too
-            costs = {**dataclasses.asdict(cell.variant.costs(problem)), "counts": counts}
+            with explained(cell.member.mechanism):
+                counts = cell.member.mechanism.counts(problem.head_size, problem.value_size, cell.member)
+                # known of what is refused, too
+                costs = {**dataclasses.asdict(cell.variant.costs(problem)), "counts": counts}
             if isinstance(setting, Exception):
                 raise setting
-            found = setting.measurement(cell.variant)
+            with explained(cell.member.mechanism):
+                found = setting.measurement(cell.variant)
             results = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name != "cost"}
             record = ended(task.blank, cell, Status.OK, **results, **costs)
-        except (CertificationError, ViolatedBoundError) as error:
+        except (CertificationError, MechanismError, ViolatedBoundError) as error:
             record = ended(task.blank, cell, Status.FAILED, reason=str(error))
         except AttnproofError as error:
             record = ended(task.blank, cell, Status.REFUSED, reason=str(error), **costs)

@@ -15,7 +15,7 @@ from flint import arb, arb_mat
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
-from verify.errors import CertificationError
+from verify.errors import AttnproofError, CertificationError, MechanismError
 from verify.numbers.arrays import BoolArray
 from verify.numbers.balls import Balls
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
@@ -50,7 +50,7 @@ def enclose(block: Block, members: Sequence[Member], digits: int) -> dict[Member
     """Return the enclosure of a block for each of some members of one mechanism, every element with `digits` digits.
 
     Working precision is raised for the rows that need it.  CertificationError names the first element that has not
-    enough digits when the cap is reached.
+    enough digits when the cap is reached, MechanismError the first query whose weights add up to no number.
     """
     wanted = bits_for(digits) + 1
     working = stored = min(MAX_BITS, wanted + GUARD_BITS)
@@ -71,7 +71,7 @@ def enclose(block: Block, members: Sequence[Member], digits: int) -> dict[Member
             quotient.hand_over(~short, found[member], np.flatnonzero(missing)[~short])
         if short.any() and working >= MAX_BITS:
             member = next(member for member, rows in lacking.items() if rows.any())
-            raise CertificationError(quotients[member].shortfall(member, digits, wanted))
+            raise quotients[member].shortfall(member, digits, wanted)
         missing[missing] = short
         reached = max(0, min(int(quotient.bits.min()) for quotient in quotients.values()))
         working = min(MAX_BITS, max(2 * working, working + wanted - reached))
@@ -140,11 +140,17 @@ class _Quotients:
         found.bits[places] = self.bits[done]
         found.absolute[places] = self.absolute[done]
 
-    def shortfall(self, member: Member, digits: int, wanted: int) -> str:
-        """Say which element has not enough digits."""
+    def shortfall(self, member: Member, digits: int, wanted: int) -> AttnproofError:
+        """Return what is to be raised: which element has not enough digits, or which query has no sum of weights."""
         i, j = (int(place) for place in np.argwhere(self.bits < wanted)[0])
         element = [*self.block.index, int(self.block.rows[i]), j]
-        return (
+        if not self.normaliser[i].is_finite():
+            return MechanismError(
+                f"{member.name} on {self.block.name}, whose weights of query {element[:-1]} add up to no number",
+                f"weights that are numbers, in balls of up to {MAX_BITS} bits",
+                "mend the formula, or take inputs on which it is defined",
+            )
+        return CertificationError(
             f"{member.name} on {self.block.name}: element {element} reached "
             f"{digits_of(int(self.bits[i, j]))} certified "
             f"digits of {digits} at the cap of {MAX_BITS} bits; its sum of weights is {self.normaliser[i].str(5)}"

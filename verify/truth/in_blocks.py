@@ -12,6 +12,7 @@ import numpy as np
 from verify.attention.contract import Member
 from verify.attention.tiles import TILE_BYTES
 from verify.errors import WorkerDiedError
+from verify.mechanisms.loading import explained
 from verify.numbers.precision import bits_for
 from verify.parallel.blocks import BLOCK_ROWS, Block, blocks_of
 from verify.parallel.executors import cores, submitted, workers_of
@@ -30,18 +31,19 @@ def enclosures(
 ) -> Iterator[tuple[Block, dict[Member, Enclosure]]]:
     """Yield every block with its enclosure per member, in order, whatever the processes finish first.
 
-    Raises what `enclose` raises, for the first block at fault, and WorkerDiedError if a process dies.
+    Raises what `enclose` raises, for the first block at fault, MechanismError for what somebody else's formula raises,
+    and WorkerDiedError if a process dies.
     """
     blocks = blocks_of(problem)
     if executor is None:
         for block in blocks:
-            yield block, enclose(block, members, digits)
+            yield block, _enclosed(block, members, digits)
         return
     pending: deque[tuple[Block, Future[dict[Member, Enclosure]]]] = deque()
     try:
         while True:
             for block in islice(blocks, in_flight(workers_of(executor)) - len(pending)):
-                pending.append((block, submitted(executor, enclose, block, members, digits)))
+                pending.append((block, submitted(executor, _enclosed, block, members, digits)))
             if not pending:
                 return
             block, future = pending.popleft()
@@ -55,6 +57,11 @@ def enclosures(
     finally:
         for _, future in pending:
             future.cancel()
+
+
+def _enclosed(block: Block, members: Sequence[Member], digits: int) -> dict[Member, Enclosure]:
+    with explained(members[0].mechanism):
+        return enclose(block, members, digits)
 
 
 def processes_for(problem: Problem, member: Member) -> int:

@@ -13,7 +13,7 @@ from flint import arb_mat
 
 from verify.attention.contract import Member, TileWeights
 from verify.attention.tiles import ball_matrix, exact_matrix, tile_keys
-from verify.errors import InvalidRequestError
+from verify.errors import MechanismError
 from verify.parallel.blocks import Block
 
 
@@ -21,7 +21,7 @@ def weighted_sums(block: Block, members: Sequence[Member], *, magnitudes: bool =
     """Return W [V | 1] for members of one mechanism: numerators in the first d_v columns, sums of weights in the last.
 
     Members that share work share a factor.  With magnitudes, every term of the sums is replaced by its absolute value.
-    Raises InvalidRequestError for a mechanism that leaves out a member.
+    Raises MechanismError for a mechanism that leaves out a member.
     """
     totals: dict[Member, arb_mat] = {}
     for weights in members[0].mechanism.balls(block, members, magnitudes=magnitudes):
@@ -29,7 +29,7 @@ def weighted_sums(block: Block, members: Sequence[Member], *, magnitudes: bool =
             totals[member] = total
     for member in members:
         if member not in totals and block.attended.any():
-            raise InvalidRequestError(
+            raise MechanismError(
                 f"no weights of {member.name} in balls", "those of every member asked for", f"mend {member.of}"
             )
     nothing = arb_mat(len(block.rows), block.v.shape[1] + 1)

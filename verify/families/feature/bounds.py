@@ -9,7 +9,7 @@ import numpy as np
 from verify.attention.contract import Member
 from verify.bounds.kept import kept
 from verify.bounds.pairs import Pairs, WeightBound, largest_of
-from verify.families.feature.features import feature_map
+from verify.families.feature.features import features_of
 from verify.families.feature.state import CHUNK
 from verify.families.tracked import TrackedField, stacked
 from verify.numbers.arrays import Float64Array
@@ -79,12 +79,11 @@ class _Features:
     def __init__(self, pairs: Pairs, member: Member) -> None:
         self.pairs = pairs
         field = TrackedField(pairs.arithmetic.factors, pairs.carrier)
-        kernel = feature_map(member)
         sides = []
         for tokens in (pairs.q, pairs.k):
             components = [field.number(np.ascontiguousarray(x)) for x in tokens.T]
             scale = field.scale(pairs.head.scale, pairs.d)
-            sides.append(_Side(*stacked(kernel.features(field, components, scale, member), len(tokens), field)))
+            sides.append(_Side(*stacked(features_of(field, components, scale, member), len(tokens), field)))
         q, k = sides
         self.count = q.value.shape[1]
         self.of_q, self.of_k = q.most, k.most

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
-from verify.errors import InvalidRequestError
+from verify.errors import MechanismError
 from verify.families.rounded import RoundedField
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.fields import Field, Number
@@ -30,21 +30,27 @@ def feature_map(member: Member) -> HasFeatures:
     return cast(HasFeatures, member.mechanism)
 
 
+def features_of(f: Field, x: Sequence[Number], scale: Number, member: Member) -> list[Number]:
+    """Return phi(x); MechanismError if there are not as many features as the mechanism says."""
+    found = feature_map(member).features(f, x, scale, member)
+    count = feature_map(member).feature_count(len(x), member)
+    if len(found) != count:
+        raise MechanismError(
+            f"{len(found)} features of {member.name} at head size {len(x)}",
+            f"{count}, as feature_count says",
+            "mend one of the two",
+        )
+    return found
+
+
 def computed_features(
     tokens: NDArray[Any], scale: float | None, member: Member, arithmetic: Arithmetic
 ) -> NDArray[Any]:
     """Return phi of tokens [..., d_k] as [..., m], every step rounded to the arithmetic's factors.
 
-    Raises InvalidRequestError if there are not as many features as the mechanism says.
+    Raises MechanismError if there are not as many features as the mechanism says.
     """
     field = RoundedField(arithmetic, "factors")
     components = [field.number(tokens[..., i]) for i in range(tokens.shape[-1])]
-    found = feature_map(member).features(field, components, field.scale(scale, tokens.shape[-1]), member)
-    count = feature_map(member).feature_count(tokens.shape[-1], member)
-    if len(found) != count:
-        raise InvalidRequestError(
-            f"{len(found)} features of {member.name} at head size {tokens.shape[-1]}",
-            f"{count}, as feature_count says",
-            "mend one of the two",
-        )
+    found = features_of(field, components, field.scale(scale, tokens.shape[-1]), member)
     return np.stack([field.array(x, tokens.shape[:-1]) for x in found], axis=-1)

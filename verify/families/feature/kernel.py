@@ -16,6 +16,7 @@ from verify.attention.operands import unservable
 from verify.attention.tiles import as_ball, ball_matrix, only_attended, scale_of_block
 from verify.families.costs import FeatureCost, cache_cost, feature_cost
 from verify.families.feature import bounds, forms
+from verify.families.feature.features import features_of
 from verify.families.feature.state import CHUNK, FeatureState
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.fields import BallField, Field, FloatField, Number
@@ -77,12 +78,12 @@ class FeatureKernel(Mechanism):
         self, f: Field, q: Sequence[Number], keys: Sequence[Sequence[Number]], scale: Number, member: Member
     ) -> list[Number]:
         """Return the weights of the keys of one query."""
-        of_q = self.features(f, q, scale, member)
-        return [f.dot(of_q, self.features(f, k, scale, member)) for k in keys]
+        of_q = features_of(f, q, scale, member)
+        return [f.dot(of_q, features_of(f, k, scale, member)) for k in keys]
 
     def balls(self, block: Block, members: Sequence[Member], *, magnitudes: bool) -> Iterable[TileWeights]:
         """Return the weights of a block in balls: features token by token, then a matrix product."""
-        return [_FeatureProducts(block, self, member, magnitudes) for member in members]
+        return [_FeatureProducts(block, member, magnitudes) for member in members]
 
     def float_weights(
         self, head: Head, rows: slice, attended: BoolArray, member: Member
@@ -94,23 +95,22 @@ class FeatureKernel(Mechanism):
     def _float_features(self, tokens: Float64Array, head: Head, member: Member) -> Float64Array:
         field = FloatField()
         scale = field.scale(head.scale, head.q.shape[1])
-        found = self.features(field, list(tokens.T), scale, member)
+        found = features_of(field, list(tokens.T), scale, member)
         return np.stack([np.broadcast_to(x, len(tokens)) for x in found], axis=-1)
 
 
 class _FeatureProducts:
     """phi(q).phi(k_t) by a matrix product; of absolute values where magnitudes are asked for."""
 
-    def __init__(self, block: Block, kernel: FeatureKernel, member: Member, magnitudes: bool) -> None:
-        self.kernel, self.member, self.magnitudes = kernel, member, magnitudes
+    def __init__(self, block: Block, member: Member, magnitudes: bool) -> None:
+        self.member, self.magnitudes = member, magnitudes
         self.scale = scale_of_block(block)
         self.queries = self._features(block.q)
 
     def _features(self, tokens: Float64Array) -> arb_mat:
         field = BallField()
         rows = [
-            self.kernel.features(field, [field.exact(x) for x in token], self.scale, self.member)
-            for token in tokens.tolist()
+            features_of(field, [field.exact(x) for x in token], self.scale, self.member) for token in tokens.tolist()
         ]
         entries = [as_ball(x) for row in rows for x in row]
         if self.magnitudes:
