@@ -1,9 +1,10 @@
 """The examples of README.md and CONTRIBUTING.md: run them, and compare or write anew what they print (`make readme`).
 
 A block ```console holds commands behind `$ ` and what they print, or with ` | head -N` its first lines, with
-` | tail -N` its last; a block ```python holds code whose printed lines are repeated in comments `# -> ...` at its end.  Where the first line of a
-```python block is nothing but the name of a file, as in `# mine.py`, the block is not run but written to that file,
-for the blocks below it.  The blocks of a document run one after the other, in a folder of its own that goes away.
+` | tail -N` its last; a block ```python holds code whose printed lines are repeated in comments `# -> ...` at its end.
+Where the first line of a ```python block is nothing but the name of a file, as in `# mine.py`, the block is not run but
+written to that file, for the blocks below it.  The blocks of a document run one after the other, in a folder of its own
+that goes away.
 """
 
 from __future__ import annotations

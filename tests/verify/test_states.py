@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import verify
-from tests.cases import named, run
+from tests.cases import named
 from verify.attention import state as states
-from verify.attention.operands import operands
 from verify.errors import InvalidRequestError
 from verify.families.polynomial import state as taylor_state
 from verify.mechanisms.logexp import state as logexp_state
@@ -255,21 +254,6 @@ def test_an_empty_update_is_nothing_and_an_unseen_state_cannot_be_read() -> None
         assert state.read(np.ones((1, 4))).value.tolist() == [[1.0] * 3]
 
 
-def test_no_denominator_and_infinite_sums_are_hazards() -> None:
-    state = taylor(1, 1, 1, scale=1.0)
-    state.update([[-1.0]], [[3.0]])  # 1 + s = 0
-    output = state.read([[1.0], [2.0], [0.0]])
-    assert output.normaliser.tolist() == [0.0, -1.0, 1.0]
-    assert (output.hazards.nonpositive_rows, output.hazards.nonfinite_elements) == (2, 1)
-    assert not np.isfinite(output.value[0, 0])
-    large = taylor(3, 1, 1, arithmetic="float16")
-    large.update([[200.0]], [[1.0]])
-    assert large.hazards.nonfinite_state > 0
-    assert large.hazards
-    assert large.read([[1.0]]).hazards.nonfinite_state > 0
-    assert not taylor().hazards
-
-
 @every_state
 def test_planted_errors_are_rejected(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # what the comparisons of this file would say of a wrong state
@@ -376,56 +360,3 @@ def test_an_interrupted_update_is_not_taken_for_a_whole_one(monkeypatch: pytest.
             with pytest.raises(InvalidRequestError, match="update or merge was interrupted"):
                 call()
         assert other.read(np.ones((1, 4))).value.tolist() == [[1.0] * 3]
-
-
-def test_sums_of_weights_that_are_no_positive_number_are_hazards() -> None:
-    state = taylor(2, 1, 1, scale=1.0, arithmetic="float16")
-    state.update([[100.0]], [[1e-4]])
-    output = state.read([[200.0]])  # Z overflows, and the quotient is 0: nothing else would show it
-    assert (output.value.tolist(), output.normaliser.tolist()) == ([[0.0]], [np.inf])
-    assert output.hazards.nonpositive_rows == 1
-    state.update([[400.0]], [[1.0]])
-    assert state.read([[400.0]]).hazards.nonfinite_elements + state.read([[400.0]]).hazards.nonpositive_rows > 0
-
-
-def test_forms_tell_the_hazards_of_their_states() -> None:
-    ones = Problem(np.ones((600, 1)), np.ones((600, 1)), np.ones((600, 1)), scale=1.0)
-    for mechanism, form, order in (("taylor", "packed", 1), ("taylor", "stream", 1), ("logexp", "stream", None)):
-        output = run(mechanism, form, ones, ARITHMETICS["bfloat16"], order)
-        assert output.hazards.lost_additions > 300  # a count in bfloat16 stops at 256
-    large = Problem([[1.0]], [[300.0]], [[1.0]], scale=1.0)
-    watched = run("taylor", "packed", large, ARITHMETICS["float16"], 2, limits={"watch": True}).hazards
-    assert (watched.overflowed_features, watched.nonfinite_state) == (1, 2)
-    small = Problem([[1.0]], [[2.0**-10]], [[1.0]], scale=1.0)
-    watched = run("taylor", "packed", small, ARITHMETICS["float16"], 2, limits={"watch": True}).hazards
-    assert (watched.overflowed_features, watched.underflowed_features) == (0, 1)
-
-
-def test_saturated_inputs_and_underflowed_sums_are_hazards() -> None:
-    # the largest float8_e4m3fn is 448; up to 464 rounds to it, and beyond there is NaN
-    problem = Problem([[1.0]], [[449.0], [448.0], [-463.0]], [[1.0], [2.0], [0.5]], scale=2.0**-9)
-    for mechanism, form, order in (("softmax", "softmax", None), ("taylor", "packed", 1), ("logexp", "stream", None)):
-        output = run(mechanism, form, problem, ARITHMETICS["float8_e4m3fn+float32"], order)
-        assert output.hazards.saturated_inputs == 2
-        assert run(mechanism, form, problem, ARITHMETICS["float32"], order).hazards.saturated_inputs == 0
-    state = taylor(2, 1, 1, storage="float16")
-    state.update([[2.0**-9]], [[1.0]])
-    assert state.hazards.underflowed_state == 2  # k^2 = 2^-18 for v and for the count of weights
-    assert state.hazards
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "saturated"),
-    [
-        ("float32", 1e39, 0),  # infinite, which the sums and outputs show
-        ("float16", 1e6, 0),
-        ("float16", 65519.0, 1),  # below 65520, half a step beyond the largest, it is rounded to 65504
-        ("bfloat16", 1e39, 0),
-        ("float8_e4m3fn+float32", 1e6, 0),  # NaN: there is no infinity
-        ("float8_e4m3fn+float32", 449.0, 1),
-    ],
-)
-def test_inputs_that_overflow_are_not_saturated(name: str, value: float, saturated: int) -> None:
-    for sign in (1.0, -1.0):
-        problem = Problem([[1.0]], [[sign * value], [2.0]], [[1.0], [1.0]])
-        assert operands(problem, ARITHMETICS[name]).saturated == saturated

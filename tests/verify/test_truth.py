@@ -14,7 +14,6 @@ from mpmath import mp
 
 import verify
 from tests.cases import ORDERS, PROBLEMS, every_mechanism, every_problem, named
-from verify.attention import tiles
 from verify.errors import CertificationError, InvalidRequestError
 from verify.mechanisms import named_member
 from verify.mechanisms.taylor.mechanism import TAYLOR
@@ -197,17 +196,6 @@ def test_only_what_is_proven_to_be_nothing_counts_as_nothing() -> None:
     assert (found.bits >= wanted).tolist() == found.absolute.tolist()
 
 
-@pytest.mark.parametrize("far", [1.0, 1e40, 1e300])
-def test_large_values_elsewhere_cost_no_digits(far: float) -> None:
-    # the third key is not attended by the first rows, and hardly by the last
-    q = np.full((3, 3), 1e50)
-    problem = Problem(q, [[1, 2, 3], [3, 2, 1], [0, 0, 0]], [[1.0], [1.75], [far]], causal=True)
-    truth = reference(problem, DIGITS)
-    assert not truth.absolute.any()
-    assert truth.value.ravel().tolist() == [1.0, 1.375, 1.375]
-    assert (truth.radius <= 10.0**-DIGITS * truth.value).all()
-
-
 def test_small_values_are_not_mistaken_for_nothing() -> None:
     # 1 - exp(-x) of two tokens: small against its terms, and a number all the same
     problem = Problem([[1.0]], [[0.0], [2.0**-60]], [[1.0], [-1.0]], scale=1.0)
@@ -226,40 +214,6 @@ def test_nothing_attended_is_zero() -> None:
     assert reference(no_keys).value.tolist() == [[0.0] * 4] * 2
 
 
-def test_blocks_of_rows_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = PROBLEMS[3]
-    whole = reference(problem, DIGITS)
-    monkeypatch.setattr(block, "BLOCK_ROWS", 2)
-    np.testing.assert_array_equal(reference(problem, DIGITS).value, whole.value)
-
-
-FAR = 1e200
-
-# Problems whose logits float64 cannot estimate, and the softmax outputs they have
-FAR_LOGITS = {
-    "overflow": (Problem([[FAR, 0.0]], [[FAR, 1.0], [0.0, 1.0]], [[3.0], [5.0]]), 3.0),
-    "cancelling": (Problem([[FAR, 1.0, -FAR]], [[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]], [[3.0], [5.0]], scale=1.0), 4.0),
-    "cancelling, far below": (
-        Problem([[FAR, 1.0, -FAR, -1.0]], [[1.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, FAR]], [[3.0], [5.0]], scale=1.0),
-        3.0,
-    ),
-    "huge scale": (Problem([[1e-5]], [[1.0], [2.0]], [[3.0], [5.0]], scale=1e300), 5.0),
-    "huge scale, negative": (Problem([[1e-5]], [[1.0], [2.0]], [[3.0], [5.0]], scale=-1e300), 3.0),
-    "unattended top": (
-        Problem([[1.0]], [[0.0], [0.0], [FAR]], [[3.0], [5.0], [7.0]], mask=[[True, True, False]], scale=FAR),
-        4.0,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FAR_LOGITS)
-def test_logits_beyond_float64_cost_no_digits(name: str) -> None:
-    problem, expected = FAR_LOGITS[name]
-    truth = reference(problem, DIGITS)
-    assert truth.value.tolist() == [[expected]]
-    assert truth.digits >= DIGITS
-
-
 def test_logexp_of_components_of_any_size() -> None:
     # exp(q_i + k_ti) beyond all floating-point numbers; only differences within a row matter
     problem = Problem([[1e200, 0.0]], [[-1e200, 1.0], [-1e200, 1.0]], [[3.0], [5.0]])
@@ -269,47 +223,6 @@ def test_logexp_of_components_of_any_size() -> None:
     near = Problem([[3.0, 4.0 - 3e5]], [[7.0, 9.0 - 7e5], [6.0, 10.0 - 7e5]], [[3.0], [5.0]])
     one, other = (reference(problem, DIGITS, "logexp").value for problem in (far, near))
     np.testing.assert_array_equal(one, other)
-
-
-def test_tiles_of_keys_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(31)
-    q, k, v = rng.standard_normal((5, 3)), rng.standard_normal((150, 3)), rng.standard_normal((150, 2))
-    mask = rng.random((5, 150)) < 0.5
-    mask[:, 64:128] = False  # a tile that nothing attends to
-    problem = Problem(q, k, v, mask=mask)
-    wishes = ("softmax", "logexp", "taylor:order=5")
-    whole = [reference(problem, DIGITS, wish) for wish in wishes]
-    (rows,) = block.blocks_of(problem)
-    assert tiles.tile_keys(rows, 300) >= 150
-    monkeypatch.setattr(tiles, "TILE_BYTES", 1)
-    assert tiles.tile_keys(rows, 300) == 64
-    for wish, truth in zip(wishes, whole, strict=True):
-        np.testing.assert_array_equal(reference(problem, DIGITS, wish).value, truth.value)
-
-
-@pytest.mark.parametrize("place", range(4))
-def test_more_precision_for_the_rows_that_need_it(place: int) -> None:
-    # one row cancels to 2**-250 of its terms, wherever it stands, and the others keep their places
-    mask = np.zeros((4, 6), dtype=bool)
-    mask[range(4), range(2, 6)] = True
-    mask[place] = [True, True, True, False, False, False]
-    values = np.array([[1.0], [-1.0], [2.0**-250], [3.0], [5.0], [7.0]])
-    truth = reference(Problem(np.ones((4, 1)), np.zeros((6, 1)), values, mask=mask, scale=1.0), DIGITS)
-    expected = [2.0**-250, 3.0, 5.0, 7.0]
-    expected[place] = 2.0**-250 / 3
-    assert truth.value.ravel().tolist() == expected
-    assert not truth.absolute.any()
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_row_is_nothing_only_by_its_own_weights(seed: int) -> None:
-    # logits of 1e16, whose shift float64 estimates differently for one row and for several: 2**-16 is not nothing
-    q = np.full((3, 64), np.random.default_rng(seed).uniform(0.5, 1))
-    k = np.full((2, 64), 2.0**63 / (64 * 67) * 0.9)
-    mask = np.array([[True, True], [True, False], [True, False]])
-    truth = reference(Problem(q, k, [[1.0], [2.0**-15 - 1.0]], scale=0.9, mask=mask), 10)
-    assert not truth.absolute.any()
-    assert truth.value.ravel().tolist() == [2.0**-16, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(("logit", "nothing"), [(1e19, True), (1e200, True), (3e4, True), (2e4, False)])
