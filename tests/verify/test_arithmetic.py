@@ -81,15 +81,16 @@ def test_narrow_sums_are_added_one_after_the_other(name: str) -> None:
     started = arithmetic.as_input(rng.standard_normal((2, 3, 4)))
     added = started.copy()
     arithmetic.add_product(added, left, right)
-    total = arithmetic.total(left)
+    total, more = arithmetic.total(left), started[..., :1].copy()
+    arithmetic.add_total(more, left)
     for place in np.ndindex(2, 3, 4):
         h, i, j = place
-        sums = [0.0, float(started[place]), 0.0]
+        sums = [0.0, float(started[place]), 0.0, float(started[h, i, 0])]
         for t in range(9):
             product = correctly_rounded(exact(left[h, i, t]) * exact(right[h, t, j]), arithmetic.sums)
             sums[:2] = [correctly_rounded(exact(x) + exact(product), arithmetic.sums) for x in sums[:2]]
-            sums[2] = correctly_rounded(exact(sums[2]) + exact(left[h, i, t]), arithmetic.sums)
-        assert [found[place], added[place], total[h, i, 0]] == sums
+            sums[2:] = [correctly_rounded(exact(x) + exact(left[h, i, t]), arithmetic.sums) for x in sums[2:]]
+        assert [found[place], added[place], total[h, i, 0], more[h, i, 0]] == sums
 
 
 @pytest.mark.parametrize("name", ["float16+float32", "bfloat16+float32", "float8_e4m3fn+float32"])

@@ -14,7 +14,7 @@ from mpmath import mp
 from tests.cases import FORMS, ORDERS, PROBLEMS, named, variant
 from verify.attention import Variant
 from verify.bounds import RoundingBound, accumulated, accumulated_probably
-from verify.errors import InvalidRequestError
+from verify.errors import CertificationError, InvalidRequestError
 from verify.inputs import sample
 from verify.measure.metrics import computed_error
 from verify.mechanisms.taylor.mechanism import TAYLOR
@@ -51,6 +51,13 @@ def test_radii_that_are_published_and_even_orders() -> None:
     assert shown == pytest.approx([1.0, 1.596, 2.181, 2.759], abs=5e-4)
     assert positivity_radius(4) is None
     assert positivity_radius(0) is None
+
+
+def test_a_radius_that_is_not_certain_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verify.mechanisms.taylor.truncation.MAX_BITS", 8)
+    for order in (3, 31):
+        with pytest.raises(CertificationError, match=f"the zero of order {order} to 30 digits exceeds the precision"):
+            positivity_radius(order)
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 7, 12])

@@ -1,0 +1,74 @@
+"""What each operation of the running account passes on: no less than the worst there is, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from mpmath import mp, mpf
+
+from verify.families.tracked import Tracked, TrackedField
+from verify.numbers.formats import FORMATS
+from verify.numbers.precision import mpmath_precision
+
+FIELD = TrackedField(FORMATS["float64"], 2.0**-53)
+
+# The operation on tracked numbers, and on those of mpmath.
+OPERATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "x + y": (lambda x, y: x + y, lambda x, y: x + y),
+    "x - y": (lambda x, y: x - y, lambda x, y: x - y),
+    "3 - x": (lambda x, y: 3 - x, lambda x, y: 3 - x),
+    "x y": (lambda x, y: x * y, lambda x, y: x * y),
+    "x / y": (lambda x, y: x / y, lambda x, y: x / y),
+    "3 / y": (lambda x, y: 3 / y, lambda x, y: 3 / y),
+    "y^2": (lambda x, y: y**2, lambda x, y: y**2),
+    "exp(x)": (lambda x, y: FIELD.exp(x), lambda x, y: mp.exp(x)),
+    "sqrt(y y)": (lambda x, y: FIELD.sqrt(FIELD.number(abs(y.value), y.error)), lambda x, y: mp.sqrt(abs(y))),
+    "max(x, 0)": (lambda x, y: FIELD.positive(x), lambda x, y: max(x, mpf(0))),
+    "max(x, y)": (lambda x, y: FIELD.largest([x, y]), max),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize(("x", "y"), [(2.0, 3.0), (-2.0, 3.0), (1.25, -0.75), (-0.5, -4.0)])
+@pytest.mark.parametrize(("off_x", "off_y"), [(2.0**-4, 2.0**-6), (2.0**-20, 2.0**-3), (0.0, 2.0**-5), (2.0**-7, 0.0)])
+def test_the_worst_there_is_and_no_more(name: str, x: float, y: float, off_x: float, off_y: float) -> None:
+    tracked, exact = OPERATIONS[name]
+    found = tracked(FIELD.number(np.float64(x), off_x), FIELD.number(np.float64(y), off_y))
+    with mpmath_precision(200):
+        value = exact(mpf(x), mpf(y))
+        # each operation is monotone in each operand here, so that the ends of the intervals are the worst
+        ends = product((mpf(x) - off_x, mpf(x) + off_x), (mpf(y) - off_y, mpf(y) + off_y))
+        worst = float(max(abs(exact(*end) - value) for end in ends))
+        assert abs(mpf(float(found.value)) - value) <= float(found.doubt)
+    # beyond what operands were off, an operation adds its own rounding: at most 8 of 2^-53 of results below 13
+    rounding = 16 * 2.0**-53 * 13
+    assert worst <= found.error
+    if name == "max(x, y)":  # the one that is off more may not be the largest
+        assert found.error <= max(off_x, off_y) + rounding
+    elif name == "max(x, 0)":  # nor need x be above 0
+        assert found.error <= off_x + rounding
+    else:
+        assert found.error <= worst + rounding
+
+
+def test_what_may_be_divided_by_zero_has_no_bound() -> None:
+    one = FIELD.number(np.ones(3))
+    divisor = FIELD.number(np.array([1.0, 1.0, 1.0]), np.array([0.5, 1.0, 2.0]))
+    assert np.isfinite((one / divisor).error).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if "max" not in name])
+def test_rounding_is_added_where_nothing_was_off(operation: str) -> None:
+    # float16, worked out in float32: a rounding of the result to 11 bits
+    field = TrackedField(FORMATS["float16"], 2.0**-24)
+    x, y = field.number(np.float64(1.5)), field.number(np.float64(2.5))
+    of_field: dict[str, Callable[[], Tracked]] = {
+        "exp(x)": lambda: field.exp(x),
+        "sqrt(y y)": lambda: field.sqrt(y),
+    }
+    found = of_field.get(operation, lambda: OPERATIONS[operation][0](x, y))()
+    assert 2.0**-11 * abs(found.value) <= found.error <= 3 * 2.0**-11 * abs(found.value)
