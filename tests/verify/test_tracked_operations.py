@@ -37,7 +37,7 @@ OPERATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 @pytest.mark.parametrize(("off_x", "off_y"), [(2.0**-4, 2.0**-6), (2.0**-20, 2.0**-3), (0.0, 2.0**-5), (2.0**-7, 0.0)])
 def test_the_worst_there_is_and_no_more(name: str, x: float, y: float, off_x: float, off_y: float) -> None:
     tracked, exact = OPERATIONS[name]
-    found = tracked(FIELD.number(np.float64(x), off_x), FIELD.number(np.float64(y), off_y))
+    found = tracked(FIELD.number(np.asarray(x), off_x), FIELD.number(np.asarray(y), off_y))
     with mpmath_precision(200):
         value = exact(mpf(x), mpf(y))
         # each operation is monotone in each operand here, so that the ends of the intervals are the worst
@@ -65,10 +65,7 @@ def test_what_may_be_divided_by_zero_has_no_bound() -> None:
 def test_rounding_is_added_where_nothing_was_off(operation: str) -> None:
     # float16, worked out in float32: a rounding of the result to 11 bits
     field = TrackedField(FORMATS["float16"], 2.0**-24)
-    x, y = field.number(np.float64(1.5)), field.number(np.float64(2.5))
-    of_field: dict[str, Callable[[], Tracked]] = {
-        "exp(x)": lambda: field.exp(x),
-        "sqrt(y y)": lambda: field.sqrt(y),
-    }
-    found = of_field.get(operation, lambda: OPERATIONS[operation][0](x, y))()
+    x, y = field.number(np.asarray(1.5)), field.number(np.asarray(2.5))
+    of_field: dict[str, Tracked] = {"exp(x)": field.exp(x), "sqrt(y y)": field.sqrt(y)}
+    found = of_field[operation] if operation in of_field else OPERATIONS[operation][0](x, y)
     assert 2.0**-11 * abs(found.value) <= found.error <= 3 * 2.0**-11 * abs(found.value)

@@ -261,4 +261,4 @@ def countable_features(head_size: int, order: int) -> int:
 COUNTABLE_BITS = 64
 
 # What to do about too many features.
-FEWER = "lower the order or use the form scores"
+FEWER = "keep fewer powers or use the form scores"
