@@ -64,6 +64,20 @@ def test_differences_are_the_nearest_numbers() -> None:
         assert abs(Fraction(gap) - (x - y)) <= Fraction(ulp(gap)) / 2 + (abs(x) + abs(y)) / 2**104
 
 
+@pytest.mark.parametrize("size", range(-160, -40, 8))
+def test_differences_far_below_both_values_are_right(size: int) -> None:
+    # two float64 hold the values to 2**-106: what is below 2**-52 of that, they do not hold to 53 bits
+    rng = np.random.default_rng(37)
+    thirds, gaps = rng.integers(1, 1000, (2, 20)).tolist()
+    with flint_precision(300):
+        other = [arb(x) / 3 for x in thirds]
+        one = [y + arb(gap) * arb(2) ** size / 7 for y, gap in zip(other, gaps, strict=True)]
+        one, other = ([x.mid() for x in row] for row in (one, other))
+    found, _ = difference(planted(*one), planted(*other))
+    for gap, x, y in zip(found[:, 0].tolist(), map(exact_fraction, one), map(exact_fraction, other), strict=True):
+        assert abs(Fraction(gap) - (x - y)) <= (x - y) / 2**52
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -53,6 +54,18 @@ def test_the_worst_there_is_and_no_more(name: str, x: float, y: float, off_x: fl
         assert found.error <= off_x + rounding
     else:
         assert found.error <= worst + rounding
+
+
+@pytest.mark.parametrize("name", ["float64", "float16"])
+def test_constants_are_rounded_once_to_either_format(name: str) -> None:
+    field = TrackedField(FORMATS[name], 2.0**-53)
+    whole, third = field.tracked(3), field.ratio(Fraction(1, 3))
+    assert (whole.value, whole.error, whole.doubt) == (3.0, 0.0, 0.0)
+    assert abs(Fraction(float(third.value)) - Fraction(1, 3)) <= Fraction(float(third.doubt)) <= Fraction(1, 2**54)
+    off = abs(Fraction(float(FORMATS[name].rounded(np.asarray(1 / 3)).astype(np.float64))) - Fraction(1, 3))
+    most = Fraction(1, 3) / 2 ** (FORMATS[name].precision - 1) + Fraction(FORMATS[name].smallest)
+    assert off <= Fraction(float(third.error)) <= most
+    assert field.exact(65536.0).error == (0.0 if name == "float64" else np.inf)  # float16 ends at 65504
 
 
 def test_what_may_be_divided_by_zero_has_no_bound() -> None:

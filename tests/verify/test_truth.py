@@ -20,7 +20,7 @@ from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.numbers.precision import MAX_BITS, flint_precision, mpmath_precision
 from verify.parallel import blocks as block
 from verify.problem import Problem
-from verify.truth import Reference, defined_attention, enclosure, reference, references
+from verify.truth import MAX_DIGITS, Reference, defined_attention, enclosure, reference, references
 from verify.truth.enclosure import _Quotients
 
 DIGITS = 40
@@ -110,6 +110,12 @@ def test_value_and_residual_hold_the_centre(problem: Problem) -> None:
                 left = abs(centre - mp.mpf(float(value)) - mp.mpf(float(residual)))
                 # two nearest roundings: 2**-53 each; the second may also hit the smallest subnormal
                 assert left <= abs(centre) * mp.mpf(2) ** -106 + mp.mpf(2) ** -1075
+
+
+def test_what_is_known_exactly_has_the_most_digits_there_are() -> None:
+    assert reference(Problem([[1.0]], [[3.0]], [[2.0]]), 5).digits == MAX_DIGITS
+    with pytest.raises(InvalidRequestError, match=f"{MAX_DIGITS + 1} digits"):
+        reference(Problem([[1.0]], [[3.0]], [[2.0]]), MAX_DIGITS + 1)
 
 
 def test_an_order_may_be_a_numpy_integer() -> None:

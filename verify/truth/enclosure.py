@@ -73,8 +73,7 @@ def enclose(block: Block, members: Sequence[Member], digits: int) -> dict[Member
             member = next(member for member, rows in lacking.items() if rows.any())
             raise quotients[member].shortfall(member, digits, wanted)
         missing[missing] = short
-        reached = max(0, min(int(quotient.bits.min()) for quotient in quotients.values()))
-        working = min(MAX_BITS, max(2 * working, working + wanted - reached))
+        working = min(MAX_BITS, 2 * working)
     return found
 
 

@@ -115,7 +115,7 @@ class _FeatureProducts:
         entries = [as_ball(x) for row in rows for x in row]
         if self.magnitudes:
             entries = [abs(x) for x in entries]
-        return ball_matrix(entries, (len(rows), len(rows[0]) if rows else 0))
+        return ball_matrix(entries, (len(rows), len(rows[0])))
 
     def terms(self, k: Float64Array, attended: Attended) -> Iterator[tuple[Member | None, int, list[Any]]]:
         """Yield what the keys of a tile add."""
