@@ -12,7 +12,7 @@ from flint import arb
 from mpmath import mp
 
 from verify.attention import Cost, Form, Mechanism, Member, Variant
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, MechanismError
 from verify.families import FeatureKernel, LogitKernel, PolynomialKernel
 from verify.families.costs import cache_cost
 from verify.families.logit import pairs
@@ -203,6 +203,28 @@ def by_itself(leave_out: Iterable[str] = (), **more: Any) -> Mechanism:
     kind = type("Own", (Mechanism,), {name: value for name, value in declared.items() if name not in leave_out})
     made: Mechanism = kind()
     return made
+
+
+@pytest.mark.parametrize("labels", [[], {1: 2}, {"x": float("nan")}, {"x": None}, {"x": [1]}, {"x": np.float64(1)}])
+def test_labels_that_no_table_can_show_are_refused(labels: Any) -> None:
+    member = by_itself(labels=lambda self, member: labels).member()
+    with pytest.raises(MechanismError, match=r"labels .* of own; expected names with whole numbers"):
+        _ = member.labels
+
+
+def test_plain_labels_are_taken() -> None:
+    plain = {"a": 1, "b": 0.5, "c": "x", "d": True}
+    assert by_itself(labels=lambda self, member: plain).member().labels == plain
+
+
+def test_mechanisms_are_the_same_where_they_were_found() -> None:
+    one, other = by_itself(), by_itself()
+    assert one != other
+    assert len({one, other, one}) == 2
+    for mechanism in (one, other):
+        mechanism.origin = (by_itself, ())
+    assert one == other
+    assert len({one, other}) == 1
 
 
 @pytest.mark.parametrize("missing", OWN)
