@@ -10,7 +10,7 @@ from verify.attention import Cost, Variant
 from verify.errors import InvalidRequestError
 from verify.families.costs import FeatureCost, conventional_flops_per_token, kv_cache_size, multihead_cost
 from verify.families.polynomial.basis import degree_feature_count, dense_feature_count, feature_count
-from verify.mechanisms import named_member
+from verify.mechanisms import known, named_member
 from verify.mechanisms.logexp.costs import logexp_state_size
 from verify.mechanisms.power import POWER
 from verify.mechanisms.taylor.costs import flops_per_token, state_size
@@ -127,3 +127,8 @@ def test_heads_of_a_layer_cost_one_head_each() -> None:
     for width, remedy in ((25, "take 24 or 32"), (7, "take 8")):
         with pytest.raises(InvalidRequestError, match=f"width {width} at head size 8, which does not .*; {remedy}"):
             multihead_cost(width, taylor(2, 8, 5))
+
+
+def test_only_forms_of_a_paper_are_published() -> None:
+    published = {f"{name}/{form.name}" for name in known() for form in known().mechanism(name).forms if form.published}
+    assert published == {"softmax/softmax", "softmax/online", "taylor/packed", "taylor/stream"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, fields
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import verify
 from tests.cases import run
+from verify.attention.hazards import Hazards
 from verify.attention.operands import operands
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
@@ -16,6 +18,13 @@ from verify.problem import Problem
 
 def taylor(order: int = 3, head_size: int = 4, value_size: int = 3, **options: Any) -> verify.TaylorState:
     return verify.TaylorState(head_size, value_size, order, **options)
+
+
+def test_a_run_without_hazards_has_none() -> None:
+    assert not Hazards()
+    assert set(astuple(Hazards())) == {0}
+    assert all(Hazards(**{field.name: 1}) for field in fields(Hazards))
+    assert not taylor(1, 1, 1).hazards
 
 
 def test_no_denominator_and_infinite_sums_are_hazards() -> None:

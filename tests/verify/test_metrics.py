@@ -182,6 +182,12 @@ def test_quantiles_are_those_of_the_sorted_errors() -> None:
     assert found == [10, 50, 100, 150, 190, 198]
 
 
+def test_a_cosine_is_at_most_one() -> None:
+    rows = np.array([[0.8233788498177785, 0.5496600448560894, 0.3918426411047775]])  # 1 + 2**-52 before it is cut
+    assert row_cosines(rows, rows).tolist() == [1.0]
+    assert row_cosines(rows, -rows).tolist() == [-1.0]
+
+
 def test_digits_and_cosines_of_what_is_no_number() -> None:
     # inf / NaN and inf / inf are NaN, and mean that nothing is right
     error, origin = np.array([np.inf, np.inf, 0.5]), np.array([np.nan, np.inf, np.nan])

@@ -310,6 +310,17 @@ def test_logexp_states_over_any_range_of_keys(kind: str, compensated: bool) -> N
         assert np.abs(state.read(q).value - expected).max() <= AGREEMENT * np.abs(v).max()
 
 
+@pytest.mark.parametrize("around", [-3000.0, 3000.0])
+def test_logexp_states_far_from_zero(around: float) -> None:
+    # exp of these keys is 0 or infinite: only what they are apart counts
+    rng = np.random.default_rng(223)
+    k, q, v = around + rng.standard_normal((30, 3)), rng.standard_normal((4, 3)), rng.standard_normal((30, 2))
+    state = logexp(3, 2)
+    for piece in (slice(0, 1), slice(1, 9), slice(9, 30)):
+        state.update(k[piece], v[piece])
+    assert np.abs(state.read(q).value - exact(state, q, k, v)).max() <= AGREEMENT * np.abs(v).max()
+
+
 @pytest.mark.parametrize("count", [511, 512, 513, 127, 128, 129, 1025])
 def test_states_around_the_size_of_a_chunk(count: int) -> None:
     q, k, v = tokens(223, count, 3, 2)
