@@ -2,76 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from multiprocessing import parent_process
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from verify.arguments import Choice, Flag, Whole
-from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Cost, Form, Mechanism, Member
-from verify.bounds.pairs import Pairs, WeightBound
-from verify.families import FeatureKernel, LogitKernel
-from verify.families.feature.state import FeatureState
+from tests.planting import (
+    Bell,
+    Cut,
+    Doubling,
+    Early,
+    Forgetful,
+    Late,
+    Planted,
+    Rectified,
+    Unsigned,
+    Worn,
+    altered,
+    asked,
+    bounded,
+    costing,
+    costs,
+    more_operations,
+    multiplied,
+    narrowly,
+    only,
+    optional,
+    overwriting,
+    overwriting_weights,
+    raising,
+    reported,
+    sharpened,
+    shortened,
+    smaller_formula_bound,
+    told,
+    trembling,
+    uncausal,
+    unmasked,
+    unrounded_factors,
+)
+from verify.arguments import Choice, Whole
+from verify.attention.contract import Cost, Mechanism, Member
+from verify.attention.hazards import NONE, Hazards
+from verify.conformance.properties import CONSTANT
+from verify.families import LogitKernel
 from verify.mechanisms.registry import known
 from verify.mechanisms.softmax.mechanism import SOFTMAX
 from verify.mechanisms.taylor.mechanism import TAYLOR, Taylor
-from verify.numbers.arithmetic import Arithmetic
-from verify.numbers.fields import Field, Number
-from verify.problem import Problem
 
+NOT_A_COUNT: Any = float("nan")
+ENDLESS: Any = float("inf")
 
-class Bell(LogitKernel):
-    """w_t = 1 / (1 + s_t^2): positive, and not softmax."""
+MEAN = known().mechanism("mean")
 
-    name, description, source = "bell", "a bell of the logit", "tests"
-
-    def function(self, f: Field, s: Number, member: Member) -> Number:
-        return 1 / (1 + s * s)
-
-
-class Rectified(FeatureKernel):
-    """w_t = 1 + sum_i max(q_i, 0) max(k_ti, 0)."""
-
-    name, description, source = "rectified", "1 and the positive parts", "tests"
-
-    def features(self, f: Field, x: Sequence[Number], scale: Number, member: Member) -> list[Number]:
-        return [f.ratio(1), *(f.positive(c) for c in x)]
-
-    def feature_count(self, head_size: int, member: Member) -> int:
-        return head_size + 1
-
-
-class Cut(Taylor):
-    """Taylor attention under another name, by scores alone."""
-
-    name = "cut"
-    forms = TAYLOR.forms[:1]
-
-
-TWINS = (Bell, Rectified, Cut)
-
-Changes = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Planted:
-    """What is changed in a mechanism that is right, the check that has to notice it, and words of what it says.
-
-    changed: attributes of the mechanism.  form: attributes of its last form.  local: whether its class has no place
-    where other processes find it.
-    """
-
-    base: type[Mechanism]
-    check: str
-    says: str
-    changed: Changes = field(default_factory=dict)
-    form: Callable[[Form], Changes] = lambda form: {}
-    local: bool = False
+SOFT = SOFTMAX.member()
 
 
 def planted(fault: str) -> Mechanism:
@@ -84,145 +69,6 @@ def planted(fault: str) -> Mechanism:
     return mechanism
 
 
-def altered(change: Callable[[Any], Any]) -> Callable[[Form], Changes]:
-    """Change what a form has computed."""
-
-    def compute(form: Form, problem: Problem, arithmetic: Arithmetic, member: Member) -> AttentionOutput:
-        output = form.compute(problem, arithmetic, member)
-        return replace(output, value=change(output.value.astype(np.float64)).astype(output.value.dtype))
-
-    return lambda form: {"compute": partial(compute, form)}
-
-
-def asked(change: Callable[[Problem, Member], tuple[Problem, Member]]) -> Callable[[Form], Changes]:
-    """Let a form compute another problem, or another member."""
-
-    def compute(form: Form, problem: Problem, arithmetic: Arithmetic, member: Member) -> AttentionOutput:
-        other, instead = change(problem, member)
-        return form.compute(other, arithmetic, instead)
-
-    return lambda form: {"compute": partial(compute, form)}
-
-
-def bounded(change: Callable[[WeightBound], WeightBound]) -> Callable[[Form], Changes]:
-    """Change the bound on the weights of a form."""
-
-    def rounding(form: Form, pairs: Any, member: Member) -> WeightBound:
-        assert form.rounding is not None
-        return change(form.rounding(pairs, member))
-
-    return lambda form: {"rounding": partial(rounding, form)}
-
-
-def costing(name: str) -> Callable[[Form], Changes]:
-    """Let the cost of a form say one more of something."""
-
-    def cost(form: Form, problem: Problem, member: Member) -> Cost:
-        found = form.cost(problem, member)
-        return replace(found, **{name: getattr(found, name) + 1})
-
-    return lambda form: {"cost": partial(cost, form)}
-
-
-def unrounded_factors(form: Form) -> Changes:
-    """Let a bound forget that weights are rounded to factors."""
-
-    def rounding(pairs: Pairs, member: Member) -> WeightBound:
-        assert form.rounding is not None
-        pairs.f, pairs.narrowed = pairs.s, 0.0
-        return form.rounding(pairs, member)
-
-    return {"rounding": rounding}
-
-
-def more_operations(form: Form) -> Changes:
-    def operations(problem: Problem, member: Member) -> Any:
-        assert form.operations is not None
-        found = form.operations(problem, member)
-        return replace(found, additions=found.additions + 1)
-
-    return {"operations": operations}
-
-
-def optional(form: Form) -> Changes:
-    """Give a form an option that changes the formula."""
-
-    def compute(problem: Problem, arithmetic: Arithmetic, member: Member, *, sharp: bool = False) -> AttentionOutput:
-        return form.compute(sharpened(problem) if sharp else problem, arithmetic, member)
-
-    return {"compute": compute, "options": {"sharp": Flag()}, "rounding": None}
-
-
-def only(form: Form) -> Changes:
-    """Let the stream compute what pairs do, whatever it serves."""
-    return {"compute": Rectified.forms[0].compute, "options": {}, "limits": ()}
-
-
-class Forgetful(FeatureState):
-    """Forgets what is merged."""
-
-    def merge(self, other: FeatureState) -> None:
-        self.tokens += other.tokens
-
-
-class Late(FeatureState):
-    """Forgets the last token of an update."""
-
-    def update(self, k: Any, v: Any) -> None:
-        super().update(k[..., :-1, :], v[..., :-1, :])
-        self.tokens += 1
-
-
-class Unsigned(FeatureState):
-    """Saves magnitudes."""
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        kept = self._sums.sums.values.copy()
-        np.abs(kept, out=self._sums.sums.values)
-        super().save(path, overwrite=overwrite)
-        self._sums.sums.values[...] = kept
-
-
-def sharpened(problem: Problem) -> Problem:
-    return Problem(
-        problem.q, problem.k, problem.v, 2 * problem.float_scale, problem.causal, problem.mask, problem.alignment
-    )
-
-
-def unmasked(problem: Problem) -> Problem:
-    return Problem(problem.q, problem.k, problem.v, problem.scale, problem.causal, alignment=problem.alignment)
-
-
-def uncausal(problem: Problem) -> Problem:
-    return Problem(problem.q, problem.k, problem.v, problem.scale, mask=problem.mask)
-
-
-def multiplied(by: float) -> Callable[[WeightBound], WeightBound]:
-    return lambda found: replace(found, moved=found.moved * by, spread=found.spread * by)
-
-
-def raising(*_: Any, **__: Any) -> Any:
-    raise KeyError("a line\nand another")
-
-
-def smaller_formula_bound(mechanism: LogitKernel, problem: Problem, member: Member) -> Any:
-    bound = LogitKernel.formula_bound(mechanism, problem, member)
-    assert bound is not None
-    return 0.3 * bound
-
-
-CALLS = [0]
-
-
-def trembling(value: Any) -> Any:
-    CALLS[0] += 1
-    return value * (1 + 2.0**-52 * (CALLS[0] % 2))
-
-
-MEAN = known().mechanism("mean")
-
-SOFT = SOFTMAX.member()
-
 PLANTED: dict[str, Planted] = {
     "a wrong weight in the form": Planted(
         Bell, "forms", "bell/pairs on 'plain': element .* off, and", form=asked(lambda p, m: (sharpened(p), m))
@@ -232,6 +78,23 @@ PLANTED: dict[str, Planted] = {
         "forms",
         "it is what cut:order=[0-9] gives",
         form=asked(lambda p, m: (p, TAYLOR.member(order=max(0, m["order"] - 1)))),
+    ),
+    "a formula that is wrong beyond the fourth order": Planted(
+        Cut,
+        "forms",
+        "^cut:order=6/scores on 'plain': element .*; it is what cut:order=5 gives",
+        form=asked(lambda p, m: (p, TAYLOR.member(order=m["order"] - (m["order"] > 4)))),
+    ),
+    "an answer of NaN beyond the fourth order": Planted(
+        Cut,
+        "forms",
+        "^cut:order=6/scores on 'plain': element .* is nan",
+        form=lambda form: {
+            "compute": lambda problem, arithmetic, member: replace(
+                output := form.compute(problem, arithmetic, member),
+                value=output.value * (np.nan if member["order"] > 4 else 1),
+            )
+        },
     ),
     "a form that is softmax": Planted(
         Bell, "forms", "it is what softmax gives", form=lambda form: {"compute": SOFTMAX.forms[0].compute}
@@ -257,7 +120,115 @@ PLANTED: dict[str, Planted] = {
         "off, and what float64 may lose on its formula",
         form=lambda form: {**altered(lambda value: value * (1 + 1e-9))(form), "rounding": None},
     ),
+    "a form that writes into its problem": Planted(
+        Bell, "forms", "bell/pairs on 'plain': ValueError: writes into its inputs: q", form=overwriting
+    ),
+    "weights in float64 that write into keys": Planted(
+        Bell, "weights", "^writes into its inputs: k of 'plain'", {"float_weights": overwriting_weights}
+    ),
+    "sums of weights that are twice as large": Planted(
+        Bell,
+        "forms",
+        r"bell/pairs on 'plain': the sum of weights of row \[0\] is .*; by the formula .* with the largest weight 1",
+        form=reported(lambda output: {"normaliser": 2 * output.normaliser}),
+    ),
+    "sums of weights that are the mean": Planted(
+        Bell,
+        "forms",
+        "the sum of weights of row",
+        form=reported(lambda output: {"normaliser": output.normaliser * 0 + 1}),
+    ),
+    "sums of weights that are off by 1e-10": Planted(
+        Bell,
+        "forms",
+        "the sum of weights of row",
+        form=reported(lambda output: {"normaliser": output.normaliser * (1 + 1e-10)}),
+    ),
+    "sums of weights that are NaN": Planted(
+        Bell,
+        "forms",
+        r"the sum of weights of row \[0\] is nan; by the formula",
+        form=reported(lambda output: told(output, output.normaliser * np.nan)),
+    ),
+    "sums of weights without their sign": Planted(
+        Cut,
+        "forms",
+        "the sum of weights of row .*, and by the formula -.*, of another sign",
+        form=lambda form: {
+            **reported(lambda output: told(output, np.abs(output.normaliser)))(form),
+            "own_factor": True,
+        },
+    ),
+    "hazards that are left out": Planted(
+        Cut,
+        "forms",
+        "hazards with nonpositive_rows 0; the output has 1",
+        form=reported(lambda output: {"hazards": NONE}),
+    ),
+    "hazards that are made up": Planted(
+        Bell,
+        "forms",
+        "hazards with nonfinite_state 1; the output has 0",
+        form=reported(lambda output: {"hazards": Hazards(nonfinite_state=1)}),
+    ),
+    "hazards that are NaN": Planted(
+        Bell,
+        "forms",
+        "hazards with lost_additions nan; expected a number of times",
+        form=reported(lambda output: {"hazards": replace(NONE, lost_additions=NOT_A_COUNT)}),
+    ),
+    "keys that are seen up to the eighth": Planted(
+        Bell, "forms", "bell/pairs on '40 keys': element .* off", form=asked(lambda p, m: (shortened(p), m))
+    ),
+    "queries beyond 32 that are left out": Planted(
+        Bell,
+        "forms",
+        r"on '40 tokens': element \[32, 0\] is 0, exactly",
+        form=altered(lambda value: np.where(np.arange(value.shape[-2])[:, None] < 32, value, 0.0)),
+    ),
+    "an answer of NaN from 128 tokens on": Planted(
+        Bell,
+        "forms",
+        "on '133 tokens, causal': element .* is nan",
+        form=altered(lambda value: value * (np.nan if value.shape[-2] >= 128 else 1.0)),
+    ),
     "an option that changes the formula": Planted(Bell, "options", "bell/pairs:sharp=yes on", form=optional),
+    "a mask ignored in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        r"^bell/pairs in float16\+float32 on '5 keys under a mask': the output at .* changes with keys \[1, 3\]",
+        form=narrowly(asked(lambda p, m: (unmasked(p), m)), rounding=None),
+    ),
+    "later tokens seen in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        "'5 tokens, causal': row 0 does not give the one key that it sees",
+        form=narrowly(asked(lambda p, m: (uncausal(p), m)), rounding=None),
+    ),
+    "an answer of NaN in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        "a constant does not stay so: number 0 is nan",
+        form=narrowly(altered(lambda value: value * np.nan), rounding=None),
+    ),
+    "values that are squared in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        "two outputs do not add up to that of the sum",
+        form=narrowly(altered(lambda value: np.where(value == CONSTANT, value, value * value)), rounding=None),
+    ),
+    "a wrong weight in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        r"in float16\+float32 on '5 keys.*off, and what float16\+float32 may lose on its formula",
+        form=narrowly(asked(lambda p, m: (p, SOFT)), rounding=None),
+    ),
+    "sums of weights that are twice as large in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        r"in float16\+float32 on '5 keys': the sum of weights of row \[0\]",
+        form=narrowly(reported(lambda output: {"normaliser": 2 * output.normaliser})),
+    ),
     "a bound ten times too small": Planted(
         Bell, "rounding bounds", "bell/pairs in .* off, and its bound", form=bounded(multiplied(0.1))
     ),
@@ -282,6 +253,59 @@ PLANTED: dict[str, Planted] = {
     ),
     "features off by one": Planted(Rectified, "costs", "features, and the state has", form=costing("features")),
     "FLOPs off by one": Planted(Rectified, "costs", "FLOPs per token, and operations", form=costing("flops_per_token")),
+    "a cache that does not grow": Planted(
+        Bell,
+        "costs",
+        "state_elements 99 and 99 for 512 and 1024 tokens; expected more",
+        form=costs(lambda problem: Cost(None, 99, None)),
+    ),
+    "a cache of NaN": Planted(
+        Bell, "costs", "state_elements nan of float", form=costs(lambda problem: Cost(None, NOT_A_COUNT, None))
+    ),
+    "features that grow with the tokens": Planted(
+        Bell,
+        "costs",
+        "features 512 and 1024 for .*; expected the same",
+        form=costs(lambda problem: Cost(problem.keys, 3 * problem.keys, None)),
+    ),
+    "FLOPs that no run takes": Planted(
+        Bell,
+        "costs",
+        "the cost says 12 FLOPs per token, and a run takes",
+        form=costs(lambda problem: Cost(None, 4 * problem.keys, 4 * problem.keys)),
+    ),
+    "FLOPs that are negative beyond some size": Planted(
+        Bell,
+        "costs",
+        "flops_per_token -512 of int",
+        form=costs(
+            lambda problem: Cost(None, 9 * problem.keys, -problem.keys if problem.keys > 99 else 5), published=True
+        ),
+    ),
+    "published FLOPs that are none": Planted(
+        Bell,
+        "costs",
+        "flops_per_token 0 of int; expected a Python integer above 0",
+        form=costs(lambda problem: Cost(None, 4 * problem.keys, 0), published=True),
+    ),
+    "published FLOPs that are NaN": Planted(
+        Bell,
+        "costs",
+        "flops_per_token nan of float",
+        form=costs(lambda problem: Cost(None, 4 * problem.keys, NOT_A_COUNT), published=True),
+    ),
+    "published FLOPs that are infinite": Planted(
+        Bell,
+        "costs",
+        "flops_per_token inf of float",
+        form=costs(lambda problem: Cost(None, 4 * problem.keys, ENDLESS), published=True),
+    ),
+    "published FLOPs that do not grow": Planted(
+        Bell,
+        "costs",
+        "flops_per_token 7 and 7 for 512 and 1024 tokens; expected more",
+        form=costs(lambda problem: Cost(None, 4 * problem.keys, 7), published=True),
+    ),
     "operations off by one": Planted(Rectified, "costs", "says .*, and a run takes", form=more_operations),
     "more features than are said": Planted(
         Rectified, "forms", "as feature_count says", {"feature_count": lambda self, head_size, member: head_size}
@@ -291,6 +315,15 @@ PLANTED: dict[str, Planted] = {
     ),
     "a state that forgets the last token": Planted(
         Rectified, "states", "all tokens at once: element", form=lambda form: {"state": Late}
+    ),
+    "a state that forgets from the eighth token on": Planted(
+        Rectified, "states", "530 tokens, all tokens at once: element", form=lambda form: {"state": Early}
+    ),
+    "a state that answers NaN from 128 tokens on": Planted(
+        Rectified, "states", "530 tokens, all tokens at once: element .* nan off", form=lambda form: {"state": Worn}
+    ),
+    "a state whose sums of weights are twice as large": Planted(
+        Rectified, "states", "at once: the sum of weights of row", form=lambda form: {"state": Doubling}
     ),
     "a file that loses the sign": Planted(
         Rectified, "saved states", "and, saved and loaded,", form=lambda form: {"state": Unsigned}
@@ -339,9 +372,9 @@ PLANTED: dict[str, Planted] = {
         "has to be positive",
         {"weights": lambda self, *given: [-w for w in LogitKernel.weights(self, *given)]},
     ),
-    "a formula that raises": Planted(Bell, "exact values", "'plain': KeyError: ", {"function": raising}),
+    "a formula that raises": Planted(Bell, "exact values", "'plain': .*KeyError: ", {"function": raising}),
     "a formula that is nowhere defined": Planted(
-        Bell, "exact values", "no exact value on", {"function": lambda self, f, s, member: f.sqrt(-1 - s * s)}
+        Bell, "exact values", "add up to no number", {"function": lambda self, f, s, member: f.sqrt(-1 - s * s)}
     ),
     "softmax under another name": Planted(
         Bell,

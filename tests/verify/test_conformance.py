@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.planted import PLANTED, TWINS, Bell, Changes, planted
+from tests.planted import PLANTED, planted
+from tests.planting import TWINS, Bell, Changes, Rectified
 from verify.arguments import Flag, Real, Whole
-from verify.attention.contract import Mechanism, Member
-from verify.conformance.cases import CASES, random_cells
+from verify.attention.contract import Cost, Mechanism, Member
+from verify.conformance.cases import CASES, LONGER, random_cells
 from verify.conformance.mechanism import CHECKS, ELSEWHERE, findings_of
 from verify.conformance.subject import members_of
 from verify.errors import InvalidRequestError, NonconformingError
 from verify.mechanisms.registry import known
 from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.numbers.arithmetic import ARITHMETICS
+from verify.problem import Problem
 from verify.testing import check_mechanism
 
 MEMBERS: dict[str, list[Member]] = {
@@ -43,6 +45,15 @@ def test_every_mechanism_conforms(name: str) -> None:
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: str(twin.name))
 def test_what_faults_are_planted_in_is_right_without(twin: type[Mechanism]) -> None:
     check_mechanism(twin(), cells=FEW)
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: str(twin.name))
+def test_forms_that_are_right_conform_without_their_bounds(twin: type[Mechanism]) -> None:
+    forms = tuple(replace(form, rounding=None) for form in twin.forms)
+    mechanism: Any = type("Unbounded", (twin,), {"forms": forms})()
+    checks = ("forms", "arithmetics", "states")
+    few = members_of(mechanism)[:2]
+    assert [finding.difference for finding in findings_of(mechanism, members=few, only=checks)] == [None] * 4
 
 
 MINE = """
@@ -156,7 +167,30 @@ def test_findings_say_what_was_checked() -> None:
     findings = list(findings_of(Bell(), cells=7))
     assert [finding.name for finding in findings] == ["declaration", *CHECKS]
     assert all(finding.holds and finding.statement and finding.source for finding in findings)
-    assert findings[1].scope == f"checked for bell; {len(CASES)} cases, 7 at random"
+    scope = f"checked for bell; {len(CASES)} cases, {len(LONGER)} longer, 7 random"
+    left_open = {finding.name: finding.scope.removeprefix(scope) for finding in findings[1:]}
+    assert left_open.pop("costs") == "; compared with nothing: state elements of pairs"
+    assert set(left_open.values()) == {""}
+
+
+def test_costs_that_are_compared_with_nothing() -> None:
+    def left_open(mechanism: Mechanism) -> str:
+        (finding,) = [finding for finding in findings_of(mechanism, only=["costs"]) if finding.name == "costs"]
+        return finding.scope.partition("; compared with nothing: ")[2]
+
+    softmax, taylor = (known().mechanism(name) for name in ("softmax", "taylor"))
+    assert left_open(softmax).startswith("state elements and FLOPs, which are published, of softmax; ")
+    assert "FLOPs, which are published, of packed" in left_open(taylor)
+    assert left_open(Rectified()) == "state elements of pairs"
+
+    def fixed(problem: Problem, arithmetic: Any, member: Member) -> Any:
+        return Bell.forms[0].compute(problem, ARITHMETICS["float64"], member)
+
+    uncounted = replace(
+        Bell.forms[0], compute=fixed, cost=lambda problem, member: Cost(None, problem.keys, problem.keys)
+    )
+    opaque: Any = type("Opaque", (Bell,), {"forms": (uncounted,)})()
+    assert left_open(opaque) == "state elements and FLOPs, as it does not run on numbers that count, of pairs"
 
 
 def test_members_that_are_examined() -> None:
@@ -164,8 +198,9 @@ def test_members_that_are_examined() -> None:
         return [member.name for member in members_of(known().mechanism(mechanism))]
 
     assert names("softmax") == ["softmax"]
-    assert names("taylor") == [f"taylor:order={order}" for order in (0, 1, 2, 3)]
-    assert names("favor") == [f"favor:features={f},seed={s}" for f, s in ((1, 0), (2, 0), (4, 0), (1, 1))]
+    assert names("taylor") == [f"taylor:order={order}" for order in (0, 1, 2, 6, 3)]
+    assert names("favor") == [f"favor:features={f},seed={s}" for f, s in ((1, 0), (2, 0), (4, 0), (8, 0), (1, 1))]
+    assert names("power") == [f"power:degree={degree}" for degree in (2, 4, 6, 8)]
 
 
 def test_the_error_crosses_processes() -> None:
@@ -175,8 +210,9 @@ def test_the_error_crosses_processes() -> None:
 
 
 def test_cases_have_reasons_and_cells_are_seeded() -> None:
-    assert len({case.name for case in CASES}) == len({case.reason for case in CASES}) == len(CASES)
-    assert all(max(case.problem.q.shape[-2], case.problem.keys) <= 12 for case in CASES)
+    every = [*CASES, *LONGER]
+    assert len({case.name for case in every}) == len({case.reason for case in every}) == len(every)
+    assert all(case.problem.queries * case.problem.keys <= 40 for case in CASES)
     cells = list(random_cells(2 * len(ARITHMETICS)))
     assert [arithmetic for _, arithmetic in cells] == 2 * list(ARITHMETICS.values())
     assert [problem.digest for problem, _ in cells] == [problem.digest for problem, _ in random_cells(len(cells))]

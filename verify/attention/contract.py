@@ -102,7 +102,8 @@ class Form:
     FLOPs of `cost` are a paper's count, which need not be what runs.  state: (member, head_size, value_size,
     **settings) -> AttentionState, or None if nothing is kept from token to token.  serves: the refusal of a problem, or
     None.  options: what `compute` can be told that may change its numbers.  limits: what else it can be told:
-    memory_limit, and watch, to count features that overflow or underflow.
+    memory_limit, and watch, to count features that overflow or underflow.  own_factor: whether the sums of weights of a
+    row have a positive factor of the form's own; without, they are those of the formula, or its largest weight is 1.
 
         Form("pairs", "every pair of tokens", compute=pairs, cost=cache_cost)
     """
@@ -118,6 +119,7 @@ class Form:
     serves: Callable[[Problem], InvalidRequestError | None] = everything
     options: Mapping[str, Parameter] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    own_factor: bool = False
 
 
 class TileWeights(Protocol):

@@ -14,7 +14,9 @@ from verify.attention.hazards import Hazards
 from verify.conformance.allowance import FLOAT64, allowance
 from verify.conformance.cases import Case
 from verify.conformance.diagnosis import resemblance
-from verify.conformance.subject import Subject, guarded, option_values
+from verify.conformance.formula import FEW_PAIRS
+from verify.conformance.normalisers import miscounted, wrong_sums
+from verify.conformance.subject import Subject, guarded, option_values, run_apart
 from verify.errors import TooLargeError
 from verify.measure.metrics import computed_error
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
@@ -24,13 +26,16 @@ from verify.problem import Problem
 # Cases on which every value of every option is tried, and all is computed twice: the first two that a form serves.
 FEW = ("values of another size", "causal, grouped heads", "mask and causal")
 
+# The longer context on which every value of every option is tried as well.
+CHUNKS = "40 tokens, causal"
+
 MIXED = ARITHMETICS["bfloat16+float32"]
 
 
 def wrong_answers(subject: Subject) -> Iterator[str]:
     """Yield cases that a form serves and answers wrongly in float64."""
     for member, form in _forms(subject):
-        served = [case for case in subject.cases if form.serves(case.problem) is None]
+        served = [case for case in (*subject.cases, *subject.longer) if form.serves(case.problem) is None]
         if not any(case.plain for case in served):
             yield f"{form.name} serves none of the plain cases"
         for case in served:
@@ -49,7 +54,7 @@ def wrong_options(subject: Subject) -> Iterator[str]:
         for option, parameter in form.options.items():
             for value in option_values(parameter):
                 variant = Variant(next(members), form.name, ((option, value),))
-                for case in _few(subject, form):
+                for case in [*_few(subject, form), *_chunks(subject, form)]:
                     where = f"{variant.member.name}/{form.name}:{option}={value_text(value)} on {case.name!r}"
                     unknown = form.rounding is None
                     yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, plain=unknown)
@@ -76,8 +81,13 @@ def _few(subject: Subject, form: Form) -> list[Case]:
     return [case for case in subject.cases if case.name in FEW and form.serves(case.problem) is None][:2]
 
 
+def _chunks(subject: Subject, form: Form) -> list[Case]:
+    """Return a longer causal context, if the form serves it: options cut it into chunks."""
+    return [case for case in subject.longer if case.name == CHUNKS and form.serves(case.problem) is None]
+
+
 def _twice(variant: Variant, case: Case, arithmetic: Arithmetic) -> Iterator[str]:
-    outputs = [variant.run(case.problem, arithmetic) for _ in range(2)]
+    outputs = [run_apart(variant, case.problem, arithmetic) for _ in range(2)]
     if len({(x.value.tobytes(), np.asarray(x.normaliser).tobytes()) for x in outputs}) > 1:
         yield "the same call gives other bytes the second time"
 
@@ -85,16 +95,16 @@ def _twice(variant: Variant, case: Case, arithmetic: Arithmetic) -> Iterator[str
 def differences(
     subject: Subject, problem: Problem, variant: Variant, arithmetic: Arithmetic, *, plain: bool
 ) -> Iterator[str]:
-    """Yield what is wrong with an output: its kind, rows that see nothing, elements beyond their bound.
+    """Yield what is wrong with an output: its kind, rows that see nothing, elements beyond their bound, sums, hazards.
 
-    plain: where no finite bound is declared, an output in float64 has to be within what the formula itself may lose.
+    plain: where no finite bound is declared, an output has to be within what the formula itself may lose.
     """
     problem = subject.rounded(problem, arithmetic.inputs)
     exact = subject.exact(problem, variant.member)
     if exact is None:
         return
     try:
-        output = variant.run(problem, arithmetic)
+        output = run_apart(variant, problem, arithmetic)
     except TooLargeError:
         if problem.q.size > 1:  # large members may need more memory than is allowed, but not for one number
             return
@@ -109,9 +119,9 @@ def differences(
         yield f"row {nothing[0].tolist()} sees no key and is not zero{alike}"
     error = np.abs(computed_error(output.value, exact))
     bound, how = rounding_bound(variant, problem, exact.value, arithmetic), "its bound"
-    if plain and arithmetic is FLOAT64 and not np.isfinite(bound).all():
-        unbounded = allowance(problem, exact.value, variant.member)
-        bound, how = np.where(np.isfinite(bound), bound, unbounded), "what float64 may lose on its formula"
+    if plain and not np.isfinite(bound).all():
+        unbounded = allowance(problem, exact.value, arithmetic, subject.tracked(problem, variant.member, arithmetic))
+        bound, how = np.where(np.isfinite(bound), bound, unbounded), f"what {arithmetic.name} may lose on its formula"
     place = first_beyond(error, bound, exact.undefined_rows)
     if place is not None:
         yield (
@@ -119,6 +129,10 @@ def differences(
             f" {error[place]:.3g} off, and {how} {bound[place]:.3g}"
             f"{resemblance(subject, problem, variant.member, output.value)}"
         )
+    yield from miscounted(output, problem, arithmetic, plain=plain)
+    if plain and problem.queries * problem.keys <= FEW_PAIRS:
+        sums = subject.sums(problem, variant.member, arithmetic)
+        yield from wrong_sums(output, variant, problem, arithmetic, sums)
 
 
 def rounding_bound(variant: Variant, problem: Problem, exact: Float64Array, arithmetic: Arithmetic) -> Float64Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +86,9 @@ def _cases() -> Iterator[Case]:
             name="mask and causal",
         ),
     )
+    yield case(
+        "more keys than any mechanism treats apart", Problem(normal(1, 2), normal(40, 2), normal(40, 1), name="40 keys")
+    )
     yield case("one pair, one component", Problem(normal(1, 1), normal(1, 1), normal(1, 1), name="one token"))
     yield case("all weights are equal", Problem(np.ones((3, 3)), np.ones((3, 3)), normal(3, 2), name="equal logits"))
     yield case(
@@ -131,7 +135,29 @@ def _cases() -> Iterator[Case]:
     )
 
 
+def _longer() -> Iterator[Case]:
+    rng = np.random.default_rng(55)
+
+    def problem(name: str, queries: int, keys: int, head_size: int, value_size: int, **named: Any) -> Problem:
+        shapes = (queries, head_size), (keys, head_size), (keys, value_size)
+        q, k, v = (rng.standard_normal(shape) for shape in shapes)
+        return Problem(q, k, v, name=name, **named)
+
+    yield Case(problem("40 tokens", 40, 40, 3, 2), "each of many queries, and each of many keys, counts")
+    yield Case(problem("40 tokens, causal", 40, 40, 2, 3, causal=True), "chunks of 16 tokens, and what is left of them")
+    apart = np.arange(40)[:, None] - np.arange(40)
+    window = (apart >= 0) & (apart < 9)
+    yield Case(problem("40 tokens, a window of 9", 40, 40, 2, 1, mask=window), "tokens leave as others come")
+    yield Case(
+        problem("530 keys", 3, 530, 2, 1), "more keys than any shipped form or state takes at once, which is 128 or 512"
+    )
+    yield Case(problem("133 tokens, causal", 133, 133, 2, 1, causal=True), "more causal tokens than 128")
+
+
 CASES = tuple(_cases())
+
+# Contexts that are longer, on which forms are examined and nothing else is.
+LONGER = tuple(_longer())
 
 
 def random_cells(count: int, seed: int = 0) -> Iterator[tuple[Problem, Arithmetic]]:

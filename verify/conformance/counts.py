@@ -1,4 +1,8 @@
-"""Whether costs and operations that are declared are those of a run on numbers that count, and of the state kept."""
+"""Whether costs and operations that are declared are those of a run on numbers that count, and of the state kept.
+
+Where neither can be compared, costs still have to be whole numbers above zero that grow with the number of tokens if
+keys and values are kept, and stay as they are if features are.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from verify.attention.contract import Form, Member
+from verify.attention.contract import Cost, Form, Member
 from verify.conformance.subject import Subject, guarded
 from verify.numbers.counted import CountingArithmetic, Operations
 from verify.problem import Problem
@@ -14,14 +18,37 @@ from verify.problem import Problem
 # n, d_k, d_v
 SIZES = ((3, 2, 2), (4, 3, 1))
 
+# The same where costs alone are asked for, and nothing runs: sizes in use, and twice as many tokens.
+LARGE = ((512, 64, 48), (1024, 64, 48))
+
 
 def wrong_costs(subject: Subject) -> Iterator[str]:
     """Yield costs that are not what a run takes or a state holds."""
     for member in subject.members:
         for form in subject.mechanism.forms:
             for sizes in SIZES:
-                where = f"{member.name}/{form.name} at n, d_k, d_v = {', '.join(map(str, sizes))}"
-                yield from guarded(where, _costs, member, form, _problem(*sizes))
+                yield from guarded(_where(member, form, sizes), _costs, member, form, _problem(*sizes))
+            yield from guarded(_where(member, form, LARGE[1]), _growth, member, form)
+
+
+def uncompared(subject: Subject) -> Iterator[str]:
+    """Yield what of the costs of each form is compared with nothing, so that its being right is not known."""
+    member = subject.members[0]
+    for form in subject.mechanism.forms:
+        problem = _problem(*SIZES[0])
+        cost = form.cost(problem, member)
+        kept = ["state elements"] if cost.features is None else ["features and state elements"]
+        left_out = [] if form.state is not None else kept
+        if cost.flops_per_token is not None and form.published:
+            left_out.append("FLOPs, which are published,")
+        elif cost.flops_per_token is not None and _counted_if_it_runs(member, form, problem) is None:
+            left_out.append("FLOPs, as it does not run on numbers that count,")
+        if left_out:
+            yield f"{' and '.join(left_out)} of {form.name}"
+
+
+def _where(member: Member, form: Form, sizes: tuple[int, int, int]) -> str:
+    return f"{member.name}/{form.name} at n, d_k, d_v = {', '.join(map(str, sizes))}"
 
 
 def _problem(tokens: int, head_size: int, value_size: int) -> Problem:
@@ -32,12 +59,10 @@ def _problem(tokens: int, head_size: int, value_size: int) -> Problem:
 
 def _costs(member: Member, form: Form, problem: Problem) -> Iterator[str]:
     cost = form.cost(problem, member)
-    for name in ("features", "state_elements", "flops_per_token"):
-        number = getattr(cost, name)
-        unknown = number is None and name != "state_elements"
-        if not unknown and (type(number) is not int or number < 0):
-            yield f"{name} {number!r} of {type(number).__name__}; expected a Python integer{' or None' * unknown}"
-            return
+    absurd = list(_absurd(cost))
+    yield from absurd
+    if absurd:
+        return
     if form.state is not None:
         shape = form.state(member, problem.head_size, problem.value_size).shapes["sums"]
         held = int(np.prod(shape))
@@ -51,6 +76,39 @@ def _costs(member: Member, form: Form, problem: Problem) -> Iterator[str]:
             yield f"operations() says {_text(declared)}, and a run takes {_text(counted)}"
         if cost.flops_per_token not in (None, declared.flops) and not form.published:
             yield f"the cost says {cost.flops_per_token} FLOPs per token, and operations() {declared.flops}"
+    elif cost.flops_per_token is not None and not form.published:
+        taken = _counted_if_it_runs(member, form, problem)
+        if taken is not None and cost.flops_per_token != taken.flops:
+            yield f"the cost says {cost.flops_per_token} FLOPs per token, and a run takes {taken.flops}: {_text(taken)}"
+
+
+def _absurd(cost: Cost) -> Iterator[str]:
+    for name in ("features", "state_elements", "flops_per_token"):
+        number = getattr(cost, name)
+        unknown = number is None and name != "state_elements"
+        if not unknown and (type(number) is not int or number < 1):
+            also = "" if name == "state_elements" else ", or None"
+            yield f"{name} {number!r} of {type(number).__name__}; expected a Python integer above 0{also}"
+
+
+def _growth(member: Member, form: Form) -> Iterator[str]:
+    """Compare costs of twice as many tokens: those of keys and values that are kept grow, those of features do not."""
+    few, many = (form.cost(_problem(*sizes), member) for sizes in LARGE)
+    absurd = [*_absurd(few), *_absurd(many)]
+    yield from absurd
+    if absurd:
+        return
+    tokens = f"{LARGE[0][0]} and {LARGE[1][0]} tokens"
+    if few.features is None and form.state is None:
+        for name in ("state_elements", "flops_per_token"):
+            one, other = getattr(few, name), getattr(many, name)
+            if one is not None and other is not None and one >= other:
+                yield f"{name} {one} and {other} for {tokens}; expected more for more, as it has no features"
+        return
+    for name in ("features", "state_elements"):
+        one, other = getattr(few, name), getattr(many, name)
+        if one != other:
+            yield f"{name} {one} and {other} for {tokens}; expected the same, as it has features"
 
 
 def _counted(member: Member, form: Form, problem: Problem) -> Operations:
@@ -60,6 +118,15 @@ def _counted(member: Member, form: Form, problem: Problem) -> Operations:
     form.compute(asked, arithmetic, member)
     taken = arithmetic.tally.taken()
     return taken.shared_by(problem.keys) if form.state is not None else taken
+
+
+def _counted_if_it_runs(member: Member, form: Form, problem: Problem) -> Operations | None:
+    """Return what a run takes; None if the form does not run on numbers that count: what runs takes something."""
+    try:
+        taken = _counted(member, form, problem)
+        return taken if taken.flops else None
+    except Exception:  # whatever somebody else's form does with numbers that are objects
+        return None
 
 
 def _text(operations: Operations) -> str:

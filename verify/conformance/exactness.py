@@ -9,16 +9,16 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
-from verify.conformance.allowance import LEEWAY, UNIT, declared_weights
+from verify.conformance.allowance import FLOAT64, LEEWAY
 from verify.conformance.cases import Case
 from verify.conformance.diagnosis import ALIKE, like_softmax
+from verify.conformance.formula import BITS
 from verify.conformance.subject import Subject, guarded
 from verify.errors import CertificationError
 from verify.measure.decomposition import exact_gap
 from verify.mechanisms.registry import baseline
 from verify.mechanisms.softmax.forms import shares
 from verify.numbers.arrays import Float64Array
-from verify.numbers.fields import MpField
 from verify.numbers.precision import flint_precision, mpmath_precision
 from verify.parallel.blocks import blocks_of
 from verify.problem import Head
@@ -28,9 +28,6 @@ from verify.truth.totals import weighted_sums
 
 # Multiplications of q and k up to which rational arithmetic is asked.
 RATIONAL_LIMIT = 50
-
-# Bits of the weights in mpmath that those in float64 are compared with.
-BITS = 200
 
 # How far apart magnitudes may be, relatively: they say how much cancels, for which six digits are plenty.
 MAGNITUDES = 1e-6
@@ -66,7 +63,7 @@ def _accounts(subject: Subject, member: Member, case: Case) -> Iterator[str]:
     except CertificationError as error:
         yield f"{_without_place(error, truth)}{_taken_for_softmax(subject, truth)}"
         return
-    signs = _signs(truth)
+    signs = _signs(subject, truth)
     if not np.array_equal(signs, truth.normaliser_sign):
         place = tuple(int(i) for i in np.argwhere(signs != truth.normaliser_sign)[0])
         yield (
@@ -92,12 +89,13 @@ def _taken_for_softmax(subject: Subject, truth: Reference) -> str:
     return ""
 
 
-def _signs(truth: Reference) -> NDArray[np.int8]:
+def _signs(subject: Subject, truth: Reference) -> NDArray[np.int8]:
     """Return the sign of the sum of the weights of each row in mpmath; that by balls where it is close to zero."""
     signs = truth.normaliser_sign.copy()
+    exact = subject.weights(truth.problem, truth.member)
     for head in truth.problem.each_head():
         attended = head.attended()
-        for row, weights in enumerate(_exact_weights(head, truth.member)):
+        for row, weights in enumerate(exact[head.index]):
             with mpmath_precision(BITS):
                 total = mp.fsum(weights)
                 if abs(total) > mp.fsum(map(abs, weights)) * mp.mpf(2) ** (-BITS // 2) and attended[row].any():
@@ -105,31 +103,17 @@ def _signs(truth: Reference) -> NDArray[np.int8]:
     return signs
 
 
-def _exact_weights(head: Head, member: Member) -> Iterator[list[mp.mpf]]:
-    """Yield the weights of the attended keys of each row, in mpmath."""
-    attended = head.attended()
-    with mpmath_precision(BITS):
-        field = MpField()
-        scale = field.scale(head.scale, head.q.shape[1])
-        keys = [[mp.mpf(x) for x in key] for key in head.k.tolist()]
-    for row, query in enumerate(head.q.tolist()):
-        seen = np.flatnonzero(attended[row])
-        with mpmath_precision(BITS):
-            q = [mp.mpf(x) for x in query]
-            weights = member.mechanism.weights(field, q, [keys[t] for t in seen], scale, member) if seen.size else []
-        yield weights
-
-
 def wrong_weights(subject: Subject) -> Iterator[str]:
     """Yield plain cases on which weights in float64 are not the exact ones up to a positive factor of each row."""
     for member in subject.members:
         for case in subject.cases:
             if case.plain and subject.exact(case.problem, member) is not None:
-                yield from guarded(f"{member.name} on {case.name!r}", _float_weights, member, case)
+                yield from guarded(f"{member.name} on {case.name!r}", _float_weights, subject, member, case)
                 yield from guarded(f"{member.name} on {case.name!r}", _magnitudes, member, case)
 
 
-def _float_weights(member: Member, case: Case) -> Iterator[str]:
+def _float_weights(subject: Subject, member: Member, case: Case) -> Iterator[str]:
+    tracked = subject.tracked(case.problem, member, FLOAT64)
     for head in case.problem.each_head():
         rows, attended = slice(0, case.problem.queries), head.attended()
         with np.errstate(all="ignore"):
@@ -138,8 +122,8 @@ def _float_weights(member: Member, case: Case) -> Iterator[str]:
             if array.shape != attended.shape or array.dtype != np.float64:
                 yield f"{name} {list(array.shape)} of {array.dtype}; expected {list(attended.shape)} of float64"
                 return
-        _, off = declared_weights(head, rows, attended, member)
-        for row, exact in enumerate(_exact_weights(head, member)):
+        _, off = tracked[head.index]
+        for row, exact in enumerate(subject.weights(case.problem, member)[head.index]):
             seen = np.flatnonzero(attended[row])
             if seen.size:
                 yield from _float_row(head, row, exact, (found[row, seen], sizes[row, seen], off[row, seen]))
@@ -163,7 +147,7 @@ def _float_row(
             " the formula"
         )
         return
-    allowed = LEEWAY * ((off + off[top] * np.abs(ratios)) / largest + UNIT) + 2.0**-1000
+    allowed = LEEWAY * ((off + off[top] * np.abs(ratios)) / largest + 2.0**-53) + 2.0**-1000
     apart = np.abs(found / found[top] - ratios)
     wrong = np.flatnonzero(~(apart <= allowed))
     if wrong.size:

@@ -7,11 +7,22 @@ what holds on them is not proved for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from verify.attention.contract import Mechanism, Member
-from verify.conformance import answers, counts, declaration, exactness, processes, refusals, states, violations
-from verify.conformance.cases import CASES
+from verify.conformance import (
+    answers,
+    counts,
+    declaration,
+    exactness,
+    processes,
+    properties,
+    refusals,
+    states,
+    violations,
+)
+from verify.conformance.cases import CASES, LONGER
 from verify.conformance.subject import Subject, members_of, one_line
 from verify.errors import InvalidRequestError
 from verify.numbers.arithmetic import ARITHMETICS
@@ -46,6 +57,11 @@ CHECKS: dict[str, tuple[str, Differences]] = {
         "every option is taken, and changes an answer by no more than its bound, or than the formula itself may lose",
         answers.wrong_options,
     ),
+    "arithmetics": (
+        f"in {len(ARITHMETICS)} arithmetics, keys that nobody sees change no bit, one key gives its value, constants"
+        " stay, values add up; without a bound an output is within what the formula itself may lose",
+        properties.wrong_in_some_arithmetic,
+    ),
     "rounding bounds": (
         f"bounds on rounding hold in {len(ARITHMETICS)} arithmetics, and those for float64 are exceeded by float32",
         violations.exceeded_rounding_bounds,
@@ -54,7 +70,11 @@ CHECKS: dict[str, tuple[str, Differences]] = {
         "exact values are no further from softmax than the bound on that",
         violations.exceeded_formula_bounds,
     ),
-    "costs": ("features and state are those a state holds, operations those that a run takes", counts.wrong_costs),
+    "costs": (
+        "features and state are those a state holds, operations and FLOPs those that a run takes; whole numbers above 0"
+        " that grow with the tokens unless there are features",
+        counts.wrong_costs,
+    ),
     "states": ("a state fed in pieces or merged in any order gives what its form gives", states.wrong_states),
     "saved states": ("a state that was saved and loaded is the same bit for bit", states.wrong_files),
     "refused requests": ("what does not exist or is out of bounds is refused in one line", refusals.unrefused_requests),
@@ -62,6 +82,9 @@ CHECKS: dict[str, tuple[str, Differences]] = {
     "repetition": ("the same call gives the same bytes", answers.changing_answers),
     "pickling": ("a member comes back from pickle as it was", processes.unpicklable),
 }
+
+# What a check leaves open, to be said with its scope.
+LEFT_OPEN: dict[str, Differences] = {"costs": counts.uncompared}
 
 ELSEWHERE: dict[str, tuple[str, Differences]] = {
     "processes": ("exact values are the same in a spawned process", processes.unlike_elsewhere)
@@ -100,13 +123,26 @@ def findings_of(
     try:
         chosen = members_of(mechanism) if members is None else list(members)
         subject = Subject(mechanism, chosen, cells)
-        scope = f"checked for {listed(member.name for member in chosen)}; {len(CASES)} cases, {cells} at random"
+        names = listed(member.name for member in chosen)
+        scope = f"checked for {names}; {len(CASES)} cases, {len(LONGER)} longer, {cells} random"
     except Exception as error:  # whatever somebody else's mechanism raises
         yield Finding("members", SOURCE, "members can be made", "small parameters", difference=one_line(error))
         return
     for name, (statement, differences) in checks.items():
         if only is None or name in only:
-            yield _finding(name, statement, scope, partial(differences, subject))
+            reach = f"{scope}{_left_open(name, subject)}"
+            finding = _finding(name, statement, reach, partial(differences, subject))
+            # what was written into may differ in any way: that it was comes first
+            yield replace(finding, difference=next(subject.overwritten(), finding.difference))
+
+
+def _left_open(name: str, subject: Subject) -> str:
+    """Return what a check compares with nothing, as the end of its scope."""
+    try:
+        left = list(LEFT_OPEN[name](subject)) if name in LEFT_OPEN else []
+    except Exception as error:  # whatever somebody else's mechanism raises
+        left = [one_line(error)]
+    return f"; compared with nothing: {'; '.join(left)}" if left else ""
 
 
 def _finding(name: str, statement: str, scope: str, differences: Callable[[], Iterable[str]]) -> Finding:

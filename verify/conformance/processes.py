@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 
 from verify.attention.contract import Member
-from verify.conformance.cases import CASES
 from verify.conformance.subject import Subject, guarded
 from verify.errors import CertificationError
 from verify.parallel.executors import worker_pool
@@ -16,22 +15,22 @@ from verify.truth import reference
 
 DIGITS = 30
 
-# Cases whose exact values are worked out in another process.
-FEW = CASES[:3]
+# So many cases have their exact values worked out in another process.
+FEW = 3
 
 
 def unpicklable(subject: Subject) -> Iterator[str]:
     """Yield members that are not the same after a round trip through pickle."""
     for member in subject.members:
-        yield from guarded(member.name, _round_trip, member)
+        yield from guarded(member.name, _round_trip, subject, member)
 
 
-def _round_trip(member: Member) -> Iterator[str]:
+def _round_trip(subject: Subject, member: Member) -> Iterator[str]:
     found = pickle.loads(pickle.dumps(member))  # noqa: S301  # what was pickled just now
     # a mechanism that was found somewhere is found there again; another one comes back as a copy
     if found.name != member.name or (found != member and member.mechanism.origin is not None):
         yield f"comes back as {found.name}"
-    for case in FEW:
+    for case in subject.all_cases[:FEW]:
         if _exact(case.problem, member) != _exact(case.problem, found):
             yield f"comes back with another exact value on {case.name!r}"
 
@@ -40,11 +39,11 @@ def unlike_elsewhere(subject: Subject) -> Iterator[str]:
     """Yield members whose exact values differ in a spawned process, or do not come back from it."""
     with worker_pool(1) as pool:
         for member in subject.members:
-            yield from guarded(member.name, _elsewhere, pool, member)
+            yield from guarded(member.name, _elsewhere, subject, pool, member)
 
 
-def _elsewhere(pool: Executor, member: Member) -> Iterator[str]:
-    for case in FEW:
+def _elsewhere(subject: Subject, pool: Executor, member: Member) -> Iterator[str]:
+    for case in subject.all_cases[:FEW]:
         if pool.submit(_exact, case.problem, member).result() != _exact(case.problem, member):
             yield f"another exact value on {case.name!r} in a spawned process"
 

@@ -9,7 +9,6 @@ from typing import Any
 from verify.arguments import Parameter
 from verify.attention.contract import Variant
 from verify.conformance.allowance import FLOAT64
-from verify.conformance.cases import CASES
 from verify.conformance.subject import Subject
 from verify.errors import InvalidRequestError
 
@@ -41,7 +40,7 @@ def unrefused_problems(subject: Subject) -> Iterator[str]:
     """Yield problems that a form says it does not serve, and answers or refuses with anything but one line."""
     member = subject.members[0]
     for form in subject.mechanism.forms:
-        for case in CASES:
+        for case in subject.all_cases:
             if subject.mechanism.unservable(case.problem) is not None:
                 what = f"{case.name!r}, which has no meaning for it, by {form.name}"
                 yield from _unrefused(what, partial(Variant(member, form.name).run, case.problem, FLOAT64))

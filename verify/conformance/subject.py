@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from verify.arguments import Choice, Count, Flag, Parameter, Value
-from verify.attention.contract import Mechanism, Member
-from verify.conformance.cases import CASES, Case, random_cells
+from verify.attention.computed import AttentionOutput
+from verify.attention.contract import Mechanism, Member, Variant
+from verify.conformance.cases import CASES, LONGER, Case, random_cells
+from verify.conformance.formula import ExactWeights, TrackedWeights, exact_weights, tracked_weights
+from verify.conformance.normalisers import Sums, exact_sums
 from verify.errors import CertificationError, InvalidRequestError
 from verify.measure.decomposition import Truths
 from verify.numbers.arithmetic import Arithmetic
@@ -16,15 +22,17 @@ from verify.numbers.formats import Format
 from verify.problem import Problem
 from verify.truth import Reference
 
-# Values of the axis that are examined unless others are given.
+# Values of the axis that are examined unless others are given: so many of the first, and the largest up to LARGER.
 AXIS_VALUES = 3
+LARGER = 6
 
 
 class Subject:
     """A mechanism under examination.
 
-    members: those that are examined.  cells: how many problems are drawn at random.  truths: of a problem, its exact
-    values, each worked out once.  rounded: the same problem again for the same format.
+    members: those that are examined.  cells: how many problems are drawn at random.  all_cases: copies of the cases,
+    which others share.  truths: of a problem, its exact values, each worked out once.  rounded: the same problem again
+    for the same format.  weights, tracked, sums: what the formula gives on a problem, worked out once.
 
     Raises InvalidRequestError unless there are members, all of this mechanism.
     """
@@ -37,13 +45,37 @@ class Subject:
         self.mechanism = mechanism
         self.members = tuple(members)
         self.cells = cells
+        self.all_cases, self.all_longer = _copies(CASES), _copies(LONGER)
         self.truths: Callable[[Problem], Truths] = cache(lambda problem: Truths(problem, self.members))
         self.rounded: Callable[[Problem, Format], Problem] = cache(lambda problem, format_: problem.rounded(format_))
+        self.weights: Callable[[Problem, Member], ExactWeights] = cache(exact_weights)
+        self.tracked: Callable[[Problem, Member, Arithmetic], TrackedWeights] = cache(tracked_weights)
+        self.sums: Callable[[Problem, Member, Arithmetic], Sums] = cache(self._sums)
+
+    def _sums(self, problem: Problem, member: Member, arithmetic: Arithmetic) -> Sums:
+        exact, tracked = self.weights(problem, member), self.tracked(problem, member, arithmetic)
+        return exact_sums(problem, arithmetic, exact, tracked)
 
     @property
     def cases(self) -> list[Case]:
         """The cases for which the formula has a meaning."""
-        return [case for case in CASES if self.mechanism.unservable(case.problem) is None]
+        return [case for case in self.all_cases if self.mechanism.unservable(case.problem) is None]
+
+    @property
+    def longer(self) -> list[Case]:
+        """The longer contexts for which the formula has a meaning."""
+        return [case for case in self.all_longer if self.mechanism.unservable(case.problem) is None]
+
+    def overwritten(self) -> Iterator[str]:
+        """Yield cases that have been written into, which are then made anew."""
+        found = [
+            f"writes into its inputs: {changed} of {case.name!r}"
+            for case, before in zip([*self.all_cases, *self.all_longer], [*CASES, *LONGER], strict=True)
+            if (changed := _changed(case.problem, before.problem))
+        ]
+        if found:
+            self.all_cases, self.all_longer = _copies(CASES), _copies(LONGER)
+        yield from found
 
     def drawn(self) -> Iterator[tuple[Problem, Arithmetic]]:
         """Yield problems drawn at random, those for which the formula has a meaning, each in an arithmetic."""
@@ -59,8 +91,41 @@ class Subject:
             return None
 
 
+def _copies(cases: Iterable[Case]) -> list[Case]:
+    return [replace(case, problem=copied(case.problem)) for case in cases]
+
+
+def copied(problem: Problem) -> Problem:
+    """Return a problem with arrays of its own."""
+    return problem.named(problem.name)
+
+
+def run_apart(variant: Variant, problem: Problem, arithmetic: Arithmetic) -> AttentionOutput:
+    """Run a form on a copy of a problem; ValueError if it writes into that."""
+    own = copied(problem)
+    output = variant.run(own, arithmetic)
+    require_unchanged(own, problem)
+    return output
+
+
+def require_unchanged(given: Problem, before: Problem) -> None:
+    """Raise ValueError if a problem is no longer what it was, bit for bit."""
+    changed = _changed(given, before)
+    if changed:
+        raise ValueError(f"writes into its inputs: {changed}")
+
+
+def _changed(given: Problem, before: Problem) -> str:
+    names = [field.name for field in fields(Problem)]
+    return ", ".join(name for name in names if _bits(getattr(given, name)) != _bits(getattr(before, name)))
+
+
+def _bits(value: Any) -> Any:
+    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+
+
 def members_of(mechanism: Mechanism) -> list[Member]:
-    """Return members to examine: the first values of the axis that searches go through, and what is proposed.
+    """Return members to examine: of the axis a few first values of a search, a larger one, and what is proposed.
 
     Of each other parameter the default and another value, or every choice, with the first values of all others.  The
     default of the axis may be large, and stands for no more than small ones do.
@@ -74,7 +139,9 @@ def members_of(mechanism: Mechanism) -> list[Member]:
 def _values(mechanism: Mechanism, name: str, parameter: Parameter) -> list[Value]:
     if name == mechanism.axis:
         proposed = [] if mechanism.proposed is None else [mechanism.proposed]
-        return [*mechanism.searched(None)[:AXIS_VALUES], *proposed]
+        searched = list(mechanism.searched(None))
+        larger = [value for value in searched[AXIS_VALUES:] if value <= LARGER][-1:] or searched[AXIS_VALUES:][:1]
+        return [*searched[:AXIS_VALUES], *larger, *proposed]
     values = option_values(parameter)
     return values if isinstance(parameter, Choice) else values[:2]
 

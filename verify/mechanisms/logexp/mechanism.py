@@ -43,6 +43,7 @@ class LogExp(Mechanism):
             logexp_cost,
             rounding=bounds.linear,
             serves=partial(unservable, form="linear", instead="quadratic"),
+            own_factor=True,
         ),
         Form(
             "stream",

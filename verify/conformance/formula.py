@@ -1,0 +1,79 @@
+"""The declared formula on a problem: its weights in mpmath, and in float64 with a running account of their rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from mpmath import mp
+
+from verify.attention.contract import Member
+from verify.families.tracked import TrackedField
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.numbers.fields import MpField
+from verify.numbers.precision import mpmath_precision
+from verify.problem import Head, Problem
+
+# Bits of weights in mpmath.
+BITS = 200
+
+# Pairs of a query and a key up to which weights are worked out row by row, and sums of weights compared.
+FEW_PAIRS = 40
+
+# By head, the weights of the attended keys of each row.
+ExactWeights = dict[tuple[int, ...], list[list[mp.mpf]]]
+
+# By head, weights [n_q, n_k], and what they are off by at most; 0 where not attended.
+TrackedWeights = dict[tuple[int, ...], tuple[Float64Array, Float64Array]]
+
+
+def exact_weights(problem: Problem, member: Member) -> ExactWeights:
+    """Return the weights of every head in mpmath."""
+    return {head.index: list(_exact_rows(head, member)) for head in problem.each_head()}
+
+
+def _exact_rows(head: Head, member: Member) -> Iterator[list[mp.mpf]]:
+    attended = head.attended()
+    with mpmath_precision(BITS):
+        field = MpField()
+        scale = field.scale(head.scale, head.q.shape[1])
+        keys = [[mp.mpf(x) for x in key] for key in head.k.tolist()]
+    for row, query in enumerate(head.q.tolist()):
+        seen = np.flatnonzero(attended[row])
+        with mpmath_precision(BITS):
+            q = [mp.mpf(x) for x in query]
+            weights = member.mechanism.weights(field, q, [keys[t] for t in seen], scale, member) if seen.size else []
+        yield weights
+
+
+def tracked_weights(problem: Problem, member: Member, arithmetic: Arithmetic) -> TrackedWeights:
+    """Return the weights of every head in float64, and how far off the formula is with every step in factors.
+
+    Of more than FEW_PAIRS pairs of tokens, the rows go through the formula together, with the keys that they do not see
+    as well: a factor that the weights of a row share may be another one then.
+    """
+    many = problem.queries * problem.keys > FEW_PAIRS
+    return {head.index: _tracked(head, member, arithmetic, together=many) for head in problem.each_head()}
+
+
+def _tracked(
+    head: Head, member: Member, arithmetic: Arithmetic, *, together: bool
+) -> tuple[Float64Array, Float64Array]:
+    field = TrackedField(arithmetic.factors, 2.0**-53 if arithmetic.dtype == np.float64 else 2.0**-24)
+    scale = field.scale(head.scale, head.q.shape[1])
+    keys = [[field.exact(x) for x in key] for key in head.k.tolist()]
+    attended = head.attended()
+    weights, off = np.zeros(attended.shape), np.zeros(attended.shape)
+    for rows in [slice(None)] if together else [slice(row, row + 1) for row in range(len(head.q))]:
+        seen = np.arange(len(keys)) if together else np.flatnonzero(attended[rows][0])
+        if not seen.size:
+            continue
+        with np.errstate(all="ignore"):
+            q = [field.number(np.ascontiguousarray(x)) for x in head.q[rows].T]
+            found = member.mechanism.weights(field, q, [keys[t] for t in seen], scale, member)
+            for t, number in zip(seen, map(field.tracked, found), strict=True):
+                weights[rows, t], off[rows, t] = number.value, number.error + number.doubt
+    return np.where(attended, weights, 0.0), np.where(
+        attended & np.isfinite(weights), off, np.where(attended, np.inf, 0.0)
+    )
