@@ -66,13 +66,15 @@ class Sums:
     @property
     def hazards(self) -> Hazards:
         """How many sums are NaN or infinite, or below the normal numbers, and how many additions were lost."""
-        values = self.values.astype(np.float64) if self.values.dtype == np.object_ else self.values
-        small = (values != 0) & (np.abs(values) < values.dtype.type(2.0**self.storage.min_exponent))
-        return Hazards(
-            nonfinite_state=int(np.count_nonzero(~np.isfinite(values))),
-            lost_additions=self.lost,
-            underflowed_state=int(np.count_nonzero(small)),
-        )
+        nonfinite = underflowed = 0
+        flat = self.values.reshape(-1)
+        for first in range(0, flat.size, TERMS):
+            some = flat[first : first + TERMS]
+            values = some.astype(np.float64) if some.dtype == np.object_ else some
+            small = (values != 0) & (np.abs(values) < values.dtype.type(2.0**self.storage.min_exponent))
+            nonfinite += int(np.count_nonzero(~np.isfinite(values)))
+            underflowed += int(np.count_nonzero(small))
+        return Hazards(nonfinite_state=nonfinite, lost_additions=self.lost, underflowed_state=underflowed)
 
     def add_product(self, place: Place, left: NDArray[Any], right: NDArray[Any]) -> None:
         """Add left [h, r, n] right [h, n, w], factors of the arithmetic, over n tokens."""

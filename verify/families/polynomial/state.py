@@ -75,12 +75,12 @@ class PolynomialSums:
         ]
         below = comb(head_size + order - 1, max(0, order - 1))  # features of all degrees but the highest
         # state of all heads, and what compensates it; beside it features, components divided by exponents, accumulators
-        # apart, and rooms of the sums for a slice of the highest degree
+        # apart, rooms of the sums for a slice of the highest degree, and a chunk's tokens, as given and as taken
         needed = heads * features * (value_size + 1) * (arithmetic.sums if storage is None else storage).width // 8
         apart = degrees == "apart" or factors is not None
         accumulators = (order + 2) * chunk if apart else chunk
         buffers = below * chunk + 2 * BLOCK_NUMBERS + max(1, order) * head_size * chunk
-        buffers += (accumulators + 3 * below) * (value_size + 1)
+        buffers += (accumulators + 3 * below) * (value_size + 1) + 2 * chunk * (head_size + value_size + 1)
         needed = needed * (1 + compensated) + buffers * arithmetic.dtype.itemsize
         check_memory(features_text(features, head_size, order, arithmetic), needed, memory_limit, FEWER)
         self.heads = heads
