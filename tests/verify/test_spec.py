@@ -76,6 +76,7 @@ def test_specs_that_make_no_sense(change: dict[str, Any], message: str) -> None:
         ("taylor/packed:compensated=1", "compensated '1'; expected yes or no"),
         ("taylor/packed:watch=yes", "unknown option 'watch'"),
         ("softmax:order=3/softmax", "unknown parameter 'order'; expected no parameters of softmax"),
+        ("favor:seed=2147483648/stream", "seed 2147483648; expected an integer from 0 to 2147483647"),
         ("favor:features=0/stream", "features 0; expected an integer from 1 to 65536"),
     ],
 )
@@ -106,6 +107,7 @@ def test_orders_are_swept_where_none_is_given() -> None:
     assert names("favor:features=8:24:8,seed=0:1/pairs") == [
         f"favor:features={features},seed={seed}/pairs" for features in (8, 16, 24) for seed in (0, 1)
     ]
+    assert names("favor:features=2,seed=2147483647/pairs") == ["favor:features=2,seed=2147483647/pairs"]
     # all forms of a mechanism
     assert names("taylor:order=1", "elu") == [
         *(f"taylor:order=1/{form}" for form in ("scores", "packed", "stream", "dense")),
