@@ -13,8 +13,11 @@ import pytest
 from mpmath import mp
 
 from tests.cases import FORMS, named, run, variant
+from verify.attention import Variant
+from verify.bounds import RoundingBound
+from verify.errors import ViolatedBoundError
 from verify.inputs import FileInput
-from verify.measure.cell import Cell
+from verify.measure.cell import Cell, Exact, Setting
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.numbers.formats import FORMATS
 from verify.numbers.precision import mpmath_precision
@@ -330,3 +333,26 @@ def test_float32_is_computed_in_float32(mechanism: str, records: dict[Cell, Reco
     )
     rounding = records[which].errors["rounding"]
     assert rounding.bits_max > 1.0
+
+
+@pytest.mark.parametrize(("part", "probable"), [("rounding", False), ("rounding", True), ("formula", False)])
+def test_an_error_a_little_above_its_bound_is_noticed(
+    part: str, probable: bool, source: FileInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = variant("taylor", "scores", 3)
+    setting = Setting(Exact(source.load(), [chosen.member]), ARITHMETICS["float32"])
+    least = setting.errors(chosen).found.parts[part].least
+    sure = np.full(least.shape, np.inf)
+    for share, holds in ((1.0, True), (1.05, probable), (0.5, True)):
+        bound = least / share
+        rounding = RoundingBound(sure, bound) if probable else RoundingBound(bound, bound)
+        if part == "rounding":
+            monkeypatch.setattr(Variant, "rounding_bound", lambda *_, given=rounding: given)
+        else:
+            setting.exact.formula_bound = lambda member, given=bound: given  # type: ignore[assignment]
+        if holds:
+            name = "rounding_probable" if probable else part
+            assert setting.measurement(chosen).bounds[name].share == pytest.approx(share, rel=1e-12)
+        else:
+            with pytest.raises(ViolatedBoundError, match=f"the error of {part} is 1.05 times its bound"):
+                setting.measurement(chosen)

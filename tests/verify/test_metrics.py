@@ -18,7 +18,7 @@ from verify.measure.metrics import (
     row_cosines,
     skill,
 )
-from verify.measure.summary import ErrorSummary, compare_rows, summarise
+from verify.measure.summary import BoundSummary, ErrorSummary, compare_rows, summarise, summarise_bound
 from verify.numbers.formats import FORMATS
 from verify.problem import Problem
 from verify.truth import difference, reference
@@ -208,3 +208,21 @@ def test_a_null_prediction_that_is_no_number_is_the_worst() -> None:
     null = np.array([0.5, np.nan])
     assert skill(np.array([0.5, 0.5]), null) == 1.0
     assert skill(np.array([0.5, np.nan]), null) == -np.inf
+
+
+def test_shares_of_bounds() -> None:
+    bound = np.array([4.0, 8.0, 0.0])
+    found = summarise_bound(np.array([-3.0, 2.0, 0.0]), bound, 2.0)
+    assert (found.share, found.unbounded) == (0.75, 0)
+    assert found.relative == pytest.approx(math.sqrt(80 / 3) / 2)
+    assert summarise_bound(np.array([0.0, 0.0, 1e-300]), bound, 2.0).share == np.inf  # nothing may be off there
+    # without a bound there is no share, and the bound as a whole is infinite
+    none = summarise_bound(np.array([-3.0, np.nan, 0.0]), np.array([4.0, np.inf, np.nan]), 2.0)
+    assert none == BoundSummary(np.inf, 0.75, 2)
+    assert summarise_bound(np.zeros(2), np.full(2, np.inf), 0.0) == BoundSummary(np.inf, 0.0, 2)
+
+
+@pytest.mark.parametrize("planted", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bound", [0.0, 1.0, 1e300])
+def test_an_error_that_is_no_number_exceeds_every_finite_bound(planted: float, bound: float) -> None:
+    assert summarise_bound(np.array([0.0, planted]), np.array([1.0, bound]), 1.0).share == np.inf

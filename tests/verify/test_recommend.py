@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cases import named
+from tests.cases import named, variant
 from verify.arguments import Parameter, Whole
 from verify.attention import Cost, Member, Variant
 from verify.bounds import RoundingBound
-from verify.errors import InvalidRequestError, ViolatedBoundError
+from verify.errors import InvalidRequestError, TooLargeError, ViolatedBoundError
 from verify.families.logit import LogitKernel
+from verify.measure.decomposition import Decomposer
 from verify.measure.metrics import METRICS, root_mean_square
 from verify.mechanisms import named_member
 from verify.mechanisms.taylor.costs import taylor_cost
 from verify.mechanisms.taylor.mechanism import TAYLOR
+from verify.numbers.arithmetic import ARITHMETICS
 from verify.numbers.fields import Field, Number
 from verify.problem import Problem
 from verify.recommend import Advice, recommend
@@ -118,6 +120,77 @@ def test_bounds_hold_the_guarantee(monkeypatch: pytest.MonkeyPatch) -> None:
         recommend(PROBLEM, 1e-4, largest=12)
 
 
+def test_a_tolerance_that_is_reached_exactly_is_met() -> None:
+    # one query, so that the largest error is one number of float64, the same each time
+    problem = Problem(Q[0, :1], K[0], V[0])
+    tolerance = recommend(problem, 1e-3, metric="max", largest=19).overall
+    again = recommend(problem, tolerance.measured, metric="max", largest=19).overall
+    assert (again.value, again.measured) == (tolerance.value, tolerance.measured)
+    below = recommend(problem, float(np.nextafter(tolerance.measured, 0)), metric="max", largest=19).overall
+    assert below.value is not None
+    assert tolerance.value is not None
+    assert below.value > tolerance.value
+
+
+def test_what_a_mask_hides_does_not_count() -> None:
+    # the hidden keys have logits that would take twice as many terms
+    mask = np.ones((2, 10, 10), dtype=bool)
+    mask[:, :, 7:] = False
+    k = np.where(np.arange(10)[:, None] < 7, K, 8 * K)
+    problem = Problem(Q, k, V, mask=mask)
+    errors = errors_by_definition(problem, 12)
+    found = recommend(problem, 1e-2, metric="max", largest=31)
+    for advice in (found.overall, *found.per_head):
+        place: Any = ... if advice.head is None else advice.head
+        assert advice.value == next(order for order, error in enumerate(errors) if error[place].max() <= 1e-2)
+        assert advice.largest_logit == pytest.approx(np.abs(0.5 * Q @ K[:, :7].mT)[place].max())
+    unmasked = recommend(Problem(Q, k, V), 1e-2, metric="max", largest=31).overall
+    assert unmasked.value is None or unmasked.value > (found.overall.value or 0)
+
+
+@pytest.mark.parametrize("part", ["formula", "quantisation", "doubt of the quantisation", "rounding"])
+def test_every_part_of_a_bound_counts_in_the_guarantee(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # each is made larger than the tolerance by itself; what is measured stays
+    given: dict[str, Any] = {"metric": "max", "arithmetic": "float32", "largest": 23}
+    plain = recommend(PROBLEM, 1e-2, **given).overall
+    assert plain.guaranteed is not None
+    gaps, rounding, formula = Decomposer.gaps, Variant.rounding_bound, type(TAYLOR).formula_bound
+    if part == "formula":
+        monkeypatch.setattr(type(TAYLOR), "formula_bound", lambda *args: np.asarray(formula(*args)) + 1.0)
+    elif part == "rounding":
+
+        def larger(*args: Any) -> RoundingBound:
+            found = rounding(*args)
+            assert found is not None
+            return RoundingBound(found.sure + 1.0, found.probable)
+
+        monkeypatch.setattr(Variant, "rounding_bound", larger)
+    else:
+        more = (0.0, 1.0) if part.startswith("doubt") else (1.0, 0.0)
+
+        def enlarged(self: Decomposer, member: Member) -> Any:
+            found = gaps(self, member)
+            value, doubt = found["quantisation"]
+            return found | {"quantisation": (np.abs(value) + more[0], doubt + more[1])}
+
+        monkeypatch.setattr(Decomposer, "gaps", enlarged)
+    found = recommend(PROBLEM, 1e-2, **given).overall
+    assert (found.value, found.measured, found.guaranteed) == (plain.value, plain.measured, None)
+
+
+def test_a_guarantee_that_the_measured_error_denies_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    # sums of parts are rounded, so that an error may be above its bound by 2^-40 of it; a tolerance in between is met
+    # by the bound alone
+    problem = Problem(Q[0, :1], K[0], V[0])
+    errors = errors_by_definition(problem, 8)
+    monkeypatch.setattr(
+        type(TAYLOR), "formula_bound", lambda self, problem, member: errors[member["order"]] * (1 - 2.0**-42)
+    )
+    tolerance = float(errors[5].max()) * (1 - 2.0**-44)
+    with pytest.raises(ViolatedBoundError, match=r"taylor:order=5 is guaranteed on .*, and misses the tolerance"):
+        recommend(problem, tolerance, metric="max", largest=7)
+
+
 def test_metrics_fed_special_values_fail() -> None:
     y = np.ones(8)
     for planted in (np.full(8, np.inf), np.where(np.arange(8) == 3, np.inf, 0.0)):
@@ -191,6 +264,10 @@ def test_orders_that_do_not_fit_end_the_search() -> None:
     found = recommend(Problem(q, k, v), 1e-12, arithmetic="float64", form="packed", largest=9)
     assert found.overall.value is None
     assert 3 <= found.largest < 9
+    arithmetic = ARITHMETICS["float64"]
+    variant("taylor", "packed", found.largest).run(Problem(q, k, v), arithmetic)
+    with pytest.raises(TooLargeError):
+        variant("taylor", "packed", found.largest + 1).run(Problem(q, k, v), arithmetic)
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,10 @@ def output_bounds(problem: Problem, row_bound: Callable[[float, float], float]) 
                     continue
                 if (low, high) not in cut:
                     cut[low, high] = row_bound(low, high)
-                with np.errstate(invalid="ignore", over="ignore"):
-                    found = cut[low, high] * spreads[row]
+                with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+                    found = np.nextafter(cut[low, high] * spreads[row], inf)  # the product was rounded
                 # a range of zero leaves nothing to err in, whatever positive weights do
                 bound[place] = np.where((spreads[row] == 0.0) & np.isfinite(cut[low, high]), 0.0, found)
-    with np.errstate(over="ignore"):
-        bound *= 1.0 + 2.0**-50  # the product above was rounded
     return np.where(np.isnan(bound), inf, bound)
 
 

@@ -127,7 +127,6 @@ def summarise_bound(error: Float64Array, bound: Float64Array, size: float) -> Bo
     finite = np.isfinite(bound)
     size_of = magnitudes(error)
     with np.errstate(all="ignore"):
-        shares = np.where(size_of == 0.0, 0.0, size_of / bound)
-    shares = np.where(np.isnan(shares), np.inf, shares)[finite]
-    relative = ratio(root_mean_square(bound), size) or 0.0
+        shares = np.where(size_of == 0.0, 0.0, size_of / bound)[finite]
+    relative = ratio(root_mean_square(magnitudes(bound)), size) or 0.0
     return BoundSummary(relative, float(shares.max(initial=0.0)), int(np.count_nonzero(~finite)))
