@@ -30,6 +30,10 @@ class MechanismError(InvalidRequestError):
     """A mechanism of somebody's own raises, or gives what it may not: a sweep records its cell as failed."""
 
 
+class UndefinedWeightsError(MechanismError):
+    """The weights of a query add up to no number: the formula is not defined there, whatever the precision."""
+
+
 class CertificationError(AttnproofError):
     """The exact value could not be enclosed as tightly as asked within the precision cap."""
 

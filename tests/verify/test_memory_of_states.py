@@ -22,7 +22,7 @@ STATES: dict[str, dict[str, Any]] = {
     "taylor together": {"of": "taylor:order=2/packed", "head_size": 2, "value_size": 4096},
     "elu sums": {"of": "elu/stream", "head_size": 256, "value_size": 4096},
     "elu compensated": {"of": "elu/stream", "head_size": 256, "value_size": 4096, "compensated": True},
-    "favor features": {"of": "favor:features=4096/stream", "head_size": 16, "value_size": 2},
+    "favor features": {"of": "favor:features=512/stream", "head_size": 4, "value_size": 2},
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from verify.attention.contract import Member, Variant
 from verify.conformance.mechanism import findings_of
-from verify.errors import CertificationError
+from verify.errors import CertificationError, UndefinedWeightsError
 from verify.families import FeatureKernel, LogitKernel, PolynomialKernel
 from verify.families.tracked import TrackedField
 from verify.mechanisms.registry import named_member, named_variant
@@ -114,7 +114,7 @@ def test_roots_of_what_may_come_out_below_zero_have_no_bound() -> None:
         problem = Problem(q, np.concatenate([k, 0 * k]), [[1.0], [2.0]]).rounded(arithmetic.inputs)
         try:
             exact = reference(problem, 20, root.member()).value
-        except CertificationError:
+        except (CertificationError, UndefinedWeightsError):
             continue
         bound = variant.rounding_bound(problem, exact, arithmetic)
         assert bound is not None

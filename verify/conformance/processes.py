@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 from verify.attention.contract import Member
 from verify.conformance.subject import Subject, guarded
-from verify.errors import CertificationError
+from verify.errors import CertificationError, UndefinedWeightsError
 from verify.parallel.executors import worker_pool
 from verify.problem import Problem
 from verify.truth import reference
@@ -52,5 +52,5 @@ def _exact(problem: Problem, member: Member) -> bytes:
     """Return the exact values; nothing where there are none."""
     try:
         return reference(problem, DIGITS, member).value.tobytes()
-    except CertificationError:
+    except (CertificationError, UndefinedWeightsError):
         return b""

@@ -15,7 +15,7 @@ from verify.attention.contract import Mechanism, Member, Variant
 from verify.conformance.cases import CASES, LONGER, Case, random_cells
 from verify.conformance.formula import ExactWeights, TrackedWeights, exact_weights, tracked_weights
 from verify.conformance.normalisers import Sums, exact_sums
-from verify.errors import CertificationError, InvalidRequestError
+from verify.errors import CertificationError, InvalidRequestError, UndefinedWeightsError
 from verify.measure.decomposition import Truths
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.formats import Format
@@ -87,7 +87,7 @@ class Subject:
         """Return the exact output of a member; None where it cannot be certified."""
         try:
             return self.truths(problem).of(member)
-        except CertificationError:
+        except (CertificationError, UndefinedWeightsError):
             return None
 
 

@@ -15,7 +15,7 @@ from flint import arb, arb_mat
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
-from verify.errors import AttnproofError, CertificationError, MechanismError
+from verify.errors import AttnproofError, CertificationError, UndefinedWeightsError
 from verify.numbers.arrays import BoolArray
 from verify.numbers.balls import Balls
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
@@ -50,7 +50,7 @@ def enclose(block: Block, members: Sequence[Member], digits: int) -> dict[Member
     """Return the enclosure of a block for each of some members of one mechanism, every element with `digits` digits.
 
     Working precision is raised for the rows that need it.  CertificationError names the first element that has not
-    enough digits when the cap is reached, MechanismError the first query whose weights add up to no number.
+    enough digits when the cap is reached, UndefinedWeightsError the first query whose weights add up to no number.
     """
     wanted = bits_for(digits) + 1
     working = stored = min(MAX_BITS, wanted + GUARD_BITS)
@@ -144,7 +144,7 @@ class _Quotients:
         i, j = (int(place) for place in np.argwhere(self.bits < wanted)[0])
         element = [*self.block.index, int(self.block.rows[i]), j]
         if not self.normaliser[i].is_finite():
-            return MechanismError(
+            return UndefinedWeightsError(
                 f"{member.name} on {self.block.name}, whose weights of query {element[:-1]} add up to no number",
                 f"weights that are numbers, in balls of up to {MAX_BITS} bits",
                 "mend the formula, or take inputs on which it is defined",
