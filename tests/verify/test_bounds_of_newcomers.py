@@ -24,7 +24,7 @@ CELLS = 1000
 MEMBERS = {
     "power": ("power:degree=2", "power:degree=4"),
     "elu": ("elu",),
-    "favor": ("favor:features=3,seed=0", "favor:features=8,seed=1"),
+    "favor": ("favor:features=2,seed=0", "favor:features=4,seed=1"),
 }
 
 
