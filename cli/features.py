@@ -118,10 +118,11 @@ def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
 
 
 def _counts(member: Member, size: int, d_v: int | None) -> FeatureCost:
+    from verify.families.costs import counts_of
     from verify.mechanisms.loading import explained
 
     with explained(member.mechanism):
-        counts: FeatureCost | None = member.mechanism.counts(size, d_v, member)
+        counts = counts_of(member, size, d_v)
     if counts is None:
         raise InvalidRequestError(
             f"the features of {member.of}, which has none", "a mechanism with features", "see attnproof list"

@@ -162,6 +162,19 @@ class Mine(LogitKernel):
     forms = (replace(LogitKernel.forms[0], compute=short),)
 """
 
+WITHOUT = """
+from dataclasses import replace
+
+
+def without(*given):
+    output = LogitKernel.forms[0].compute(*given)
+    return {output}
+
+
+class Mine(LogitKernel):
+    forms = (replace(LogitKernel.forms[0], compute=without),)
+"""
+
 # What is changed, and the reason that the cell gives.
 BROKEN = {
     "raises": (
@@ -175,6 +188,21 @@ BROKEN = {
         FUNCTION,
         "        return f.sqrt(-f.exp(s))\n",
         "mine:order=1 on .* add up to no number",
+    ),
+    "no output": (
+        "class Mine(LogitKernel):\n",
+        WITHOUT.format(output="output.value"),
+        "ndarray from mine:order=1/pairs; expected an AttentionOutput with its hazards; mend the form",
+    ),
+    "no hazards": (
+        "class Mine(LogitKernel):\n",
+        WITHOUT.format(output="replace(output, hazards=None)"),
+        "AttentionOutput from mine:order=1/pairs; expected an AttentionOutput with its hazards; mend the form",
+    ),
+    "no sums": (
+        "class Mine(LogitKernel):\n",
+        WITHOUT.format(output="replace(output, normaliser=None)"),
+        r"sums of weights of shape \[\] from mine:order=1/pairs; expected \[5\]; mend the form",
     ),
     "shape": (
         "class Mine(LogitKernel):\n",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from verify.attention.contract import Cost, Mechanism, Member, Variant
-from verify.errors import InvalidRequestError, TooLargeError, ViolatedBoundError
+from verify.errors import InvalidRequestError, MechanismError, TooLargeError, ViolatedBoundError
 from verify.families.costs import meeting_contexts
 from verify.measure.cell import Exact, Setting
 from verify.measure.decomposition import Decomposer
@@ -115,7 +116,7 @@ def recommend(
             "see attnproof list",
         )
     _check(tolerance, metric)
-    members = [chosen.member(**{chosen.axis: value}) for value in chosen.searched(largest)]
+    members = [chosen.member(**{chosen.axis: value}) for value in _values(chosen, largest)]
     if not problem.attended_rows.any():
         raise InvalidRequestError(
             f"{problem.name} in which no query attends to any key", "at least one attended key", "check mask and shapes"
@@ -362,6 +363,17 @@ def _state_cost(problem: Problem, member: Member) -> Cost | None:
 def _contexts(problem: Problem, cost: Cost) -> tuple[int, int | None]:
     """Return the contexts at which a cost meets conventional attention's, in memory and in FLOPs per token."""
     return meeting_contexts(problem.head_size, problem.value_size, cost.state_elements, cost.flops_per_token)
+
+
+def _values(mechanism: Mechanism, largest: int | None) -> Sequence[int]:
+    """Return the values of the axis to try; MechanismError unless they are some, each larger than the one before."""
+    found: Any = mechanism.searched(largest)
+    whole = isinstance(found, list | tuple | range) and all(type(value) is int for value in found)
+    if not whole or not found or any(one >= other for one, other in pairwise(found)):
+        raise MechanismError(
+            f"the values {found!r} that {mechanism.name} searches", "a list of integers that rise", "mend its searched"
+        )
+    return list(found)
 
 
 def _check(tolerance: float, metric: str) -> None:

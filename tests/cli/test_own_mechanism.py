@@ -155,7 +155,7 @@ BROKEN = Broken()
         ("raise ValueError('first\\nsecond')", "broken, which raises ValueError: first second, line 11; expected"),
         (
             "raise SystemExit(3)",
-            "SystemExit: 3, line 11; expected a mechanism that gives numbers; mend broken.py",
+            "SystemExit: 3, line 11; expected code that runs; mend broken.py",
         ),
         ("return f.tanh(s)", "has no attribute 'tanh'"),
         ("f.exp(s)", "a formula gives NoneType None; expected a number of its field"),
@@ -204,6 +204,19 @@ WRONG = Wrong()
         ("recommend", "searched", "raise SystemExit(3)", "wrong, which raises SystemExit: 3, line 17"),
         ("recommend", "unservable", "raise OSError('no disk')", "wrong, which raises OSError: no disk, line 17"),
         ("features", "searched", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
+        (
+            "recommend",
+            "searched",
+            "return [2, 1]",
+            r"the values \[2, 1\] that wrong searches; expected a list",
+        ),
+        ("recommend", "searched", "return []", r"the values \[\] that wrong searches"),
+        (
+            "features",
+            "counts",
+            "return 3",
+            "counts 3 of wrong:base=1; expected a FeatureCost, or None; mend",
+        ),
         ("features", "counts", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
         ("reference", "unservable", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
         (
@@ -227,6 +240,41 @@ def test_whatever_else_of_it_breaks_is_one_line(
     code, printed, said = run(capsys, command, *arguments[command], "--mechanism", "wrong.py:WRONG")
     assert (code, printed, said.count("\n")) == (2, "", 1)
     assert re.match(f"attnproof: {says}", said), said
+
+
+POLYNOMIAL = """
+from fractions import Fraction
+
+from verify.families import PolynomialKernel
+
+
+class Poly(PolynomialKernel):
+    name = "poly"
+    description = "a polynomial"
+    source = "a test"
+
+    def coefficients(self, member):
+        return {coefficients}
+
+
+POLY = Poly()
+"""
+
+
+@pytest.mark.parametrize("coefficients", ["[Fraction(0)]", "[]", "None", "[1.5]", "[True]", "3", "(c for c in [1])"])
+@pytest.mark.parametrize("command", ["features", "reference", "sweep"])
+def test_coefficients_are_rational_and_not_all_zero(
+    coefficients: str, command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("poly.py").write_text(POLYNOMIAL.format(coefficients=coefficients))
+    arguments: dict[str, list[object]] = {
+        "features": ["--head-sizes", 3],
+        "reference": ["good.npz"],
+        "sweep": ["--input", "good.npz", "--jobs", 0, "--arithmetic", "float32", "--mechanisms", "poly/scores"],
+    }
+    code, _, said = run(capsys, command, *arguments[command], "--mechanism", "poly.py:POLY")
+    assert code == (1 if command == "sweep" else 2)
+    assert re.search(r"coefficients .* of poly; expected a list of Fractions that are not all 0; mend them", said)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.conftest import SMALL_SPEC
 from tests.sweeps import plans, records, run
 from verify.arguments import Parameter, Whole
 from verify.attention import Member
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, MechanismError
 from verify.families.logit import LogitKernel
 from verify.inputs import SyntheticInput
 from verify.mechanisms import Registry
@@ -212,3 +212,21 @@ def test_everything_that_determines_a_record_is_in_its_key(monkeypatch: pytest.M
     monkeypatch.setattr("verify.sweep.spec.SCHEMA", 99)
     keys.add(cell_key(cell, source, "digest"))
     assert len(keys) == 5 + len(cells)
+
+
+def test_labels_of_one_mechanism_have_the_same_names() -> None:
+    class Labelled(LogitKernel):
+        name, description, source = "labelled", "exp", "a test"
+        parameters: Mapping[str, Parameter] = {"n": Whole(1, least=1)}
+
+        def function(self, f: Any, s: Any, member: Any) -> Any:
+            return f.exp(s)
+
+        def labels(self, member: Any) -> dict[str, Any]:
+            return {"a": 1} if member["n"] == 1 else {"b": 1}
+
+    made = Labelled()
+    both = tuple(Plan(made, (("n", n),), "pairs", ()) for n in (1, 2))
+    assert len(list(SweepSpec((INPUT,), both[:1], (), ("float64",)).cells())) == 1
+    with pytest.raises(MechanismError, match=r"labels {'b': 1} of labelled:n=2; expected the names of {'a': 1}"):
+        SweepSpec((INPUT,), both, (), ("float64",))

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from flint import arb
 
 from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
+from verify.attention.hazards import Hazards
 from verify.bounds.outputs import RoundingBound, rounding_bound
 from verify.bounds.pairs import WeightBound
 from verify.errors import InvalidRequestError, MechanismError
@@ -317,7 +319,7 @@ class Variant:
 
         limits: memory_limit and watch, where the form has them.  Raises InvalidRequestError for a limit that it has not
         or a problem that it does not serve, TooLargeError where it would need more memory than allowed, MechanismError
-        for an output of another shape.
+        for an output of another kind or shape.
         """
         how = self.how
         for name in limits:
@@ -328,6 +330,17 @@ class Variant:
             if refusal is not None:
                 raise refusal
         output = how.compute(problem, arithmetic, self.member, **dict(self.options), **limits)
+        whole: Any = output
+        if not isinstance(whole, AttentionOutput) or not isinstance(output.hazards, Hazards):
+            raise MechanismError(
+                f"{type(whole).__name__} from {self.name}", "an AttentionOutput with its hazards", "mend the form"
+            )
+        if np.shape(output.normaliser) != problem.output_shape[:-1]:
+            raise MechanismError(
+                f"sums of weights of shape {list(np.shape(output.normaliser))} from {self.name}",
+                f"{list(problem.output_shape[:-1])}",
+                "mend the form",
+            )
         if output.value.shape != problem.output_shape:
             raise MechanismError(
                 f"output of shape {list(output.value.shape)} from {self.name}",

@@ -148,6 +148,36 @@ def _longer() -> Iterator[Case]:
     apart = np.arange(40)[:, None] - np.arange(40)
     window = (apart >= 0) & (apart < 9)
     yield Case(problem("40 tokens, a window of 9", 40, 40, 2, 1, mask=window), "tokens leave as others come")
+    q, k, v = (rng.standard_normal(shape) for shape in ((3, 3, 7, 2), (3, 1, 7, 2), (3, 1, 7, 5)))
+    yield Case(
+        Problem(q, k, v, scale=0.4, causal=True, name="batch of three heads over one, causal"),
+        "three queries for each key, a batch of three, a scale, d_v > d_k",
+    )
+    mask = rng.random((3, 3, 7, 7)) < 0.7
+    yield Case(
+        Problem(q[:, 0], k[:, 0], v[:, 0], mask=mask[:, 0], name="three heads, masked"),
+        "more than two key heads, a mask for each",
+    )
+    yield Case(
+        Problem(q, k, v, mask=mask, name="batch of three heads over one, masked"), "a mask for each head of a batch"
+    )
+    mask = rng.random((9, 6)) < 0.7
+    yield Case(
+        problem("queries beyond keys, masked", 9, 6, 2, 2, causal=True, mask=mask, alignment="top-left"),
+        "n_q > n_k, causal and a mask",
+    )
+    yield Case(
+        problem("more queries than keys, aligned at the end", 9, 6, 2, 2, causal=True, alignment="bottom-right"),
+        "n_q > n_k, where the first queries see nothing",
+    )
+    yield Case(
+        problem("fewer queries than keys, aligned at the start", 4, 9, 2, 2, causal=True, alignment="top-left"),
+        "n_q < n_k, where the last keys are seen by nobody",
+    )
+    yield Case(
+        problem("a continued context of 40", 20, 40, 2, 2, causal=True, alignment="bottom-right"),
+        "a longer context that is continued",
+    )
     yield Case(
         problem("530 keys", 3, 530, 2, 1), "more keys than any shipped form or state takes at once, which is 128 or 512"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from verify.arguments import checked_size
 from verify.attention.contract import Cost, Member
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, MechanismError
 from verify.problem import Problem
 
 
@@ -149,6 +150,14 @@ def multihead_cost(width: int, head: FeatureCost) -> MultiheadCost:
         total_flops_per_token=None if head.flops_per_token is None else heads * head.flops_per_token,
         kv_cache_per_token=heads * kv_cache_size(1, head.head_size, head.value_size),
     )
+
+
+def counts_of(member: Member, head_size: int, value_size: int | None) -> FeatureCost | None:
+    """Return what a member's features cost, None if it has none; MechanismError if it says anything else."""
+    found: Any = member.mechanism.counts(head_size, value_size, member)
+    if found is not None and not isinstance(found, FeatureCost):
+        raise MechanismError(f"counts {found!r} of {member.name}", "a FeatureCost, or None", "mend its counts")
+    return found
 
 
 def cache_cost(problem: Problem, member: Member) -> Cost:

@@ -124,7 +124,7 @@ def explained(mechanism: Mechanism) -> Iterator[None]:
         path, _ = file_of(mechanism) or ("", "")
         raise MechanismError(
             f"{mechanism.name}, which raises {_reason(error, path)}",
-            "a mechanism that gives numbers",
+            "code that runs",
             f"mend {Path(path).name or 'it'}",
         ) from error
 

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from verify.arguments import checked_order
-from verify.errors import InvalidRequestError
+from verify.arguments import Value, checked_order
+from verify.attention.contract import Mechanism
+from verify.errors import InvalidRequestError, MechanismError
 from verify.inputs import InputSource
 from verify.measure.cell import Cell
 from verify.measure.decomposition import DIGITS
@@ -69,9 +70,14 @@ class SweepSpec:
         mechanisms = {cell.member.mechanism for cell in cells}
         if len({mechanism.name for mechanism in mechanisms}) < len(mechanisms):
             raise InvalidRequestError("two mechanisms of one name", "each name once", "rename one")
-        for member in {cell.member for cell in cells}:
-            with explained(member.mechanism):
-                _ = member.labels  # what cannot be shown is refused before anything is measured
+        labels: dict[Mechanism, dict[str, Value]] = {}
+        for member in dict.fromkeys(cell.member for cell in cells):
+            with explained(member.mechanism):  # what cannot be shown is refused before anything is measured
+                found, first = member.labels, labels.setdefault(member.mechanism, member.labels)
+            if list(found) != list(first):
+                raise MechanismError(
+                    f"labels {found!r} of {member.name}", "the names of " + repr(first) + ", as before", "mend them"
+                )
         object.__setattr__(self, "_cells", tuple(cells))
         if not self.inputs or not cells:
             raise InvalidRequestError(

@@ -10,6 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from verify.errors import AttnproofError, CertificationError, InvalidRequestError, MechanismError, ViolatedBoundError
+from verify.families.costs import counts_of
 from verify.inputs import InputSource
 from verify.measure.cell import Cell, Exact, Setting
 from verify.measure.metrics import logit_statistics
@@ -90,7 +91,7 @@ def _measured(task: Task, problem: Problem) -> Iterator[tuple[Cell, Record]]:
         costs: dict[str, Any] = {}
         try:
             with explained(cell.member.mechanism):
-                counts = cell.member.mechanism.counts(problem.head_size, problem.value_size, cell.member)
+                counts = counts_of(cell.member, problem.head_size, problem.value_size)
                 # known of what is refused, too
                 costs = {**dataclasses.asdict(cell.variant.costs(problem)), "counts": counts}
             if isinstance(setting, Exception):

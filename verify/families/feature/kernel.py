@@ -57,7 +57,7 @@ class FeatureKernel(Mechanism):
     a form that goes pair by pair, one with a state, costs, counts and bounds on rounding follow from it.
     """
 
-    forms = FORMS
+    forms: tuple[Form, ...] = FORMS
 
     @abstractmethod
     def features(self, f: Field, x: Sequence[Number], scale: Number, member: Member) -> list[Number]:

@@ -21,7 +21,7 @@ from verify.bounds.pairs import Pairs, WeightBound, largest_of, relative_error
 from verify.families.polynomial.basis import dense_feature_count
 from verify.families.polynomial.features import factored_slices
 from verify.families.polynomial.forms import chunk_of
-from verify.families.polynomial.polynomial import nearest, polynomial
+from verify.families.polynomial.polynomial import coefficients_of, nearest, polynomial
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format
 
@@ -51,7 +51,7 @@ class _Sizes:
 
 def _sizes(member: Member) -> _Sizes:
     kernel = polynomial(member)
-    exact = tuple(kernel.coefficients(member))
+    exact = tuple(coefficients_of(member))
     signed = tuple(nearest(c) for c in exact)
     factors = kernel.factors(member)
     roundings, passed_on = kernel.evaluation(member)

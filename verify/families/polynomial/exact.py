@@ -10,7 +10,7 @@ from flint import arb
 
 from verify.attention.contract import Attended, Member
 from verify.attention.tiles import exact_matrix, only_attended, scale_of_block
-from verify.families.polynomial.polynomial import polynomial
+from verify.families.polynomial.polynomial import coefficients_of
 from verify.numbers.arrays import Float64Array
 from verify.parallel.blocks import Block
 
@@ -26,9 +26,9 @@ class PowerSums:
     def __init__(self, block: Block, members: Sequence[Member], magnitudes: bool) -> None:
         self.queries = exact_matrix(block.q) * scale_of_block(block)
         self.magnitudes = magnitudes
-        self.by_order = {len(polynomial(member).coefficients(member)) - 1: member for member in members}
+        self.by_order = {len(coefficients_of(member)) - 1: member for member in members}
         longest = self.by_order[max(self.by_order)]
-        coefficients = polynomial(longest).coefficients(longest)
+        coefficients = coefficients_of(longest)
         denominator = lcm(*(c.denominator for c in coefficients))
         self.coefficients = [int(c * denominator) for c in coefficients]
         if magnitudes:

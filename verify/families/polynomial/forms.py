@@ -15,7 +15,7 @@ from verify.attention.state import storage_format
 from verify.attention.sums import with_ones
 from verify.errors import TooLargeError
 from verify.families.polynomial.basis import dense_feature_count
-from verify.families.polynomial.polynomial import nearest, polynomial
+from verify.families.polynomial.polynomial import coefficients_of, nearest, polynomial
 from verify.families.polynomial.state import CHUNK, FEWER, PolynomialSums, features_text
 from verify.numbers.arithmetic import Arithmetic
 from verify.problem import Problem
@@ -134,7 +134,7 @@ def dense(
     Phi(k)^T, a few queries at a time.  Raises TooLargeError before allocating more than memory_limit bytes, or for more
     additions than EMULATED_ADDITIONS where each is rounded by itself.
     """
-    coefficients = polynomial(member).coefficients(member)
+    coefficients = coefficients_of(member)
     order = len(coefficients) - 1
     features = dense_feature_count(problem.head_size, order)
     needed = features * (problem.keys + DENSE_TOKENS) * arithmetic.dtype.itemsize

@@ -20,7 +20,7 @@ from verify.families.logit import LogitKernel
 from verify.families.polynomial import bounds, forms
 from verify.families.polynomial.basis import degree_feature_count, dense_feature_count
 from verify.families.polynomial.exact import PowerSums
-from verify.families.polynomial.polynomial import nearest, polynomial
+from verify.families.polynomial.polynomial import coefficients_of, nearest, polynomial
 from verify.families.polynomial.state import CHUNK, DEGREES, SIDES, PolynomialState
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
@@ -126,18 +126,18 @@ class PolynomialKernel(LogitKernel):
 
     def order(self, member: Member) -> int:
         """Return N, the highest power kept."""
-        return len(self.coefficients(member)) - 1
+        return len(coefficients_of(member)) - 1
 
     def factors(self, member: Member) -> Sequence[float] | None:
         """Return p! c_p for p = 0 .. N."""
-        return [nearest(factorial(p) * c) for p, c in enumerate(self.coefficients(member))]
+        return [nearest(factorial(p) * c) for p, c in enumerate(coefficients_of(member))]
 
     def evaluate(
         self, logits: NDArray[Any], member: Member, arithmetic: Arithmetic, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Return c_0 + s (c_1 + ...), every step in the arithmetic's sums; in `out`, if not in a new array."""
         total = np.empty_like(logits) if out is None else out
-        *lower, highest = self.coefficients(member)
+        *lower, highest = coefficients_of(member)
         total[...] = arithmetic.as_sum_constant(nearest(highest))
         for c in reversed(lower):
             total *= logits
@@ -153,7 +153,7 @@ class PolynomialKernel(LogitKernel):
         Powers of two are not rounded, and the first product with one is exact.  An error of a step is multiplied by s
         in the next ones.
         """
-        coefficients = self.coefficients(member)
+        coefficients = coefficients_of(member)
         order = len(coefficients) - 1
         added = [sum(c != 0 for c in coefficients[: min(p + 1, order)]) for p in range(order + 1)]
         counts = [p + added[p] + (not _power_of_two(c)) for p, c in enumerate(coefficients)]
@@ -162,7 +162,7 @@ class PolynomialKernel(LogitKernel):
 
     def function(self, f: Field, s: Number, member: Member) -> Number:
         """Return sum_p c_p s^p, term by term."""
-        return f.sum([f.ratio(c) * s**p for p, c in enumerate(self.coefficients(member)) if c])
+        return f.sum([f.ratio(c) * s**p for p, c in enumerate(coefficients_of(member)) if c])
 
     def balls(self, block: Block, members: Sequence[Member], *, magnitudes: bool) -> Iterable[TileWeights]:
         """Return the weights of a block in balls, grown by one power at a time."""
@@ -175,12 +175,12 @@ class PolynomialKernel(LogitKernel):
         """Return weights in float64, and the sums of the magnitudes of their terms."""
         logits, float64 = head.logits(rows), ARITHMETICS["float64"]
         weights = self.evaluate(logits, member, float64)
-        absolute = [abs(nearest(c)) for c in self.coefficients(member)]
+        absolute = [abs(nearest(c)) for c in coefficients_of(member)]
         return weights, bounds.evaluated(absolute, np.abs(logits))
 
     def counts(self, head_size: int, value_size: int | None, member: Member) -> FeatureCost:
         """Return what the features cost that are kept; nobody has published the operations."""
-        coefficients = self.coefficients(member)
+        coefficients = coefficients_of(member)
         d, order = checked_size("head size", head_size), len(coefficients) - 1
         counts = [degree_feature_count(d, p) for p in range(order + 1)]
         features = sum(count for count, c in zip(counts, coefficients, strict=True) if c)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
+from verify.errors import MechanismError
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.formats import FORMATS
 from verify.numbers.rounding import correctly_rounded
@@ -41,6 +42,19 @@ class Polynomial(Protocol):
 def polynomial(member: Member) -> Polynomial:
     """Return the mechanism of a member that is known to be a polynomial of the logits."""
     return cast(Polynomial, member.mechanism)
+
+
+def coefficients_of(member: Member) -> list[Fraction]:
+    """Return c_0 .. c_N; MechanismError if they are no rational numbers, or all zero."""
+    found: Any = polynomial(member).coefficients(member)
+    rational = isinstance(found, list | tuple) and all(type(c) in (int, Fraction) for c in found)
+    if not rational or not any(found):
+        raise MechanismError(
+            f"coefficients {found!r} of {member.name}",
+            "a list of Fractions that are not all 0",
+            "mend them",
+        )
+    return [Fraction(c) for c in found]
 
 
 def nearest(x: Fraction) -> float:
