@@ -87,7 +87,8 @@ def reference(
     if os.path.realpath(out) in map(os.path.realpath, input_.split(",")):
         raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     if workers is None:
-        workers = processes_for(problem, member)
+        with explained(member.mechanism):
+            workers = processes_for(problem, member)
     with (
         explained(member.mechanism),
         progress_bar("rows") as update,

@@ -218,6 +218,7 @@ WRONG = Wrong()
             "counts 3 of wrong:base=1; expected a FeatureCost, or None; mend",
         ),
         ("features", "counts", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
+        ("reference", "work", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
         ("reference", "unservable", "raise KeyError('x')", "wrong, which raises KeyError: 'x', line 17"),
         (
             "reference",
