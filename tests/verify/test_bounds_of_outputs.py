@@ -35,18 +35,9 @@ def mixed(**formats: str) -> Arithmetic:
     return Arithmetic("mixed", *(FORMATS[named[name]] for name in ("inputs", "factors", "sums", "output")))
 
 
-def bound_of(
-    v: Sequence[float],
-    weights: Sequence[float],
-    moved: Sequence[float] | None = None,
-    *,
-    y: Fraction | None = None,
-    arithmetic: Arithmetic = FINE,
-    size: Sequence[float] | None = None,
-    **rest: Any,
-) -> Fraction:
-    """Return the bound on one output with given weights; one that is infinite is an error."""
-    found = bounds_of(v, weights, moved, y=y, arithmetic=arithmetic, size=size, **rest).sure
+def bound_of(*given: Any, **named: Any) -> Fraction:
+    """Return the bound on one output with given weights, as `bounds_of` takes them; an infinite one is an error."""
+    found = bounds_of(*given, **named).sure
     return Fraction(float(found[0, 0]))
 
 

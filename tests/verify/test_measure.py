@@ -349,7 +349,7 @@ def test_an_error_a_little_above_its_bound_is_noticed(
         if part == "rounding":
             monkeypatch.setattr(Variant, "rounding_bound", lambda *_, given=rounding: given)
         else:
-            setting.exact.formula_bound = lambda member, given=bound: given  # type: ignore[assignment]
+            monkeypatch.setattr(setting.exact, "formula_bound", lambda member, given=bound: given)
         if holds:
             name = "rounding_probable" if probable else part
             assert setting.measurement(chosen).bounds[name].share == pytest.approx(share, rel=1e-12)

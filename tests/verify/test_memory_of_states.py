@@ -16,7 +16,7 @@ from verify.mechanisms import named_variant
 # Settings under which one part or another is most of it: the sums, what compensates them, accumulators of each degree,
 # features of a chunk.
 STATES: dict[str, dict[str, Any]] = {
-    "taylor sums": {"of": "taylor:order=3/packed", "head_size": 40, "value_size": 40, "one_by_one": False},
+    "taylor sums": {"of": "taylor:order=3/packed", "head_size": 40, "value_size": 40},
     "taylor compensated": {"of": "taylor:order=3/packed", "head_size": 32, "value_size": 32, "compensated": True},
     "taylor apart": {"of": "taylor:order=2/packed", "head_size": 2, "value_size": 4096, "degrees": "apart"},
     "taylor together": {"of": "taylor:order=2/packed", "head_size": 2, "value_size": 4096},

@@ -58,7 +58,8 @@ def test_specs_that_make_no_sense(change: dict[str, Any], message: str) -> None:
     [
         ("power:degree=2:7/scores", "degree '2:7'; expected a last number that is reached in steps of 2"),
         ("power:degree=1:5/scores", "degree 1; expected integers from 2 to 64"),
-        ("power:degree=2:6:3/scores", "degree 5; expected an integer from 2 to 64 in steps of 2|reached in steps of 3"),
+        ("power:degree=2:6:3/scores", "degree '2:6:3'; expected a last number that is reached in steps of 3"),
+        ("power:degree=2:5:3/scores", "degree 5; expected an integer from 2 to 64 in steps of 2"),
         ("favor:features=1:2000/pairs", "expected at most 1000 values"),
         ("favor:features=2:1/pairs", "which runs backwards"),
         ("mine.py/pairs", "mechanism 'mine.py/pairs'; expected FILE.py:NAME"),

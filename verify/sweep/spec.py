@@ -73,7 +73,8 @@ class SweepSpec:
         labels: dict[Mechanism, dict[str, Value]] = {}
         for member in dict.fromkeys(cell.member for cell in cells):
             with explained(member.mechanism):  # what cannot be shown is refused before anything is measured
-                found, first = member.labels, labels.setdefault(member.mechanism, member.labels)
+                found = member.labels
+            first = labels.setdefault(member.mechanism, found)
             if list(found) != list(first):
                 raise MechanismError(
                     f"labels {found!r} of {member.name}", "the names of " + repr(first) + ", as before", "mend them"
