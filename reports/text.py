@@ -25,7 +25,9 @@ class Table:
 
         width: columns of the terminal, within which the last column's text goes on below; by default it never does.
         """
-        widest = (max(map(len, map(printable, column))) + 2 for column in list(zip(*self.rows, strict=True))[:-1])
+        # tabulate puts two spaces around a heading, and two between columns
+        columns = list(zip((f"{name}  " for name in self.columns), *self.rows, strict=True))[:-1]
+        widest = (max(map(len, map(printable, column))) + 2 for column in columns)
         last = None if width is None else max(20, width - sum(widest))
         return tabulate(
             [[printable(cell) for cell in row] for row in self.rows],

@@ -192,6 +192,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, set(lists)) == (0, {"mechanisms", *KINDS})
     code, table, _ = run(capsys, "list")
     assert all(name in table for names in lists.values() for name in names)
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:
