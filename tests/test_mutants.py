@@ -146,6 +146,16 @@ def test_changes_come_from_the_tool(copy: Path) -> None:
     assert unmatched([*entries, other], copy) == [other]
 
 
+def test_a_sample_stays_what_it_was_where_the_code_does(copy: Path) -> None:
+    pytest.importorskip("cosmic_ray", reason="make mutants installs it")
+    before = [change.key for change in sample(copy, 1000, seed=1)]
+    (copy / FILE).write_text("LIMIT = 7 + 1\n\n\n" + CODE)
+    after = [change.key for change in sample(copy, 1000, seed=1)]
+    added = [key for key in after if key not in before]
+    assert [key for key in after if key in before] == before
+    assert {key[1] for key in added} == {"LIMIT=7+1"}
+
+
 def test_lines_are_recorded(copy: Path) -> None:
     pytest.importorskip("coverage", reason="make mutants installs it")
     record = recorded(copy, ["verify"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-import random
+import hashlib
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
@@ -103,12 +104,20 @@ def unmatched(entries: Sequence[Accepted], root: Path) -> list[Accepted]:
 
 
 def sample(root: Path, count: int, seed: int) -> list[Change]:
-    """Draw places in the code, each at most once, and for each a change."""
+    """Draw places in the code, each at most once, and for each a change.
+
+    What is drawn hangs on the line of a place, not on other lines: a sample stays what it was where the code does.
+    """
     files = [path for name in PLACES for path in (root / name, *(root / name).rglob("*.py")) if path.is_file()]
-    found = [place for path in sorted(files) for place in places(root, path.relative_to(root).as_posix())]
-    rng = random.Random(seed)
-    rng.shuffle(found)
-    drawn = (change(root, place, *rng.choice(place.operators)) for place in found)
+    found: list[tuple[bytes, Place]] = []
+    for path in sorted(files):
+        lines, alike = path.read_text().splitlines(), Counter[str]()
+        for place in places(root, path.relative_to(root).as_posix()):
+            key = f"{seed}\0{place.file}\0{lines[place.line - 1].strip()}"
+            alike[key] += 1
+            found.append((hashlib.sha256(f"{key}\0{alike[key]}".encode()).digest(), place))
+    found.sort(key=lambda drawn: drawn[0])
+    drawn = (change(root, place, *place.operators[key[-1] % len(place.operators)]) for key, place in found)
     return list(islice(filter(None, drawn), count))
 
 
