@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partialmethod
 from multiprocessing import parent_process
 from typing import Any
 
 import numpy as np
 
+from tests.planted_costs import COSTS
+from tests.planted_states import STATES
 from tests.planting import (
     Bell,
     Cut,
-    Doubling,
-    Early,
-    Forgetful,
-    Late,
     Planted,
     Rectified,
-    Unsigned,
-    Worn,
     altered,
     asked,
     bounded,
-    costing,
-    costs,
-    more_operations,
     multiplied,
     narrowly,
     only,
@@ -32,6 +26,7 @@ from tests.planting import (
     overwriting,
     overwriting_weights,
     raising,
+    remembering,
     reported,
     sharpened,
     shortened,
@@ -41,15 +36,17 @@ from tests.planting import (
     uncausal,
     unmasked,
     unrounded_factors,
+    where,
 )
 from verify.arguments import Choice, Whole
-from verify.attention.contract import Cost, Mechanism, Member
+from verify.attention.contract import Mechanism, Member
 from verify.attention.hazards import NONE, Hazards
 from verify.conformance.properties import CONSTANT
 from verify.families import LogitKernel
 from verify.mechanisms.registry import known
 from verify.mechanisms.softmax.mechanism import SOFTMAX
 from verify.mechanisms.taylor.mechanism import TAYLOR, Taylor
+from verify.problem import Problem
 
 NOT_A_COUNT: Any = float("nan")
 ENDLESS: Any = float("inf")
@@ -193,6 +190,28 @@ PLANTED: dict[str, Planted] = {
         form=altered(lambda value: value * (np.nan if value.shape[-2] >= 128 else 1.0)),
     ),
     "an option that changes the formula": Planted(Bell, "options", "bell/pairs:sharp=yes on", form=optional),
+    "sums of weights that are twice as large beyond 40 keys": Planted(
+        Bell,
+        "forms",
+        r"on '530 keys': the sum of weights of row \[0\]",
+        form=where(lambda p, a: p.keys > 40, reported(lambda output: {"normaliser": 2 * output.normaliser})),
+    ),
+    "sums of weights that are twice as large in float32": Planted(
+        Bell,
+        "arithmetics",
+        r"in float32 on '5 keys': the sum of weights of row \[0\]",
+        form=where(lambda p, a: a.name == "float32", reported(lambda output: {"normaliser": 2 * output.normaliser})),
+    ),
+    "a scale overlooked for several heads in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        "on 'two heads over one, causal, with a scale': element .*, and what .* may lose on its formula",
+        form=where(
+            lambda p, a: a.factors.precision < 24 and p.q.ndim > 2,
+            asked(lambda p, m: (Problem(p.q, p.k, p.v, None, p.causal, p.mask, p.alignment), m)),
+            rounding=None,
+        ),
+    ),
     "a mask ignored in 16 bits": Planted(
         Bell,
         "arithmetics",
@@ -235,6 +254,12 @@ PLANTED: dict[str, Planted] = {
     "a bound that forgets factors in 16 bits": Planted(
         Bell, "rounding bounds", r"bell/pairs in b?float(16|8_e4m3fn)\+float32 on", form=unrounded_factors
     ),
+    "a bound that forgets factors in 16 bits beyond eight keys": Planted(
+        Bell,
+        "rounding bounds",
+        "float32 on '(530 keys|40 tokens, causal)'",
+        form=lambda form: unrounded_factors(form, beyond=8),
+    ),
     "a bound that says nothing": Planted(Bell, "rounding bounds", "it says nothing", form=bounded(multiplied(1e12))),
     "a bound that is always infinite": Planted(
         Bell,
@@ -248,85 +273,20 @@ PLANTED: dict[str, Planted] = {
         "away from softmax, and the bound on that",
         {"formula_bound": smaller_formula_bound},
     ),
-    "a cost off by one": Planted(
-        Rectified, "costs", "state elements, and the state holds", form=costing("state_elements")
-    ),
-    "features off by one": Planted(Rectified, "costs", "features, and the state has", form=costing("features")),
-    "FLOPs off by one": Planted(Rectified, "costs", "FLOPs per token, and operations", form=costing("flops_per_token")),
-    "a cache that does not grow": Planted(
+    "a bound of the formula too small for many keys": Planted(
         Bell,
-        "costs",
-        "state_elements 99 and 99 for 512 and 1024 tokens; expected more",
-        form=costs(lambda problem: Cost(None, 99, None)),
+        "formula bound",
+        "bell on '530 keys': element .* away from softmax, and the bound on that",
+        {"formula_bound": partialmethod(smaller_formula_bound, by=0.001, beyond=133)},
     ),
-    "a cache of NaN": Planted(
-        Bell, "costs", "state_elements nan of float", form=costs(lambda problem: Cost(None, NOT_A_COUNT, None))
+    "an explanation that is none": Planted(
+        Cut, "names", r"hopeless\(\) of .* gives None; expected", {"hopeless": lambda self, problem, members: None}
     ),
-    "features that grow with the tokens": Planted(
-        Bell,
-        "costs",
-        "features 512 and 1024 for .*; expected the same",
-        form=costs(lambda problem: Cost(problem.keys, 3 * problem.keys, None)),
+    "a search that goes too far": Planted(
+        Cut, "declaration", r"searched\(0\) gives \[0, 1, 2\]", {"searched": lambda self, largest: [0, 1, 2]}
     ),
-    "FLOPs that no run takes": Planted(
-        Bell,
-        "costs",
-        "the cost says 12 FLOPs per token, and a run takes",
-        form=costs(lambda problem: Cost(None, 4 * problem.keys, 4 * problem.keys)),
-    ),
-    "FLOPs that are negative beyond some size": Planted(
-        Bell,
-        "costs",
-        "flops_per_token -512 of int",
-        form=costs(
-            lambda problem: Cost(None, 9 * problem.keys, -problem.keys if problem.keys > 99 else 5), published=True
-        ),
-    ),
-    "published FLOPs that are none": Planted(
-        Bell,
-        "costs",
-        "flops_per_token 0 of int; expected a Python integer above 0",
-        form=costs(lambda problem: Cost(None, 4 * problem.keys, 0), published=True),
-    ),
-    "published FLOPs that are NaN": Planted(
-        Bell,
-        "costs",
-        "flops_per_token nan of float",
-        form=costs(lambda problem: Cost(None, 4 * problem.keys, NOT_A_COUNT), published=True),
-    ),
-    "published FLOPs that are infinite": Planted(
-        Bell,
-        "costs",
-        "flops_per_token inf of float",
-        form=costs(lambda problem: Cost(None, 4 * problem.keys, ENDLESS), published=True),
-    ),
-    "published FLOPs that do not grow": Planted(
-        Bell,
-        "costs",
-        "flops_per_token 7 and 7 for 512 and 1024 tokens; expected more",
-        form=costs(lambda problem: Cost(None, 4 * problem.keys, 7), published=True),
-    ),
-    "operations off by one": Planted(Rectified, "costs", "says .*, and a run takes", form=more_operations),
     "more features than are said": Planted(
         Rectified, "forms", "as feature_count says", {"feature_count": lambda self, head_size, member: head_size}
-    ),
-    "a state that forgets on merge": Planted(
-        Rectified, "states", "two parts merged: element", form=lambda form: {"state": Forgetful}
-    ),
-    "a state that forgets the last token": Planted(
-        Rectified, "states", "all tokens at once: element", form=lambda form: {"state": Late}
-    ),
-    "a state that forgets from the eighth token on": Planted(
-        Rectified, "states", "530 tokens, all tokens at once: element", form=lambda form: {"state": Early}
-    ),
-    "a state that answers NaN from 128 tokens on": Planted(
-        Rectified, "states", "530 tokens, all tokens at once: element .* nan off", form=lambda form: {"state": Worn}
-    ),
-    "a state whose sums of weights are twice as large": Planted(
-        Rectified, "states", "at once: the sum of weights of row", form=lambda form: {"state": Doubling}
-    ),
-    "a file that loses the sign": Planted(
-        Rectified, "saved states", "and, saved and loaded,", form=lambda form: {"state": Unsigned}
     ),
     "a refusal that is not kept": Planted(Rectified, "refused problems", "itself is accepted", form=only),
     "a parameter that is overlooked": Planted(
@@ -334,6 +294,9 @@ PLANTED: dict[str, Planted] = {
     ),
     "a word that no name can hold": Planted(
         Bell, "names", "expected NAME=VALUE", {"parameters": {"kind": Choice("a,b", ("a,b",))}}
+    ),
+    "an answer to what was asked before": Planted(
+        Bell, "repetition", "once '.*' has been asked for: element", form=remembering
     ),
     "an answer that changes": Planted(Bell, "repetition", "other bytes", form=altered(trembling)),
     "weights in float64 that are softmax's": Planted(
@@ -395,4 +358,6 @@ PLANTED: dict[str, Planted] = {
     "a default out of bounds": Planted(
         Bell, "declaration", "parameter 'order': .* expected an integer", {"parameters": {"order": Whole(0, least=1)}}
     ),
+    **COSTS,
+    **STATES,
 }

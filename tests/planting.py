@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verify.arguments import Flag
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Cost, Form, Mechanism, Member
+from verify.attention.contract import Form, Mechanism, Member
 from verify.bounds.pairs import Pairs, WeightBound
 from verify.families import FeatureKernel, LogitKernel
-from verify.families.feature.state import FeatureState
 from verify.mechanisms.taylor.mechanism import TAYLOR, Taylor
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.fields import Field, Number
@@ -43,6 +41,15 @@ class Rectified(FeatureKernel):
         return head_size + 1
 
 
+class Scaled(Rectified):
+    """w_t = 1 + scale^2 sum_i max(q_i, 0) max(k_ti, 0)."""
+
+    name, description = "scaled", "1 and the positive parts times the scale"
+
+    def features(self, f: Field, x: Sequence[Number], scale: Number, member: Member) -> list[Number]:
+        return [f.ratio(1), *(scale * f.positive(c) for c in x)]
+
+
 class Cut(Taylor):
     """Taylor attention under another name, by scores alone."""
 
@@ -50,7 +57,7 @@ class Cut(Taylor):
     forms = TAYLOR.forms[:1]
 
 
-TWINS = (Bell, Rectified, Cut)
+TWINS = (Bell, Rectified, Scaled, Cut)
 
 Changes = Mapping[str, Any]
 
@@ -91,15 +98,35 @@ def asked(change: Callable[[Problem, Member], tuple[Problem, Member]]) -> Callab
     return lambda form: {"compute": partial(compute, form)}
 
 
-def narrowly(planted: Callable[[Form], Changes], **also: Any) -> Callable[[Form], Changes]:
-    """Plant a fault in arithmetics alone whose factors have less than 24 bits."""
+def where(
+    which: Callable[[Problem, Arithmetic], bool], planted: Callable[[Form], Changes], **also: Any
+) -> Callable[[Form], Changes]:
+    """Plant a fault in some cells alone."""
 
     def compute(form: Form, problem: Problem, arithmetic: Arithmetic, member: Member) -> AttentionOutput:
-        narrow = arithmetic.factors.precision < 24
-        found: AttentionOutput = (planted(form)["compute"] if narrow else form.compute)(problem, arithmetic, member)
+        faulty = which(problem, arithmetic)
+        found: AttentionOutput = (planted(form)["compute"] if faulty else form.compute)(problem, arithmetic, member)
         return found
 
     return lambda form: {"compute": partial(compute, form), **also}
+
+
+def narrowly(planted: Callable[[Form], Changes], **also: Any) -> Callable[[Form], Changes]:
+    """Plant a fault in arithmetics alone whose factors have less than 24 bits."""
+    return where(lambda problem, arithmetic: arithmetic.factors.precision < 24, planted, **also)
+
+
+def remembering(form: Form) -> Changes:
+    """Let a form give the answer to what it was first asked of a shape."""
+    found: dict[Any, AttentionOutput] = {}
+
+    def compute(problem: Problem, arithmetic: Arithmetic, member: Member) -> AttentionOutput:
+        key = problem.q.shape, problem.k.shape, problem.v.shape, arithmetic.name
+        if key not in found:
+            found[key] = form.compute(problem, arithmetic, member)
+        return found[key]
+
+    return {"compute": compute}
 
 
 def reported(change: Callable[[AttentionOutput], Changes]) -> Callable[[Form], Changes]:
@@ -128,39 +155,16 @@ def bounded(change: Callable[[WeightBound], WeightBound]) -> Callable[[Form], Ch
     return lambda form: {"rounding": partial(rounding, form)}
 
 
-def costing(name: str) -> Callable[[Form], Changes]:
-    """Let the cost of a form say one more of something."""
-
-    def cost(form: Form, problem: Problem, member: Member) -> Cost:
-        found = form.cost(problem, member)
-        return replace(found, **{name: getattr(found, name) + 1})
-
-    return lambda form: {"cost": partial(cost, form)}
-
-
-def costs(cost: Callable[[Problem], Cost], **also: Any) -> Callable[[Form], Changes]:
-    """Let a form cost something else."""
-    return lambda form: {"cost": lambda problem, member: cost(problem), **also}
-
-
-def unrounded_factors(form: Form) -> Changes:
-    """Let a bound forget that weights are rounded to factors."""
+def unrounded_factors(form: Form, beyond: int = 0) -> Changes:
+    """Let a bound forget that weights are rounded to factors, of more than so many keys."""
 
     def rounding(pairs: Pairs, member: Member) -> WeightBound:
         assert form.rounding is not None
-        pairs.f, pairs.narrowed = pairs.s, 0.0
+        if pairs.n > beyond:
+            pairs.f, pairs.narrowed = pairs.s, 0.0
         return form.rounding(pairs, member)
 
     return {"rounding": rounding}
-
-
-def more_operations(form: Form) -> Changes:
-    def operations(problem: Problem, member: Member) -> Any:
-        assert form.operations is not None
-        found = form.operations(problem, member)
-        return replace(found, additions=found.additions + 1)
-
-    return {"operations": operations}
 
 
 def optional(form: Form) -> Changes:
@@ -175,56 +179,6 @@ def optional(form: Form) -> Changes:
 def only(form: Form) -> Changes:
     """Let the stream compute what pairs do, whatever it serves."""
     return {"compute": Rectified.forms[0].compute, "options": {}, "limits": ()}
-
-
-class Forgetful(FeatureState):
-    """Forgets what is merged."""
-
-    def merge(self, other: FeatureState) -> None:
-        self.tokens += other.tokens
-
-
-class Late(FeatureState):
-    """Forgets the last token of an update."""
-
-    def update(self, k: Any, v: Any) -> None:
-        super().update(k[..., :-1, :], v[..., :-1, :])
-        self.tokens += 1
-
-
-class Early(FeatureState):
-    """Forgets what comes after seven tokens."""
-
-    def update(self, k: Any, v: Any) -> None:
-        left = max(0, 7 - self.tokens)
-        super().update(k[..., :left, :], v[..., :left, :])
-        self.tokens += k[..., left:, :].shape[-2]
-
-
-class Worn(FeatureState):
-    """Answers NaN once it has seen 128 tokens."""
-
-    def read(self, q: Any) -> AttentionOutput:
-        output = super().read(q)
-        return output if self.tokens < 128 else replace(output, value=output.value * np.nan)
-
-
-class Doubling(FeatureState):
-    """Reports sums of weights that are twice as large."""
-
-    def read(self, q: Any) -> AttentionOutput:
-        output = super().read(q)
-        return replace(output, normaliser=2 * output.normaliser)
-
-
-class Unsigned(FeatureState):
-    """Saves magnitudes."""
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        kept = self._sums.sums.values.copy()
-        np.abs(kept, out=self._sums.sums.values)
-        super().save(path, overwrite=overwrite)
-        self._sums.sums.values[...] = kept
 
 
 def sharpened(problem: Problem) -> Problem:
@@ -279,10 +233,12 @@ def raising(*_: Any, **__: Any) -> Any:
     raise KeyError("a line\nand another")
 
 
-def smaller_formula_bound(mechanism: LogitKernel, problem: Problem, member: Member) -> Any:
+def smaller_formula_bound(
+    mechanism: LogitKernel, problem: Problem, member: Member, *, by: float = 0.3, beyond: int = 0
+) -> Any:
     bound = LogitKernel.formula_bound(mechanism, problem, member)
     assert bound is not None
-    return 0.3 * bound
+    return bound * (by if problem.keys > beyond else 1.0)
 
 
 CALLS = [0]

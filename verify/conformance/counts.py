@@ -1,5 +1,7 @@
 """Whether costs and operations that are declared are those of a run on numbers that count, and of the state kept.
 
+What tables of features say is what one of the forms costs.
+
 Where neither can be compared, costs still have to be whole numbers above zero that grow with the number of tokens if
 keys and values are kept, and stay as they are if features are.
 """
@@ -12,11 +14,12 @@ import numpy as np
 
 from verify.attention.contract import Cost, Form, Member
 from verify.conformance.subject import Subject, guarded
+from verify.families.costs import counts_of
 from verify.numbers.counted import CountingArithmetic, Operations
 from verify.problem import Problem
 
 # n, d_k, d_v
-SIZES = ((3, 2, 2), (4, 3, 1))
+SIZES = ((3, 2, 2), (4, 3, 1), (3, 2, 5))
 
 # The same where costs alone are asked for, and nothing runs: sizes in use, and twice as many tokens.
 LARGE = ((512, 64, 48), (1024, 64, 48))
@@ -29,6 +32,8 @@ def wrong_costs(subject: Subject) -> Iterator[str]:
             for sizes in SIZES:
                 yield from guarded(_where(member, form, sizes), _costs, member, form, _problem(*sizes))
             yield from guarded(_where(member, form, LARGE[1]), _growth, member, form)
+        for sizes in SIZES:
+            yield from guarded(f"{member.name} at d_k, d_v = {sizes[1]}, {sizes[2]}", _tabled, member, _problem(*sizes))
 
 
 def uncompared(subject: Subject) -> Iterator[str]:
@@ -80,6 +85,25 @@ def _costs(member: Member, form: Form, problem: Problem) -> Iterator[str]:
         taken = _counted_if_it_runs(member, form, problem)
         if taken is not None and cost.flops_per_token != taken.flops:
             yield f"the cost says {cost.flops_per_token} FLOPs per token, and a run takes {taken.flops}: {_text(taken)}"
+
+
+def _tabled(member: Member, problem: Problem) -> Iterator[str]:
+    """Yield that no form costs what tables of features say."""
+    counts = counts_of(member, problem.head_size, problem.value_size)
+    if counts is None:
+        return
+    found = []
+    for form in member.mechanism.forms:
+        cost = form.cost(problem, member)
+        if cost.features is None:
+            continue
+        flops = {cost.flops_per_token, counts.flops_per_token} - {None}
+        if (cost.features, cost.state_elements) == (counts.features, counts.state_elements) and len(flops) < 2:
+            return
+        found.append(f"{form.name} {cost.features}, {cost.state_elements} and {cost.flops_per_token}")
+    said = f"{counts.features} features, {counts.state_elements} state elements and {counts.flops_per_token} FLOPs"
+    if found:
+        yield f"counts() says {said}; no form costs that: {'; '.join(found)}"
 
 
 def _absurd(cost: Cost) -> Iterator[str]:

@@ -73,6 +73,10 @@ def _axis(mechanism: Mechanism) -> Iterator[str]:
         yield f"searched() gives {searched}; expected values of {axis!r}, rising"
     for value in searched:
         parameter.checked(f"searched {axis}", value)
+    for largest in searched[:3]:
+        upto = list(mechanism.searched(largest))
+        if upto != [value for value in searched if value <= largest]:
+            yield f"searched({largest}) gives {upto}; expected those of {searched} up to {largest}"
 
 
 def _form(form: Form) -> Iterator[str]:
@@ -96,6 +100,10 @@ def unreadable(subject: Subject) -> Iterator[str]:
         if registry.member(member.name) != member:
             yield f"{member.name!r} is read as {registry.member(member.name).name!r}"
         json.dumps(subject.mechanism.labels(member), allow_nan=False)
+        for case in subject.cases if subject.mechanism.axis else ():
+            why: Any = subject.mechanism.hopeless(case.problem, [member])
+            if not isinstance(why, str) or "\n" in why:
+                yield f"hopeless() of {member.name} on {case.name!r} gives {why!r}; expected one line of text, or none"
         if subject.mechanism.work(member) < 1:
             yield f"work() of {member.name} is {subject.mechanism.work(member)}; expected at least 1"
         for form in subject.mechanism.forms:

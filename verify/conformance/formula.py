@@ -18,14 +18,26 @@ from verify.problem import Head, Problem
 # Bits of weights in mpmath.
 BITS = 200
 
-# Pairs of a query and a key up to which weights are worked out row by row, and sums of weights compared.
+# Pairs of a query and a key up to which the sums of weights of all rows are compared; of more, those of two rows.
 FEW_PAIRS = 40
+
+# Queries of a problem up to which weights are worked out row by row where the rows see different keys.
+FEW_ROWS = 8
 
 # By head, the weights of the attended keys of each row.
 ExactWeights = dict[tuple[int, ...], list[list[mp.mpf]]]
 
 # By head, weights [n_q, n_k], and what they are off by at most; 0 where not attended.
 TrackedWeights = dict[tuple[int, ...], tuple[Float64Array, Float64Array]]
+
+
+def examined_rows(problem: Problem) -> tuple[list[int], Problem]:
+    """Return the rows whose sums of weights are compared, and the problem of these alone: the first and the last."""
+    if problem.queries * problem.keys <= FEW_PAIRS or problem.queries <= 2:
+        return list(range(problem.queries)), problem
+    rows, attended = [0, problem.queries - 1], problem.attended
+    mask = None if attended is None else attended[..., rows, :]
+    return rows, Problem(problem.q[..., rows, :], problem.k, problem.v, problem.scale, mask=mask)
 
 
 def exact_weights(problem: Problem, member: Member) -> ExactWeights:
@@ -50,23 +62,21 @@ def _exact_rows(head: Head, member: Member) -> Iterator[list[mp.mpf]]:
 def tracked_weights(problem: Problem, member: Member, arithmetic: Arithmetic) -> TrackedWeights:
     """Return the weights of every head in float64, and how far off the formula is with every step in factors.
 
-    Of more than FEW_PAIRS pairs of tokens, the rows go through the formula together, with the keys that they do not see
-    as well: a factor that the weights of a row share may be another one then.
+    Rows that see the same go through the formula together, and so do more than FEW_ROWS rows, with the keys that they
+    do not see as well: a factor that the weights of a row share may be another one then.
     """
-    many = problem.queries * problem.keys > FEW_PAIRS
-    return {head.index: _tracked(head, member, arithmetic, together=many) for head in problem.each_head()}
+    return {head.index: _tracked(head, member, arithmetic) for head in problem.each_head()}
 
 
-def _tracked(
-    head: Head, member: Member, arithmetic: Arithmetic, *, together: bool
-) -> tuple[Float64Array, Float64Array]:
+def _tracked(head: Head, member: Member, arithmetic: Arithmetic) -> tuple[Float64Array, Float64Array]:
     field = TrackedField(arithmetic.factors, 2.0**-53 if arithmetic.dtype == np.float64 else 2.0**-24)
     scale = field.scale(head.scale, head.q.shape[1])
     keys = [[field.exact(x) for x in key] for key in head.k.tolist()]
     attended = head.attended()
     weights, off = np.zeros(attended.shape), np.zeros(attended.shape)
+    together = len(attended) > FEW_ROWS or bool((attended == attended[:1]).all())
     for rows in [slice(None)] if together else [slice(row, row + 1) for row in range(len(head.q))]:
-        seen = np.arange(len(keys)) if together else np.flatnonzero(attended[rows][0])
+        seen = np.flatnonzero(attended[rows].any(axis=0))
         if not seen.size:
             continue
         with np.errstate(all="ignore"):

@@ -36,7 +36,10 @@ SOURCE = "contract of mechanisms, verify.attention.contract"
 Differences = Callable[[Subject], Iterable[str]]
 
 CHECKS: dict[str, tuple[str, Differences]] = {
-    "names": ("members, forms and options are read back from their names", declaration.unreadable),
+    "names": (
+        "members, forms and options are read back from their names; labels, work and explanations are what tables hold",
+        declaration.unreadable,
+    ),
     "exact values": (
         "balls, mpmath and rational numbers agree on the formula, and on the sign of the sum of weights",
         exactness.disagreements,
@@ -59,7 +62,7 @@ CHECKS: dict[str, tuple[str, Differences]] = {
     ),
     "arithmetics": (
         f"in {len(ARITHMETICS)} arithmetics, keys that nobody sees change no bit, one key gives its value, constants"
-        " stay, values add up; without a bound an output is within what the formula itself may lose",
+        " stay, values add up, sums of weights are the formula's; without a bound an output is within what it may lose",
         properties.wrong_in_some_arithmetic,
     ),
     "rounding bounds": (
@@ -72,14 +75,17 @@ CHECKS: dict[str, tuple[str, Differences]] = {
     ),
     "costs": (
         "features and state are those a state holds, operations and FLOPs those that a run takes; whole numbers above 0"
-        " that grow with the tokens unless there are features",
+        " that grow with the tokens unless there are features; what tables of features say is what a form costs",
         counts.wrong_costs,
     ),
-    "states": ("a state fed in pieces or merged in any order gives what its form gives", states.wrong_states),
+    "states": (
+        "a state fed in pieces, read in between, merged in any order, with any setting gives what its form gives",
+        states.wrong_states,
+    ),
     "saved states": ("a state that was saved and loaded is the same bit for bit", states.wrong_files),
     "refused requests": ("what does not exist or is out of bounds is refused in one line", refusals.unrefused_requests),
     "refused problems": ("problems that a form does not serve are refused in one line", refusals.unrefused_problems),
-    "repetition": ("the same call gives the same bytes", answers.changing_answers),
+    "repetition": ("the same call gives the same bytes, whatever was asked before", answers.changing_answers),
     "pickling": ("a member comes back from pickle as it was", processes.unpicklable),
 }
 

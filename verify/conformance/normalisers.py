@@ -83,24 +83,27 @@ def exact_sums(problem: Problem, arithmetic: Arithmetic, exact: ExactWeights, tr
 
 
 def wrong_sums(
-    output: AttentionOutput, variant: Variant, problem: Problem, arithmetic: Arithmetic, sums: Sums
+    output: AttentionOutput, variant: Variant, problem: Problem, arithmetic: Arithmetic, rows: list[int], sums: Sums
 ) -> Iterator[str]:
-    """Yield the first row whose sum of weights is another one; all rows have to have the same kind of factor."""
-    z = np.asarray(output.normaliser, dtype=np.float64)
+    """Yield the first row whose sum of weights is another one; all rows have to have the same kind of factor.
+
+    rows: those whose sums are given.
+    """
+    z = np.asarray(output.normaliser, dtype=np.float64)[..., rows]
     if variant.how.own_factor:
         clear = np.abs(sums.plain) > sums.off_plain
         wrong = np.argwhere(clear & ~((np.sign(z) == np.sign(sums.plain)) & np.isfinite(z)))
         if wrong.size:
             place = tuple(wrong[0])
-            yield f"{_row(place)} is {z[place]:.6g}, and by the formula {sums.plain[place]:.6g}, of another sign"
+            yield f"{_row(place, rows)} is {z[place]:.6g}, and by the formula {sums.plain[place]:.6g}, of another sign"
         return
     plain, scaled = _apart(z, sums)
     if plain.any() and scaled.any() and variant.how.rounding is not None:
-        plain, scaled = _apart(z, _widened(sums, _relative_bound(variant, problem, arithmetic)))
+        plain, scaled = _apart(z, _widened(sums, _relative_bound(variant, problem, arithmetic)[..., rows]))
     if plain.any() and scaled.any():
         place = tuple(np.argwhere(plain if plain.sum() <= scaled.sum() else scaled)[0])
         yield (
-            f"{_row(place)} is {z[place]:.6g}; by the formula {sums.plain[place]:.6g}, allowed"
+            f"{_row(place, rows)} is {z[place]:.6g}; by the formula {sums.plain[place]:.6g}, allowed"
             f" {sums.off_plain[place]:.3g} off, or {sums.scaled[place]:.6g} with the largest weight 1"
         )
 
@@ -141,8 +144,8 @@ def _relative_bound(variant: Variant, problem: Problem, arithmetic: Arithmetic) 
     return found
 
 
-def _row(place: tuple[Any, ...]) -> str:
-    return f"the sum of weights of row {[int(i) for i in place]}"
+def _row(place: tuple[Any, ...], rows: list[int]) -> str:
+    return f"the sum of weights of row {[*map(int, place[:-1]), rows[place[-1]]]}"
 
 
 def miscounted(output: AttentionOutput, problem: Problem, arithmetic: Arithmetic, *, plain: bool) -> Iterator[str]:

@@ -1,26 +1,29 @@
-"""Whether a state is the form it belongs to: fed in pieces, merged, saved and loaded."""
+"""Whether a state is the form it belongs to: fed in pieces, read in between, merged, with settings, saved, loaded."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from verify.arguments import Value
 from verify.attention.computed import AttentionOutput
 from verify.attention.contract import Form, Member, Variant
 from verify.conformance.allowance import FLOAT64, allowance
 from verify.conformance.answers import MIXED, first_beyond, rounding_bound
-from verify.conformance.formula import FEW_PAIRS
-from verify.conformance.normalisers import miscounted, wrong_sums
-from verify.conformance.subject import Subject, copied, guarded, require_unchanged
+from verify.conformance.normalisers import miscounted
+from verify.conformance.subject import Subject, copied, guarded, option_values, require_unchanged, run_apart
 from verify.errors import InvalidRequestError
 from verify.measure.metrics import computed_error
-from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
+from verify.truth import Reference
 
 # Where contexts of so many tokens are cut.  States take in 128 or 512 tokens at once: the pieces of the longer one are
 # less, as many, and more than the first, and all of it is more than either.
@@ -29,127 +32,263 @@ PIECES = {
     530: (slice(0, 5), slice(5, 133), slice(133, 530)),
 }
 
+# So often are queries repeated to be more than a state reads at once.
+REPEATED = 180
+
+# Tokens taken in at once where it matters how often something is added, and queries then.
+FEW, MANY = 10, 100
+
 State = Any  # an AttentionState: merging takes two of one kind
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept by a member's form, and how: in an arithmetic, with a setting that is an option of the form too."""
+
+    subject: Subject
+    member: Member
+    form: Form
+    arithmetic: Arithmetic
+    setting: tuple[tuple[str, Value], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Whose state it is, and in which arithmetic."""
+        return f"{Variant(self.member, self.form.name, self.setting).name}, its state in {self.arithmetic.name}"
+
+    def new(self, problem: Problem) -> State:
+        """Return a state for a problem's sizes and scale that has seen nothing."""
+        assert self.form.state is not None
+        given: dict[str, Any] = {"lead": problem.k.shape[:-2], "arithmetic": self.arithmetic.name, **dict(self.setting)}
+        sizes = self.member, problem.head_size, problem.value_size
+        made = self.form.state(*sizes, **given)
+        if problem.scale is None or "scale" not in made.known_settings:
+            return made
+        return self.form.state(*sizes, **given, scale=problem.scale)
+
+    def fed(self, problem: Problem, *pieces: slice) -> State:
+        """Return a state that has seen these tokens."""
+        made = self.new(problem)
+        for piece in pieces:
+            _update(made, problem, piece)
+        return made
+
+    def bound(self, problem: Problem, exact: Float64Array) -> Float64Array:
+        """Return the bound of the form, token by token if it can be told so: merged parts are as many chunks.
+
+        Without a finite one it is what the formula itself may lose; nothing is known of that with a setting.
+        """
+        chunk = (("chunk", 1),) if "chunk" in self.form.options else ()
+        variant = Variant(self.member, self.form.name, (*self.setting, *chunk))
+        bound = rounding_bound(variant, problem, exact, self.arithmetic)
+        if not self.setting and not np.isfinite(bound).all():
+            tracked = self.subject.tracked(problem, self.member, self.arithmetic)
+            bound = np.where(np.isfinite(bound), bound, allowance(problem, exact, self.arithmetic, tracked))
+        return bound
+
+
 def wrong_states(subject: Subject) -> Iterator[str]:
-    """Yield ways to feed and merge states that do not give what the form gives, and states that should be refused."""
+    """Yield ways to feed and merge states that do not give what the form gives, and states that should be refused.
+
+    All members keep a state in two arithmetics; in the others, and with settings, they take turns.
+    """
     # all members have the same problems, whose exact values are worked out once
-    problems = {arithmetic: _problems(arithmetic) for arithmetic in (FLOAT64, MIXED)}
-    for member, form, arithmetic in _with_states(subject):
-        where = f"{member.name}/{form.name}, its state in {arithmetic.name}"
-        for problem in problems[arithmetic]:
-            yield from guarded(where, _fed, subject, member, form, problem, arithmetic)
-        yield from guarded(where, _refusals, member, form, arithmetic)
+    problems = {arithmetic.name: _problems(arithmetic) for arithmetic in ARITHMETICS.values()}
+    for kept in _with_states(subject):
+        for problem in problems[kept.arithmetic.name]:
+            yield from guarded(kept.name, _fed, kept, problem)
+        yield from guarded(kept.name, _refusals, kept)
+    for kept in _in_other_arithmetics(subject):
+        for problem in problems[kept.arithmetic.name][:2]:
+            yield from guarded(kept.name, _fed, kept, problem)
+        yield from guarded(kept.name, _refusals, kept)
+    for kept in _with_settings(subject):
+        one, _, many = problems[kept.arithmetic.name]
+        yield from guarded(kept.name, _fed, kept, one)
+        yield from guarded(kept.name, _overlooked, kept, many)
 
 
 def wrong_files(subject: Subject) -> Iterator[str]:
     """Yield what a state that was saved and loaded does otherwise than before."""
-    for member, form, arithmetic in _with_states(subject):
-        where = f"{member.name}/{form.name}, its state in {arithmetic.name}"
+    for kept in _with_states(subject):
         with tempfile.TemporaryDirectory() as folder:
-            yield from guarded(where, _saved, member, form, arithmetic, Path(folder) / "state.npz")
+            yield from guarded(kept.name, _saved, kept, Path(folder) / "state.npz")
 
 
-def _with_states(subject: Subject) -> Iterator[tuple[Member, Form, Arithmetic]]:
-    """Yield forms with a state; those that share it, once."""
-    own = {form.state: form for form in reversed(subject.mechanism.forms) if form.state is not None}
+def _forms(subject: Subject) -> list[Form]:
+    """Return forms with a state; those that share it, once."""
+    return list({form.state: form for form in reversed(subject.mechanism.forms) if form.state is not None}.values())
+
+
+def _with_states(subject: Subject) -> Iterator[Kept]:
     for member in subject.members:
-        for form in own.values():
+        for form in _forms(subject):
             for arithmetic in (FLOAT64, MIXED):
-                yield member, form, arithmetic
+                yield Kept(subject, member, form, arithmetic)
+
+
+def _in_other_arithmetics(subject: Subject) -> Iterator[Kept]:
+    members = cycle(subject.members)
+    for form in _forms(subject):
+        for arithmetic in ARITHMETICS.values():
+            if arithmetic not in (FLOAT64, MIXED):
+                yield Kept(subject, next(members), form, arithmetic)
+
+
+def _with_settings(subject: Subject) -> Iterator[Kept]:
+    """Yield states with a setting that is an option of their form and not the default; members take turns."""
+    members = cycle(subject.members)
+    sizes = subject.all_cases[0].problem
+    for form in _forms(subject):
+        for name, parameter in form.options.items():
+            for value in option_values(parameter):
+                kept = Kept(subject, next(members), form, FLOAT64)
+                if value != parameter.default and name in kept.new(sizes).known_settings:
+                    for arithmetic in (FLOAT64, MIXED):
+                        yield replace(kept, arithmetic=arithmetic, setting=((name, value),))
 
 
 def _problems(arithmetic: Arithmetic) -> list[Problem]:
     """Return a context of one head, one of two key heads read by two queries each, and one of many tokens."""
     rng = np.random.default_rng(54)
     made = []
-    for heads, groups, tokens, sizes in (((), (), 7, (3, 2)), ((4,), (2,), 7, (3, 2)), ((), (), 530, (2, 1))):
+    for heads, groups, tokens, sizes, scale in (
+        ((), (), 7, (3, 2), None),
+        ((4,), (2,), 7, (3, 2), 0.4),
+        ((), (), 530, (2, 1), None),
+    ):
         q, k = rng.standard_normal((*heads, 3, sizes[0])), rng.standard_normal((*groups, tokens, sizes[0]))
-        made.append(Problem(q, k, rng.standard_normal((*groups, tokens, sizes[1]))).rounded(arithmetic.inputs))
+        v = rng.standard_normal((*groups, tokens, sizes[1]))
+        made.append(Problem(q, k, v, scale=scale).rounded(arithmetic.inputs))
     return made
 
 
-def _new(member: Member, form: Form, problem: Problem, arithmetic: Arithmetic) -> State:
-    assert form.state is not None
-    lead = problem.k.shape[:-2]
-    return form.state(member, problem.head_size, problem.value_size, lead=lead, arithmetic=arithmetic.name)
+def _update(state: State, problem: Problem, piece: slice) -> None:
+    state.update(problem.k[..., piece, :], problem.v[..., piece, :])
 
 
-def _fed(subject: Subject, member: Member, form: Form, problem: Problem, arithmetic: Arithmetic) -> Iterator[str]:
-    exact = subject.exact(problem, member)
+def _read_after_each(state: State, problem: Problem, *pieces: slice) -> State:
+    """Take in tokens; ValueError if reading twice gives two answers."""
+    for piece in pieces:
+        _update(state, problem, piece)
+        first, again = (state.read(problem.q).value.tobytes() for _ in range(2))
+        if first != again:
+            raise ValueError("reading changes the state")
+    return state
+
+
+def _merged(problem: Problem, first: State, *others: State) -> State:
+    """Merge states into the first; ValueError if one of them changes."""
+    for other in others:
+        before = other.tokens and other.read(problem.q).value.tobytes()
+        first.merge(other)
+        if before != (other.tokens and other.read(problem.q).value.tobytes()):
+            raise ValueError("merging changes the state that is merged")
+    return first
+
+
+def _fed(kept: Kept, problem: Problem) -> Iterator[str]:
+    exact = kept.subject.exact(problem, kept.member)
     if exact is None:
         return
-    bound = _bound(subject, member, form, problem, exact.value, arithmetic)
+    bound = kept.bound(problem, exact.value)
+    own = copied(problem)
+    whole, (a, b, c) = slice(0, problem.keys), PIECES[problem.keys]
 
     def state(*pieces: slice) -> State:
-        made = _new(member, form, problem, arithmetic)
-        for piece in pieces:
-            made.update(problem.k[..., piece, :], problem.v[..., piece, :])
-        return made
+        return kept.fed(own, *pieces)
 
     def merged(*states: State) -> State:
-        first, *others = states
-        for other in others:
-            before = other.read(problem.q).value.tobytes()
-            first.merge(other)
-            if other.read(problem.q).value.tobytes() != before:
-                raise ValueError("merging changes the state that is merged")
-        return first
+        return _merged(own, *states)
 
-    before, problem = problem, copied(problem)
-    tokens, pieces = problem.keys, PIECES[problem.keys]
-    whole, (a, b, c) = slice(0, tokens), pieces
     ways: dict[str, Callable[[], State]] = {
         "all tokens at once": lambda: state(whole),
-        "tokens in pieces": lambda: state(*pieces),
+        "tokens in pieces": lambda: state(a, b, c),
+        "tokens in pieces, read after each": lambda: _read_after_each(state(), own, a, b, c),
         "two parts merged": lambda: merged(state(a, b), state(c)),
         "two parts merged the other way round": lambda: merged(state(c), state(a, b)),
         "three parts merged": lambda: merged(state(b), state(c), state(a)),
         "all tokens merged into an empty state": lambda: merged(state(), state(whole)),
+        "three parts merged into an empty state": lambda: merged(state(), state(c), state(a), state(b)),
+        "an empty state merged into all tokens": lambda: merged(state(whole), state()),
+        "two parts merged, then the rest": lambda: _read_after_each(merged(state(a), state(b)), own, c),
     }
     for way, make in ways.items():
         found = make()
-        if found.tokens != tokens:
-            yield f"{way}: {found.tokens} tokens counted; expected {tokens}"
-        output = found.read(problem.q)
-        error = np.abs(computed_error(output.value, exact))
-        place = first_beyond(error, bound, exact.undefined_rows)
-        if output.value.shape != problem.output_shape or place is not None:
-            shown = "of another shape" if place is None else f"element {list(place)} {error[place]:.3g} off"
-            allowed = "" if place is None else f", and its bound {bound[place]:.3g}"
-            yield f"{tokens} tokens, {way}: {shown}{allowed}"
-        elif arithmetic is FLOAT64:
-            yield from (f"{tokens} tokens, {way}: {says}" for says in _reported(subject, member, form, before, output))
-        require_unchanged(problem, before)
+        yield from _counted(way, found, problem)
+        output = found.read(own.q)
+        yield from _wrong(f"{problem.keys} tokens, {way}", kept, problem, output, exact, bound)
+        require_unchanged(own, problem)
+    yield from _wrong_one(kept, problem, state(whole), exact, bound)
+    if problem.keys == min(PIECES):
+        itself, twice = state(whole), kept.subject.twice(problem)
+        itself.merge(itself)
+        way = "all tokens merged with themselves"
+        yield from _counted(way, itself, twice)
+        yield from _wrong(way, kept, twice, itself.read(own.q), exact, kept.bound(twice, exact.value))
 
 
-def _reported(subject: Subject, member: Member, form: Form, problem: Problem, output: AttentionOutput) -> Iterator[str]:
-    """Yield what is wrong with the sums of weights and the hazards of what was read in float64."""
-    yield from miscounted(output, problem, FLOAT64, plain=True)
-    if problem.queries * problem.keys <= FEW_PAIRS:
-        sums = subject.sums(problem, member, FLOAT64)
-        yield from wrong_sums(output, Variant(member, form.name), problem, FLOAT64, sums)
+def _counted(way: str, state: State, problem: Problem) -> Iterator[str]:
+    if state.tokens != problem.keys:
+        yield f"{way}: {state.tokens} tokens counted; expected {problem.keys}"
 
 
-def _bound(
-    subject: Subject, member: Member, form: Form, problem: Problem, exact: Float64Array, arithmetic: Arithmetic
-) -> Float64Array:
-    """Return the bound of the form, token by token if it can be told so: parts that are merged are as many chunks."""
-    chunk = (("chunk", 1),) if "chunk" in form.options else ()
-    bound = rounding_bound(Variant(member, form.name, chunk), problem, exact, arithmetic)
-    if not np.isfinite(bound).all():
-        unbounded = allowance(problem, exact, arithmetic, subject.tracked(problem, member, arithmetic))
-        bound = np.where(np.isfinite(bound), bound, unbounded)
-    return bound
+def _wrong(
+    where: str, kept: Kept, problem: Problem, output: AttentionOutput, exact: Reference, bound: Float64Array
+) -> Iterator[str]:
+    """Yield what is wrong with what was read: its shape, an element, sums of weights, hazards."""
+    if output.value.shape != problem.output_shape:
+        yield f"{where}: shape {list(output.value.shape)}; expected {list(problem.output_shape)}"
+        return
+    error = np.abs(computed_error(output.value, exact))
+    place = first_beyond(error, bound, exact.undefined_rows)
+    if place is not None:
+        yield f"{where}: element {list(place)} {error[place]:.3g} off, and its bound {bound[place]:.3g}"
+        return
+    variant = Variant(kept.member, kept.form.name, kept.setting)
+    hazards = miscounted(output, problem, kept.arithmetic, plain=not kept.setting)
+    yield from (f"{where}: {says}" for says in hazards)
+    if not kept.setting:
+        sums = kept.subject.wrong_sums(output, variant, problem, kept.arithmetic)
+        yield from (f"{where}: {says}" for says in sums)
 
 
-def _refusals(member: Member, form: Form, arithmetic: Arithmetic) -> Iterator[str]:
-    assert form.state is not None
-    problem = _problems(arithmetic)[0]
-    state = _new(member, form, problem, arithmetic)
-    other_values = form.state(member, problem.head_size, problem.value_size + 1, arithmetic=arithmetic.name)
-    other_arithmetic = form.state(member, problem.head_size, problem.value_size, arithmetic="float32")
+def _wrong_one(kept: Kept, problem: Problem, state: State, exact: Reference, bound: Float64Array) -> Iterator[str]:
+    """Yield the first of many queries, the problem's own again and again, that is answered wrongly."""
+    many = np.tile(problem.q, (REPEATED, 1))
+    value = state.read(many).value
+    for first in range(0, many.shape[-2], problem.queries):
+        some = value[..., first : first + problem.queries, :]
+        place = first_beyond(np.abs(computed_error(some, exact)), bound, exact.undefined_rows)
+        if place is not None:
+            at = [*place[:-2], first + place[-2], place[-1]]
+            right = f"exactly {exact.value[place]:.6g}"
+            yield f"{many.shape[-2]} queries at once: element {at} is {some[place]:.6g}, {right}"
+            return
+
+
+def _overlooked(kept: Kept, problem: Problem) -> Iterator[str]:
+    """Yield that a setting changes no bit of what is read, although as an option it changes what the form gives."""
+    ways = kept, replace(kept, setting=())
+    asked = Problem(problem.k[..., :MANY, :], problem.k, problem.v, problem.scale)
+    given = [
+        run_apart(Variant(each.member, each.form.name, each.setting), asked, each.arithmetic).value for each in ways
+    ]
+    pieces = [slice(first, first + FEW) for first in range(0, asked.keys, FEW)]
+    read = [each.fed(asked, *pieces).read(asked.q).value for each in ways]
+    if (given[0] != given[1]).any() and (read[0] == read[1]).all():
+        yield f"{problem.keys} tokens: nothing changes with it, and what the form gives does"
+
+
+def _refusals(kept: Kept) -> Iterator[str]:
+    assert kept.form.state is not None
+    problem = _problems(kept.arithmetic)[0]
+    state = kept.new(problem)
+    another = "float32" if kept.arithmetic.name != "float32" else "float64"
+    other_values = kept.form.state(
+        kept.member, problem.head_size, problem.value_size + 1, arithmetic=kept.arithmetic.name
+    )
+    other_arithmetic = kept.form.state(kept.member, problem.head_size, problem.value_size, arithmetic=another)
     for what, request in {
         "a read before the first token": lambda: state.read(problem.q),
         "keys of another size": lambda: state.update(problem.v, problem.v),
@@ -159,19 +298,24 @@ def _refusals(member: Member, form: Form, arithmetic: Arithmetic) -> Iterator[st
         yield from _accepted(what, request)
 
 
-def _saved(member: Member, form: Form, arithmetic: Arithmetic, path: Path) -> Iterator[str]:
-    problem = _problems(arithmetic)[1]
-    state = _new(member, form, problem, arithmetic)
-    first, rest = slice(0, 4), slice(4, problem.keys)
-    state.update(problem.k[..., first, :], problem.v[..., first, :])
+def _saved(kept: Kept, path: Path) -> Iterator[str]:
+    problem = _problems(kept.arithmetic)[1]
+    first, some, rest = slice(0, 4), slice(4, 6), slice(6, problem.keys)
+    state = kept.fed(problem, first)
     state.save(path)
-    own = {"member": member} if "member" in state.known_settings else {}
+    own = {"member": kept.member} if "member" in state.known_settings else {}
     loaded = type(state).load(path, **own)
     if (loaded.tokens, loaded.settings, loaded.shapes) != (state.tokens, state.settings, state.shapes):
         yield f"saved: {state.tokens} tokens, {state.settings}; loaded: {loaded.tokens} tokens, {loaded.settings}"
-    for what, tokens in (("at once", slice(0, 0)), ("after more tokens", rest)):
+    steps: dict[str, Callable[[State], None]] = {
+        "at once": lambda each: None,
+        "after more tokens": lambda each: _update(each, problem, some),
+        "after another is merged": lambda each: each.merge(kept.fed(problem, rest)),
+        "after it is merged with itself": lambda each: each.merge(each),
+    }
+    for what, step in steps.items():
         for each in (state, loaded):
-            each.update(problem.k[..., tokens, :], problem.v[..., tokens, :])
+            step(each)
         before, after = (each.read(problem.q).value for each in (state, loaded))
         if before.tobytes() != after.tobytes():
             place = tuple(int(i) for i in np.argwhere(before != after)[0])

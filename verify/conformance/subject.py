@@ -13,8 +13,8 @@ from verify.arguments import Choice, Count, Flag, Parameter, Value
 from verify.attention.computed import AttentionOutput
 from verify.attention.contract import Mechanism, Member, Variant
 from verify.conformance.cases import CASES, LONGER, Case, random_cells
-from verify.conformance.formula import ExactWeights, TrackedWeights, exact_weights, tracked_weights
-from verify.conformance.normalisers import Sums, exact_sums
+from verify.conformance.formula import ExactWeights, TrackedWeights, exact_weights, examined_rows, tracked_weights
+from verify.conformance.normalisers import Sums, exact_sums, wrong_sums
 from verify.errors import CertificationError, InvalidRequestError, UndefinedWeightsError
 from verify.measure.decomposition import Truths
 from verify.numbers.arithmetic import Arithmetic
@@ -32,7 +32,9 @@ class Subject:
 
     members: those that are examined.  cells: how many problems are drawn at random.  all_cases: copies of the cases,
     which others share.  truths: of a problem, its exact values, each worked out once.  rounded: the same problem again
-    for the same format.  weights, tracked, sums: what the formula gives on a problem, worked out once.
+    for the same format.  twice: a problem with every token twice.  alike: another of the same shapes.  weights,
+    tracked, sums: what the formula gives on a problem, worked out once.  examined: the rows whose sums of weights are
+    compared, and the problem of these.
 
     Raises InvalidRequestError unless there are members, all of this mechanism.
     """
@@ -48,9 +50,20 @@ class Subject:
         self.all_cases, self.all_longer = _copies(CASES), _copies(LONGER)
         self.truths: Callable[[Problem], Truths] = cache(lambda problem: Truths(problem, self.members))
         self.rounded: Callable[[Problem, Format], Problem] = cache(lambda problem, format_: problem.rounded(format_))
+        self.twice: Callable[[Problem], Problem] = cache(_twice)
+        self.alike: Callable[[Problem], Problem] = cache(_alike)
         self.weights: Callable[[Problem, Member], ExactWeights] = cache(exact_weights)
         self.tracked: Callable[[Problem, Member, Arithmetic], TrackedWeights] = cache(tracked_weights)
+        self.examined: Callable[[Problem], tuple[list[int], Problem]] = cache(examined_rows)
         self.sums: Callable[[Problem, Member, Arithmetic], Sums] = cache(self._sums)
+
+    def wrong_sums(
+        self, output: AttentionOutput, variant: Variant, problem: Problem, arithmetic: Arithmetic
+    ) -> Iterator[str]:
+        """Yield the first row of an output, among those examined, whose sum of weights is another one."""
+        rows, some = self.examined(problem)
+        sums = self.sums(some, variant.member, arithmetic)
+        yield from wrong_sums(output, variant, problem, arithmetic, rows, sums)
 
     def _sums(self, problem: Problem, member: Member, arithmetic: Arithmetic) -> Sums:
         exact, tracked = self.weights(problem, member), self.tracked(problem, member, arithmetic)
@@ -93,6 +106,17 @@ class Subject:
 
 def _copies(cases: Iterable[Case]) -> list[Case]:
     return [replace(case, problem=copied(case.problem)) for case in cases]
+
+
+def _twice(problem: Problem) -> Problem:
+    k, v = (np.concatenate([array, array], axis=-2) for array in (problem.k, problem.v))
+    return Problem(problem.q, k, v, problem.scale, name=f"{problem.name}, every token twice")
+
+
+def _alike(problem: Problem) -> Problem:
+    q, k, v = problem.q * 0.75, problem.k[..., ::-1, :], 1.0 - problem.v
+    name = f"{problem.name}, otherwise"
+    return Problem(q, k, v, problem.scale, problem.causal, problem.mask, problem.alignment, name=name)
 
 
 def copied(problem: Problem) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from verify.problem import Problem
 
 FLOAT32 = ARITHMETICS["float32"]
 
+# Contexts of many tokens on which bounds are tried in every arithmetic.
+MANY = ("530 keys", "40 tokens, causal")
+
 
 def exceeded_rounding_bounds(subject: Subject) -> Iterator[str]:
     """Yield random problems on which a form is further off than its bound, with and without options drawn at random.
@@ -34,10 +38,23 @@ def exceeded_rounding_bounds(subject: Subject) -> Iterator[str]:
             for variant in dict.fromkeys((Variant(member, form.name), _drawn(rng, member, form))):
                 where = f"{variant.name} in {arithmetic.name} on {problem.name!r}"
                 yield from guarded(where, differences, subject, problem, variant, arithmetic, plain=False)
+    yield from _longer(subject)
     for form in subject.mechanism.forms:
         if form.rounding is not None:
             for member in subject.members:
                 yield from guarded(f"{member.name}/{form.name}", _says_nothing, subject, member, form)
+
+
+def _longer(subject: Subject) -> Iterator[str]:
+    """Yield contexts of many tokens on which a form is further off than its bound; members take turns."""
+    members = cycle(subject.members)
+    for form in subject.mechanism.forms:
+        for arithmetic in ARITHMETICS.values() if form.rounding is not None else ():
+            variant = Variant(next(members), form.name)
+            for case in subject.longer:
+                if case.name in MANY and form.serves(case.problem) is None:
+                    where = f"{variant.name} in {arithmetic.name} on {case.name!r}"
+                    yield from guarded(where, differences, subject, case.problem, variant, arithmetic, plain=False)
 
 
 def _drawn(rng: np.random.Generator, member: Member, form: Form) -> Variant:
@@ -71,7 +88,8 @@ def _says_nothing(subject: Subject, member: Member, form: Form) -> Iterator[str]
 
 def exceeded_formula_bounds(subject: Subject) -> Iterator[str]:
     """Yield problems, members in turn, on which exact values are further from softmax than the bound on that."""
-    problems = [*(case.problem for case in subject.cases), *(problem for problem, _ in subject.drawn())]
+    drawn = (problem for problem, _ in subject.drawn())
+    problems = [*(case.problem for case in (*subject.cases, *subject.longer)), *drawn]
     for number, problem in enumerate(problems):
         member = subject.members[number % len(subject.members)]
         yield from guarded(f"{member.name} on {problem.name!r}", _formula, subject, problem, member)
