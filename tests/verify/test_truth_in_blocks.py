@@ -7,9 +7,11 @@ import pytest
 
 from tests.cases import PROBLEMS
 from verify.attention import tiles
+from verify.numbers.precision import bits_for
 from verify.parallel import blocks as block
 from verify.problem import Problem
 from verify.truth import reference
+from verify.truth.in_blocks import memory_estimate
 
 DIGITS = 40
 
@@ -99,3 +101,28 @@ def test_a_row_is_nothing_only_by_its_own_weights(seed: int) -> None:
     truth = reference(Problem(q, k, [[1.0], [2.0**-15 - 1.0]], scale=0.9, mask=mask), 10)
     assert not truth.absolute.any()
     assert truth.value.ravel().tolist() == [2.0**-16, 1.0, 1.0]
+
+
+def test_memory_that_processes_take_by_key_and_by_value() -> None:
+    """A key and its value are 8 (d_k + d_v) bytes, 512 rows see it or not; three processes have six blocks twice."""
+
+    def estimate(keys: int, value_size: int, processes: int, queries: int = 1) -> int:
+        q, k, v = (np.zeros(shape) for shape in ((queries, 2), (keys, 2), (keys, value_size)))
+        return memory_estimate(Problem(q, k, v), 1, 30, processes)
+
+    for processes, copies in ((0, 1), (1, 1), (3, 12)):
+        by_key = (estimate(300, 3, processes) - estimate(100, 3, processes)) / 200
+        assert by_key == copies * (8 * (2 + 3) + 512)
+    by_value = estimate(1000, 4, 1, queries=0) - estimate(1000, 3, 1, queries=0)
+    assert by_value == 8 * 1000
+    # a process more: its tile, and two more blocks, each sent and received
+    assert estimate(100, 3, 4) - estimate(100, 3, 3) == tiles.TILE_BYTES + 2 * 2 * 100 * (8 * 5 + 512)
+
+
+def test_memory_that_outputs_take_by_digit_and_by_member() -> None:
+    """Twice, an output element is its digits as text, four bytes each, and its bits as an integer of a seventh."""
+    problem = Problem(np.zeros((100, 2)), np.zeros((1, 2)), np.zeros((1, 3)))
+    few, many, twice = (memory_estimate(problem, *how, 1) for how in ((1, 30), (1, 330), (2, 30)))
+    bits = bits_for(330) - bits_for(30)
+    assert abs((many - few) / (2 * 300) - (2 * 4 * 300 + bits / 7)) <= 1
+    assert twice - few == few - memory_estimate(problem, 0, 30, 1) > 2 * 300 * (2 * 4 * 30 + bits_for(30) / 7)
