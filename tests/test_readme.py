@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.readme import DOCUMENTS, renewed
+from cli.main import main
+from tests import readme
+from tests.readme import DOCUMENTS, PROOFS, renewed
+
+
+def shown(arguments: Sequence[str]) -> int:
+    """Run a command; what proofs print is in a file, and that it is what they print is tested beside them."""
+    if list(arguments) != ["features", "--prove"]:
+        return main(arguments)
+    print(PROOFS.read_text(), end="")
+    return 0
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_a_document_shows_what_its_examples_print(document: Path) -> None:
+def test_a_document_shows_what_its_examples_print(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readme, "main", shown)
     text = document.read_text()
     assert renewed(text) == text, "run make readme and read the difference"
 

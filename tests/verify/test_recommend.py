@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ Q, K, V = RNG.standard_normal((3, 2, 10, 4))
 PROBLEM = Problem(1.5 * Q, K, V, causal=True)
 
 
+@cache
 def errors_by_definition(problem: Problem, orders: int) -> list[Any]:
     """Return |Taylor - softmax| for every order, from mpmath."""
     softmax = defined_attention(problem, "softmax", 30)

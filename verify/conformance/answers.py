@@ -33,7 +33,8 @@ MIXED = ARITHMETICS["bfloat16+float32"]
 
 
 def wrong_answers(subject: Subject) -> Iterator[str]:
-    """Yield cases that a form serves and answers wrongly in float64."""
+    """Yield cases that a form serves and answers wrongly in float64; in longer ones, sums of weights by turns."""
+    turns = dict(zip((case.name for case in subject.longer), cycle(subject.members), strict=False))
     for member, form in _forms(subject):
         served = [case for case in (*subject.cases, *subject.longer) if form.serves(case.problem) is None]
         if not any(case.plain for case in served):
@@ -41,7 +42,8 @@ def wrong_answers(subject: Subject) -> Iterator[str]:
         for case in served:
             variant = Variant(member, form.name)
             where = f"{variant.name} on {case.name!r}"
-            yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, plain=case.plain)
+            how = {"plain": case.plain, "sums": case.plain and turns.get(case.name, member) is member}
+            yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, **how)
 
 
 def wrong_options(subject: Subject) -> Iterator[str]:
@@ -105,11 +107,18 @@ def _bytes(output: AttentionOutput) -> tuple[bytes, bytes]:
 
 
 def differences(
-    subject: Subject, problem: Problem, variant: Variant, arithmetic: Arithmetic, *, plain: bool
+    subject: Subject,
+    problem: Problem,
+    variant: Variant,
+    arithmetic: Arithmetic,
+    *,
+    plain: bool,
+    sums: bool | None = None,
 ) -> Iterator[str]:
     """Yield what is wrong with an output: its kind, rows that see nothing, elements beyond their bound, sums, hazards.
 
-    plain: where no finite bound is declared, an output has to be within what the formula itself may lose.
+    plain: where no finite bound is declared, an output has to be within what the formula itself may lose.  sums:
+    whether sums of weights are compared, by default where it is plain.
     """
     problem = subject.rounded(problem, arithmetic.inputs)
     exact = subject.exact(problem, variant.member)
@@ -142,7 +151,7 @@ def differences(
             f"{resemblance(subject, problem, variant.member, output.value)}"
         )
     yield from miscounted(output, problem, arithmetic, plain=plain)
-    if plain:
+    if plain if sums is None else sums:
         yield from subject.wrong_sums(output, variant, problem, arithmetic)
 
 
