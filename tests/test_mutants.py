@@ -121,8 +121,15 @@ def test_statements_without_what_they_contain() -> None:
 
 def test_what_runs_on_import_concerns_all_tests_of_the_file() -> None:
     lines = RECORD.lines[FILE] | {3: []}
-    imported = Record(RECORD.tests, RECORD.fixtures, {FILE: lines}, [])
-    for record, line, names in ((RECORD, 1, [HALF, CLIMB]), (RECORD, 3, []), (imported, 3, [HALF, CLIMB])):
+    looking = Timed("tests/test_names.py::test_values", 0.1, [])
+    imported = Record([*RECORD.tests, looking], RECORD.fixtures, {FILE: lines}, [])
+    every = [HALF, CLIMB, looking.name]
+    for record, line, names in (
+        (RECORD, 1, [HALF, CLIMB]),
+        (RECORD, 3, []),
+        (imported, 3, every),
+        (imported, 2, [HALF]),
+    ):
         assert [test.name for test in record.of(CODE, FILE, line)] == names
 
 

@@ -1,12 +1,17 @@
-"""A mechanism's name stands in its own files and nowhere else, and no file is long."""
+"""A mechanism's name stands in its own files and nowhere else, no file is long, and values stay what they are."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+import verify
 from verify.mechanisms.registry import SHIPPED
 
 ROOT = Path(__file__).parents[1]
@@ -39,3 +44,21 @@ def test_no_file_is_long() -> None:
     assert len(files) > 200
     lengths = {path.relative_to(ROOT).as_posix(): path.read_text().count("\n") for path in files}
     assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+# What is added up while something runs; all else is a value.
+GROWING = {"Tally", "SweepSummary"}
+
+
+def test_values_are_frozen() -> None:
+    modules = [importlib.import_module(found.name) for found in pkgutil.walk_packages(verify.__path__, "verify.")]
+    classes = {
+        found for module in modules for found in vars(module).values() if inspect.isclass(found) and is_ours(found)
+    }
+    assert len(classes) > 60
+    params = {found: getattr(found, "__dataclass_params__") for found in classes}  # noqa: B009  # mypy knows of none
+    assert {found.__name__ for found, how in params.items() if not how.frozen} == GROWING
+
+
+def is_ours(found: type) -> bool:
+    return dataclasses.is_dataclass(found) and found.__module__.startswith("verify.")

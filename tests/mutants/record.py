@@ -19,6 +19,7 @@ import pytest
 from tests.mutants.processes import apart
 
 APART = ("tests/mutants", "tests/test_mutants.py")  # what tells nothing of the rest
+WHOLE = "tests/test_names.py"  # what looks at modules as they are once they are imported
 OPTIONS = (
     *("-q", "-p", "no:cacheprovider", "-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),
     "--hypothesis-profile=ci",  # the same examples every time
@@ -43,12 +44,16 @@ class Record:
     failed: list[str]  # tests that fail without any change
 
     def of(self, source: str, file: str, line: int) -> list[Timed]:
-        """Return the tests that execute a statement; if it runs on import, all that execute something of the file."""
+        """Return the tests that execute a statement.
+
+        If it runs on import, they are all that execute something of the file, and what looks at modules.
+        """
         executed = self.lines.get(file, {})
         own = statement(source, line)
         numbers = {number for line in own for number in executed.get(line, [])}
         if not own or (not numbers and any(line in executed for line in own)):
             numbers = {number for tests in executed.values() for number in tests}
+            numbers |= {number for number, test in enumerate(self.tests) if test.name.startswith(WHOLE)}
         return [self.tests[number] for number in sorted(numbers)]
 
     def chosen(self, tests: Iterable[Timed], seconds: float) -> list[Timed]:

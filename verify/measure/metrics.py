@@ -69,9 +69,8 @@ def row_cosines(found: Float64Array, exact: Float64Array) -> Float64Array:
         lengths = [np.sqrt(np.square(rows).sum(axis=1)) for rows in scaled]
         cosines = (scaled[0] * scaled[1]).sum(axis=1) / (lengths[0] * lengths[1])
     zero = [(rows == 0.0).all(axis=1) for rows in (found, exact)]
-    finite = np.isfinite(found).all(axis=1) & np.isfinite(exact).all(axis=1)
-    cosines = np.where(zero[0] & zero[1], 1.0, np.where(zero[0] | zero[1] | ~finite, -1.0, cosines))
-    return np.clip(np.where(np.isnan(cosines), -1.0, cosines), -1.0, 1.0)
+    cosines = np.where(zero[0] & zero[1], 1.0, np.where(zero[0] | zero[1], -1.0, np.clip(cosines, -1.0, 1.0)))
+    return np.where(np.isnan(cosines), -1.0, cosines)  # as a row that is not finite makes them
 
 
 def bits_of_error(found: Float64Array, origin: Float64Array, format_: Format) -> Float64Array:

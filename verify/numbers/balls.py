@@ -70,15 +70,12 @@ class Balls:
                 radius_mantissa[i], extra = math.frexp(bits)
                 radius_exponent[i] = shift + extra
                 radius[i] = math.nextafter(radius[i], math.inf)
-        nowhere = np.where(defined, 0.0, np.nan)
         columns: tuple[NDArray[Any], ...] = (
             mantissa,
             exponent,
             radius_mantissa,
             radius_exponent,
-            value + nowhere,
-            residual + nowhere,
-            radius + nowhere,
+            *(np.where(defined, column, np.nan) for column in (value, residual, radius)),
         )
         return cls(*(column.reshape(arbs.shape) for column in columns))
 
