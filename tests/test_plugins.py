@@ -76,6 +76,18 @@ REFUSED = {
         r"MINE of .* with the formula error 'odd'; expected truncation or deviation",
     ),
     "proposed": ([('axis = "order"', "proposed = 3")], r"MINE of .* with 3 proposed; expected an axis"),
+    "proposed beyond": (
+        [("    axis", "    proposed = 9\n    axis")],
+        r"MINE of .* with order 9 proposed; expected an integer from 1 to 7 in steps of 2; propose one",
+    ),
+    "proposed between": (
+        [("    axis", "    proposed = 2\n    axis")],
+        r"MINE of .* with order 2 proposed; expected an",
+    ),
+    "proposed text": (
+        [("    axis", "    proposed = '3'\n    axis")],
+        r"MINE of .* with order '3' proposed; expected an",
+    ),
     "forms": ([("axis", "forms = ()\n    axis")], r"MINE of .* with forms \[\]; expected at least one"),
     "no form": (
         [("axis", 'forms = ("pairs",)\n    axis')],

@@ -122,7 +122,7 @@ DECLARATIONS: list[tuple[Changes, str]] = [
         "with the axis 'x'; expected one of its parameters that are Whole",
     ),
     ({"proposed": 3}, "with 3 proposed; expected an axis"),
-    ({"axis": "x", "parameters": {"x": Whole(1, 1, 9)}, "proposed": 10}, "proposed x 10; expected an integer"),
+    ({"axis": "x", "parameters": {"x": Whole(1, 1, 9)}, "proposed": 10}, "with x 10 proposed; expected an integer"),
     ({"axis": "x", "parameters": {"x": Whole(1, 1)}, "searched": lambda self, largest: [2, 1]}, "rising"),
     ({"parameters": {"x y": Flag()}}, "a parameter called 'x y'; expected a name as in Python"),
     ({"parameters": {"x": 3}}, "with x of type int; expected Whole, Real, Count, Choice or Flag"),

@@ -174,6 +174,11 @@ def _faults(found: Any) -> Iterator[tuple[str, str, str]]:
         yield f"with the axis {found.axis!r}", "one of its parameters that are Whole, or None", "declare the parameter"
     if found.proposed is not None and found.axis is None:
         yield f"with {found.proposed} proposed", "an axis that has this value", "declare the axis"
+    elif found.proposed is not None:
+        try:
+            found.parameters[found.axis].checked(found.axis, found.proposed)
+        except InvalidRequestError as error:
+            yield f"with {error.given} proposed", error.expected, "propose one of these"
     if found.formula_error not in (None, *FORMULA_ERRORS):
         yield f"with the formula error {found.formula_error!r}", " or ".join(FORMULA_ERRORS), "say which it is"
     if not isinstance(found.forms, tuple):
