@@ -356,8 +356,8 @@ def _reason(
 
 def _state_cost(problem: Problem, member: Member) -> Cost | None:
     """Return the cost of the first form with a state; None if there is none."""
-    costs = (form.cost(problem, member) for form in member.mechanism.forms if form.state is not None)
-    return next(costs, None)
+    forms = (form.name for form in member.mechanism.forms if form.state is not None)
+    return next((Variant(member, form).costs(problem) for form in forms), None)
 
 
 def _contexts(problem: Problem, cost: Cost) -> tuple[int, int | None]:

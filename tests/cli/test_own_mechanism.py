@@ -226,6 +226,24 @@ WRONG = Wrong()
             "return 5",
             "3 features of wrong:base=1 at head size 3; expected 5, as",
         ),
+        *(
+            (
+                command,
+                "feature_count",
+                f"return {count}",
+                f"feature_count {count} of wrong:base=1 at head size 3; expected an integer of at least 1; mend",
+            )
+            for command, count in [("features", "-1"), ("reference", "0"), ("recommend", "3.0"), ("features", "None")]
+        ),
+        *(
+            (
+                command,
+                "unservable",
+                "return 'no'",
+                r"'no' from unservable\(\) of wrong; expected an InvalidRequestError, or None; mend it",
+            )
+            for command in ("reference", "recommend")
+        ),
     ],
 )
 def test_whatever_else_of_it_breaks_is_one_line(

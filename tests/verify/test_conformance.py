@@ -106,6 +106,12 @@ def test_whatever_fails_is_said_in_a_line(fault: str) -> None:
     assert any(line.startswith(f"{PLANTED[fault].check}: ") for line in lines)
 
 
+def test_a_refusal_of_another_kind_is_rejected() -> None:
+    mechanism: Any = type("Wordy", (Bell,), {"unservable": lambda self, problem: "no"})()
+    _, finding = findings_of(mechanism, only={"refused problems"})
+    assert str(finding.difference).startswith("unservable() gives str for ")
+
+
 def test_every_check_has_a_fault_that_it_rejects() -> None:
     assert {plan.check for plan in PLANTED.values()} == {"declaration", *CHECKS, *ELSEWHERE}
 

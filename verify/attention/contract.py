@@ -14,7 +14,7 @@ from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
 from verify.attention.hazards import Hazards
 from verify.bounds.outputs import RoundingBound, rounding_bound
-from verify.bounds.pairs import WeightBound
+from verify.bounds.pairs import Pairs, WeightBound
 from verify.errors import InvalidRequestError, MechanismError
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
@@ -91,6 +91,17 @@ class Cost:
 def everything(problem: Problem) -> InvalidRequestError | None:
     """Refuse nothing: what a form serves that works pair by pair."""
     return None
+
+
+def require_served(refusal: Any, whose: str) -> None:
+    """Raise the refusal of a problem, unless it is None; MechanismError for anything else.
+
+    whose: what gave it, as in "unservable() of mine".
+    """
+    if isinstance(refusal, InvalidRequestError):
+        raise refusal
+    if refusal is not None:
+        raise MechanismError(f"{refusal!r} from {whose}", "an InvalidRequestError, or None", "mend it")
 
 
 @dataclass(frozen=True)
@@ -326,9 +337,8 @@ class Variant:
             if name not in how.limits:
                 expected = "one of " + ", ".join(how.limits) if how.limits else "none"
                 raise InvalidRequestError(f"{name!r} for the form {self.form}", expected, "leave it out")
-        for refusal in (self.member.mechanism.unservable(problem), how.serves(problem)):
-            if refusal is not None:
-                raise refusal
+        require_served(self.member.mechanism.unservable(problem), f"unservable() of {self.member.of}")
+        require_served(how.serves(problem), f"serves() of {self.name}")
         output = how.compute(problem, arithmetic, self.member, **dict(self.options), **limits)
         whole: Any = output
         if not isinstance(whole, AttentionOutput) or not isinstance(output.hazards, Hazards):
@@ -350,16 +360,27 @@ class Variant:
         return output
 
     def costs(self, problem: Problem) -> Cost:
-        """Return what the form costs on the problem."""
-        return self.how.cost(problem, self.member)
+        """Return what the form costs on the problem; MechanismError for anything but a Cost."""
+        found: Any = self.how.cost(problem, self.member)
+        if not isinstance(found, Cost):
+            raise MechanismError(f"{found!r} from cost() of {self.name}", "a Cost", "mend the form")
+        return found
 
     def rounding_bound(self, problem: Problem, exact: Float64Array, arithmetic: Arithmetic) -> RoundingBound | None:
         """Return bounds on the rounding error on inputs that the arithmetic holds exactly; None if nothing is known.
 
-        exact: the exact output of the member on these inputs, as float64.
+        exact: the exact output of the member on these inputs, as float64.  Raises MechanismError if the form bounds its
+        weights by anything but a WeightBound.
         """
         rounding = self.how.rounding
         if rounding is None:
             return None
         options = dict(self.options)
-        return rounding_bound(problem, exact, arithmetic, lambda pairs: rounding(pairs, self.member, **options))
+
+        def weigh(pairs: Pairs) -> WeightBound:
+            found: Any = rounding(pairs, self.member, **options)
+            if not isinstance(found, WeightBound):
+                raise MechanismError(f"{found!r} from rounding() of {self.name}", "a WeightBound", "mend the form")
+            return found
+
+        return rounding_bound(problem, exact, arithmetic, weigh)

@@ -41,7 +41,12 @@ def unrefused_problems(subject: Subject) -> Iterator[str]:
     member = subject.members[0]
     for form in subject.mechanism.forms:
         for case in subject.all_cases:
-            if subject.mechanism.unservable(case.problem) is not None:
+            meaningless: Any = subject.mechanism.unservable(case.problem)
+            if meaningless is not None and not isinstance(meaningless, InvalidRequestError):
+                kind = type(meaningless).__name__
+                yield f"unservable() gives {kind} for {case.name!r}; expected InvalidRequestError or None"
+                continue
+            if meaningless is not None:
                 what = f"{case.name!r}, which has no meaning for it, by {form.name}"
                 yield from _unrefused(what, partial(Variant(member, form.name).run, case.problem, FLOAT64))
                 continue

@@ -30,10 +30,22 @@ def feature_map(member: Member) -> HasFeatures:
     return cast(HasFeatures, member.mechanism)
 
 
+def feature_count_of(member: Member, head_size: int) -> int:
+    """Return how many features there are; MechanismError for what is no number of them."""
+    found: Any = feature_map(member).feature_count(head_size, member)
+    if type(found) is not int or found < 1:
+        raise MechanismError(
+            f"feature_count {found!r} of {member.name} at head size {head_size}",
+            "an integer of at least 1",
+            "mend its feature_count",
+        )
+    return found
+
+
 def features_of(f: Field, x: Sequence[Number], scale: Number, member: Member) -> list[Number]:
     """Return phi(x); MechanismError if there are not as many features as the mechanism says."""
     found = feature_map(member).features(f, x, scale, member)
-    count = feature_map(member).feature_count(len(x), member)
+    count = feature_count_of(member, len(x))
     if len(found) != count:
         raise MechanismError(
             f"{len(found)} features of {member.name} at head size {len(x)}",

@@ -13,7 +13,7 @@ from verify.attention.hazards import Hazards
 from verify.attention.memory import MEMORY_LIMIT, check_memory
 from verify.attention.state import AttentionState, checked_settings, storage_format
 from verify.attention.sums import EVERYTHING, TERMS, Sums
-from verify.families.feature.features import computed_features, feature_map
+from verify.families.feature.features import computed_features, feature_count_of
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.formats import Format
 
@@ -38,8 +38,11 @@ class FeatureSums:
         one_by_one: bool = False,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        """Raise TooLargeError before allocating anything if more than memory_limit bytes would be held."""
-        features = feature_map(member).feature_count(head_size, member)
+        """Raise TooLargeError before allocating anything if more than memory_limit bytes would be held.
+
+        MechanismError for a number of features that is none.
+        """
+        features = feature_count_of(member, head_size)
         # sums, and what compensates them; a chunk's tokens, as given and as taken, and features of queries and of keys,
         # one by one and together; what adding to some of the sums takes
         state = heads * features * (value_size + 1)
