@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -75,6 +76,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
     yield folder
     forget()
+
+
+def test_what_an_installed_mechanism_prints_goes_to_stderr(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    install(site, f"print('imported')\n{MINE}")
+    code, printed, said = run(capsys, "list", "--json")
+    assert (code, said) == (0, "imported\n")
+    assert "mine" in json.loads(printed)["mechanisms"]
 
 
 def test_an_installed_mechanism_is_known_unless_plugins_are_off(site: Path) -> None:

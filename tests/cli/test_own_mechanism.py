@@ -261,6 +261,69 @@ def test_whatever_else_of_it_breaks_is_one_line(
     assert re.match(f"attnproof: {says}", said), said
 
 
+TALKING = """
+from verify.families import FeatureKernel
+
+print("imported")
+
+
+class Talking(FeatureKernel):
+    name = "talking"
+    description = "exponentials"
+    source = "a test"
+
+    def features(self, f, x, scale, member):
+        print("asked")
+        return [f.exp(c) for c in x]
+
+    def labels(self, member):
+        print("labelled")
+        return {}
+
+
+TALKING = Talking()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["features", "--head-sizes", "3"],
+        ["list"],
+        ["reference", "good.npz", "--jobs", "0"],
+        ["reference", "good.npz", "--jobs", "1"],
+        ["sweep", "--input", "good.npz", "--mechanisms", "talking", "--arithmetic", "float64", "--jobs", "0"],
+        ["sweep", "--input", "good.npz", "--mechanisms", "talking", "--arithmetic", "float64", "--jobs", "1"],
+    ],
+    ids=" ".join,
+)
+def test_what_it_prints_goes_to_stderr(arguments: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("talking.py").write_text(TALKING)
+    code, printed, said = run(capfd, *arguments, "--mechanism", "talking.py:TALKING", "--json")
+    assert code == 0
+    assert isinstance(json.loads(printed), dict)
+    expected = {"list": {"imported"}, "sweep": {"imported", "asked", "labelled"}}
+    assert set(said.split()) == expected.get(arguments[0], {"imported", "asked"})
+
+
+def test_a_file_that_misses_what_stands_beside_it_says_what_to_do(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "own").mkdir()
+    (folder / "own" / "beside_it.py").write_text("")
+    for module, remedy in (
+        ("beside_it", "write beside_it into it, or put its folder on PYTHONPATH"),
+        ("nowhere.at_all", "mend it"),
+    ):
+        Path("own/mine.py").write_text(f"import {module}\n{MINE}")
+        code, _, said = run(capsys, "features", "--mechanism", "own/mine.py:SQUARES", "--head-sizes", "3")
+        assert (code, said.count("\n")) == (2, 1)
+        assert said.endswith(f"line 1); expected a file that does; {remedy}\n")
+    Path("own/mine.py").write_text(f"import beside_it\n{MINE}")
+    monkeypatch.syspath_prepend(folder / "own")
+    assert run(capsys, "features", "--mechanism", "own/mine.py:SQUARES", "--head-sizes", "3")[0] == 0
+
+
 POLYNOMIAL = """
 from fractions import Fraction
 

@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint
@@ -44,7 +44,8 @@ def found_at(target: str) -> Mechanism:
 def installed(name: str, value: str) -> Mechanism:
     """Return the mechanism of an entry point; InvalidRequestError says what is wrong with it."""
     try:
-        found = EntryPoint(name, value, GROUP).load()
+        with redirect_stdout(sys.stderr):
+            found = EntryPoint(name, value, GROUP).load()
     except (Exception, SystemExit) as error:  # whatever somebody else's module raises
         raise InvalidRequestError(
             f"the installed mechanism {name!r}, which cannot be loaded from {value} ({_reason(error)})",
@@ -110,6 +111,8 @@ def is_shipped(mechanism: Mechanism) -> bool:
 def explained(mechanism: Mechanism) -> Iterator[None]:
     """Turn what somebody else's mechanism raises into MechanismError; what is shipped, and raises, is a bug.
 
+    What it prints goes to stderr: results go to stdout.
+
     with explained(member.mechanism):
         labels = member.labels
     """
@@ -117,7 +120,8 @@ def explained(mechanism: Mechanism) -> Iterator[None]:
         yield
         return
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except AttnproofError:
         raise
     except (Exception, SystemExit) as error:
@@ -214,13 +218,21 @@ def _executed(path: str, digest: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look their module up
     try:
-        exec(compile(content, path, "exec"), module.__dict__)
+        with redirect_stdout(sys.stderr):
+            exec(compile(content, path, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:  # whatever somebody else's file raises
         del sys.modules[module.__name__]
         raise InvalidRequestError(
-            f"{path}, which does not import ({_reason(error, path)})", "a file that does", "mend it"
+            f"{path}, which does not import ({_reason(error, path)})", "a file that does", _remedy(error, path)
         ) from error
     return module
+
+
+def _remedy(error: BaseException, path: str) -> str:
+    """Return what to do about a file that does not import, which may miss what stands beside it."""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    near = missing and any(Path(path).with_name(name).exists() for name in (missing, f"{missing}.py"))
+    return f"write {missing} into it, or put its folder on PYTHONPATH" if near else "mend it"
 
 
 def _module_name(digest: str) -> str:

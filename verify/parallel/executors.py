@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -47,6 +48,7 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _worker_starts() -> None:
+    sys.stdout = sys.stderr  # what somebody else's mechanism prints there is no result
     # Ctrl-C reaches every process of the terminal's group: a worker just ends, the parent reports.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):

@@ -67,11 +67,13 @@ def blank_record(source: InputSource, problem: Problem) -> Record:
 def ended(blank: Record, cell: Cell, status: Status, *, reason: str = "", **results: Any) -> Record:
     """Return the record of a cell on the input that blank describes; the reason is kept in one line."""
     member = cell.member
+    with explained(member.mechanism):
+        labels = member.labels
     return dataclasses.replace(
         blank,
         mechanism=member.of,
         member=member.name,
-        labels=member.labels,
+        labels=labels,
         form=cell.variant.form,
         options=dict(cell.variant.options),
         arithmetic=cell.arithmetic,
