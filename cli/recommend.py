@@ -32,7 +32,8 @@ def recommend(
     mechanism: Annotated[
         str | None,
         typer.Option(
-            help="Mechanism with something to vary (see attnproof list), or FILE.py:NAME.  [default: that with orders]",
+            help="Mechanism with something to vary (see attnproof list), or FILE.py:NAME, with other parameters as in"
+            " NAME:seed=1.  [default: that with orders]",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +64,7 @@ def recommend(
     wanted = number(tolerance, "tolerance")
     largest = None if max_order is None else integer(max_order, "largest order", least=0, most=LARGEST_SIZE)
     varied = RECOMMENDED if mechanism is None else mechanism
-    chosen = known(files_in([varied])).mechanism(varied)
+    chosen, _ = known(files_in([varied])).opened(varied)
     source = fixed_source(input_, keys=keys, scale=scale, causal=causal, alignment=alignment)
     if source is None:
         raise unknown_input(input_, [])
@@ -71,11 +72,11 @@ def recommend(
     require_applicable(given, [source])
     if "form" in given and arithmetic is None:
         raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
-    with progress_bar("orders") as update, explained(chosen):
+    with progress_bar(f"values of {chosen.axis}") as update, explained(chosen):
         found = recommended(
             source.load(),
             wanted,
-            mechanism=chosen,
+            mechanism=varied,
             metric=metric,
             arithmetic=arithmetic,
             form=form,

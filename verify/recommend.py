@@ -18,7 +18,7 @@ from verify.families.costs import meeting_contexts
 from verify.measure.cell import Exact, Setting
 from verify.measure.decomposition import Decomposer
 from verify.measure.metrics import METRICS, logit_statistics, magnitudes
-from verify.mechanisms.registry import RECOMMENDED, known
+from verify.mechanisms.registry import RECOMMENDED, files_in, known
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
@@ -93,21 +93,27 @@ def recommend(
     Without an arithmetic the error is that of the formula, and the guarantee rests on its bound alone.  With one it is
     what the form computes in it, against exact softmax on the inputs as they are, and the guarantee adds the exact
     quantisation and the bound on rounding.  form: by default the mechanism's first.  largest: the largest value tried,
-    by default what the mechanism proposes.
+    by default what the mechanism proposes.  mechanism: by name also with other parameters, as in "favor:seed=1".
 
     The largest value tried is that up to which the form's features fit into memory, if that is less.
 
-    Raises InvalidRequestError for a mechanism without an axis or of softmax itself, a tolerance that is not above 0, an
-    unknown metric, arithmetic or form, a largest value that the axis does not reach, inputs that overflow the
-    arithmetic, or a problem in which nothing is attended; ViolatedBoundError if a value is guaranteed that misses the
-    tolerance as measured.
+    Raises InvalidRequestError for a mechanism without an axis or with it given, or of softmax itself, a tolerance that
+    is not above 0, an unknown metric, arithmetic or form, a largest value that the axis does not reach, inputs that
+    overflow the arithmetic, or a problem in which nothing is attended; ViolatedBoundError if a value is guaranteed that
+    misses the tolerance as measured.
 
         recommend(problem, 1e-2).overall.value
     """
-    chosen = known().mechanism(mechanism) if isinstance(mechanism, str) else mechanism
+    chosen, given = known(files_in([mechanism])).opened(mechanism) if isinstance(mechanism, str) else (mechanism, {})
     if chosen.axis is None:
         raise InvalidRequestError(
             f"mechanism {chosen.name}, which has nothing to vary", "one with an axis", "see attnproof list"
+        )
+    if chosen.axis in given:
+        raise InvalidRequestError(
+            f"mechanism {chosen.name} with its {chosen.axis} given",
+            f"{chosen.axis} left open, as it is what is looked for",
+            "leave it out",
         )
     if chosen.formula_error is None:
         raise InvalidRequestError(
@@ -116,7 +122,7 @@ def recommend(
             "see attnproof list",
         )
     _check(tolerance, metric)
-    members = [chosen.member(**{chosen.axis: value}) for value in _values(chosen, largest)]
+    members = [chosen.member(**given, **{chosen.axis: value}) for value in _values(chosen, largest)]
     if not problem.attended_rows.any():
         raise InvalidRequestError(
             f"{problem.name} in which no query attends to any key", "at least one attended key", "check mask and shapes"
@@ -128,7 +134,7 @@ def recommend(
     found, members = _searched(heads, members, measure, tolerance, progress)
     together = [_joined([errors[place] for errors in found]) for place in range(len(found[0]))]
     values = [member[chosen.axis] for member in members]
-    proposed = None if chosen.proposed is None else chosen.member(**{chosen.axis: chosen.proposed})
+    proposed = None if chosen.proposed is None else chosen.member(**given, **{chosen.axis: chosen.proposed})
     lost = [None if proposed is None else head.nonpositive(proposed) for head in heads]
     per_head = tuple(
         _advice(head.index, group, members, measure, tolerance, head.problem, nonpositive)

@@ -99,9 +99,13 @@ def test_recommend_searches_along_its_axis(folder: Path, capsys: pytest.CaptureF
     code, printed, _ = run(capsys, *arguments, "--mechanism", "mine.py:DOUBLED", "--max-order", "3", "--json")
     document = json.loads(printed)
     assert (code, document["mechanism"], document["axis"], document["value"]) == (0, "doubled", "degree", 0)
-    code, _, said = run(capsys, *arguments, "--mechanism", "mine.py:SQUARES")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "squares, which has nothing to vary" in said
+    for named, says in (
+        ("SQUARES", "mechanism squares, which has nothing to vary"),
+        ("DOUBLED:degree=4", "mechanism doubled with its degree given; expected degree left open"),
+    ):
+        code, _, said = run(capsys, *arguments, "--mechanism", f"mine.py:{named}")
+        assert (code, said.count("\n")) == (2, 1)
+        assert says in said
 
 
 def test_sweep_and_report_have_it_beside_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

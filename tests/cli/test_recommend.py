@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cli.progress import Update
 from tests.cli.running import run
 
 
@@ -47,6 +49,21 @@ def test_none_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
     document = json.loads(printed)
     assert (code, document["value"], document["member"], document["cost"]) == (1, None, None, None)
     assert document["reason"]
+
+
+@pytest.mark.parametrize(("mechanism", "axis"), [("taylor", "order"), ("power", "degree")])
+def test_progress_is_called_by_what_is_varied(
+    mechanism: str, axis: str, capsys: pytest.CaptureFixture[str], inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    def progress(label: str) -> AbstractContextManager[Update]:
+        shown.append(label)
+        return nullcontext(lambda done, total, last: None)
+
+    monkeypatch.setattr("cli.recommend.progress_bar", progress)
+    code, _, _ = run(capsys, "recommend", inputs / "good.npz", "--tolerance", "9", "--mechanism", mechanism)
+    assert (code, shown) == (0, [f"values of {axis}"])
 
 
 @pytest.mark.parametrize(

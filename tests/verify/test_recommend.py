@@ -44,6 +44,16 @@ def errors_by_definition(problem: Problem, orders: int) -> list[Any]:
     return found
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_parameters_beside_the_axis_are_those_given(seed: int) -> None:
+    found = recommend(PROBLEM, 1e3, mechanism=f"favor:seed={seed}", largest=2)
+    exact = [reference(PROBLEM, 30, member).value for member in (f"favor:features=1,seed={seed}", "softmax")]
+    assert (found.member, found.overall.labels) == (f"favor:features=1,seed={seed}", {"features": 1, "seed": seed})
+    assert found.overall.measured == pytest.approx(
+        METRICS["relative"].of(np.abs(exact[0] - exact[1]), np.abs(exact[1]))
+    )
+
+
 @pytest.mark.parametrize("tolerance", [0.5, 1e-2, 1e-4])
 @pytest.mark.parametrize("metric", ["relative", "max", "median"])
 def test_the_smallest_order_is_recommended(metric: str, tolerance: float) -> None:
@@ -331,6 +341,13 @@ class Same(LogitKernel):
         ),
         ({"mechanism": "elu"}, "mechanism elu, which has nothing to vary; expected one with an axis; "),
         ({"mechanism": "softmax"}, "mechanism softmax, which has nothing to vary; expected one with an axis; "),
+        ({"mechanism": "taylor:order=3"}, "mechanism taylor with its order given; expected order left open, as it is"),
+        (
+            {"mechanism": "taylor/packed"},
+            "'taylor/packed' with a form; expected MECHANISM:NAME=VALUE; leave /packed out",
+        ),
+        ({"mechanism": "favor:seed=-1"}, "seed -1; expected an integer"),
+        ({"mechanism": ""}, "a mechanism without a name; expected one of softmax, .*; name one"),
         ({"mechanism": "tailor"}, "unknown mechanism 'tailor'; expected one of softmax, .*; did you mean taylor"),
         ({"mechanism": "power", "largest": 7}, "degree 7; expected an integer from 2 to 64 in steps of 2; "),
         ({"mechanism": "favor", "largest": 0}, "features 0; expected an integer from 1 to 65536; "),

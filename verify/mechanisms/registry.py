@@ -67,6 +67,8 @@ class Registry:
 
     def mechanism(self, name: str) -> Mechanism:
         """Return a mechanism; InvalidRequestError suggests names that are near."""
+        if name == "":
+            raise InvalidRequestError("a mechanism without a name", "one of " + ", ".join(self.targets), "name one")
         target = self.targets.get(self.files.get(name, name)) if isinstance(name, str) else None
         if target is None:
             near = get_close_matches(str(name), self.targets, 1)
@@ -80,10 +82,15 @@ class Registry:
         """Return the member of a name such as "taylor:order=3", parameters left out at their defaults."""
         if isinstance(text, Member):
             return text
+        mechanism, given = self.opened(text)
+        return mechanism.member(**given)
+
+    def opened(self, text: str) -> tuple[Mechanism, dict[str, Any]]:
+        """Return mechanism and parameters that are given by a name such as "favor:seed=1"; others may be left open."""
         mechanism, given, form = self._parsed(text)
         if form is not None:
             raise InvalidRequestError(f"{text!r} with a form", "MECHANISM:NAME=VALUE", f"leave /{form} out")
-        return mechanism.member(**given)
+        return mechanism, given
 
     def variant(self, text: str | Variant) -> Variant:
         """Return member, form and options of a name such as "taylor:order=3/packed:side=both"."""
