@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.inputs import given_options
-from cli.text import LARGEST_SIZE, choice, integer, one_line, print_json, print_json_stream
+from cli.text import LARGEST_SIZE, WIDTH, choice, integer, one_line, print_json, print_json_stream
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.integers import integers
 
 if TYPE_CHECKING:
+    from reports.costs import Labels
+    from verify.arguments import Value
     from verify.attention.contract import Member
     from verify.families.costs import FeatureCost, MultiheadCost
     from verify.proofs.finding import Finding
@@ -87,13 +89,14 @@ def features(
     d_v = None if value_size is None else integer(value_size, "value size", least=1, most=LARGEST_SIZE)
     members = _members(mechanism, orders, "orders" in given)
     rows = [_counts(member, size, d_v) for size in sizes for member in members]
+    labels = {member.name: _labels(member) for member in members}
     if monomials:
-        _list_monomials(rows, storage, style, json_)
+        _list_monomials(rows, labels, storage, style, json_)
     elif width is not None:
         widths = integers(width, "width", least=1, most=LARGEST_WIDTH, doubling=True)
-        _count_heads(widths, rows, storage, style, json_)
+        _count_heads(widths, rows, labels, storage, style, json_)
     else:
-        _count(rows, storage, style, json_)
+        _count(rows, labels, storage, style, json_)
 
 
 def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
@@ -130,16 +133,25 @@ def _counts(member: Member, size: int, d_v: int | None) -> FeatureCost:
     return counts
 
 
-def _count(rows: list[FeatureCost], storage: str, style: str, json_: bool) -> None:
+def _labels(member: Member) -> dict[str, Value]:
+    from verify.mechanisms.loading import explained
+
+    with explained(member.mechanism):
+        return member.labels
+
+
+def _count(rows: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool) -> None:
     from reports.costs import cost_record, cost_table
 
     if json_:
         print_json({"rows": [cost_record(row) for row in rows]})
     else:
-        print(cost_table(rows, storage).styled(style, map(cost_record, rows)))
+        print(cost_table(rows, storage, labels).styled(style, map(cost_record, rows), WIDTH))
 
 
-def _count_heads(widths: tuple[int, ...], heads: list[FeatureCost], storage: str, style: str, json_: bool) -> None:
+def _count_heads(
+    widths: tuple[int, ...], heads: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool
+) -> None:
     """Print what can be counted, then refuse a width that is no multiple of a head size."""
     from reports.costs import cost_record, multihead_record, multihead_table
     from verify.families.costs import multihead_cost
@@ -156,11 +168,11 @@ def _count_heads(widths: tuple[int, ...], heads: list[FeatureCost], storage: str
         document = {"rows": [cost_record(head) for head in heads]}
         print_json(document | {"heads": [multihead_record(row) for row in rows]})
     elif rows:
-        print(multihead_table(rows, storage).styled(style, map(multihead_record, rows)))
+        print(multihead_table(rows, storage, labels).styled(style, map(multihead_record, rows), WIDTH))
     _refuse(refused)
 
 
-def _list_monomials(counts: list[FeatureCost], storage: str, style: str, json_: bool) -> None:
+def _list_monomials(counts: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool) -> None:
     """Print the lists, or the counts alone of what is too long to list, which is then refused."""
     from reports.costs import cost_record, cost_table
     from reports.findings import monomial_table
@@ -195,7 +207,7 @@ def _list_monomials(counts: list[FeatureCost], storage: str, style: str, json_: 
             elif rows:
                 print(monomial_table(rows).styled(style, rows), end="\n\n")
             else:
-                print(cost_table([row], storage).styled(style, []), end="\n\n")
+                print(cost_table([row], storage, labels).styled(style, [], WIDTH), end="\n\n")
     _refuse(refused)
 
 

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.inputs import Mechanisms
-from cli.text import print_json
+from cli.text import WIDTH, print_json
 
 if TYPE_CHECKING:
     from verify.arguments import Parameter
-
-WIDTH = 80  # columns, those of a narrow terminal
 
 
 def listing(

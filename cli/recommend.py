@@ -9,7 +9,7 @@ import typer
 
 from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
 from cli.progress import progress_bar
-from cli.text import LARGEST_SIZE, integer, number, one_line, print_json
+from cli.text import LARGEST_SIZE, WIDTH, integer, number, one_line, print_json
 from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -111,5 +111,5 @@ def _print(input_: str, found: Recommendation) -> None:
     how = "exact values" if found.arithmetic is None else f"{found.form} in {found.arithmetic}"
     tried = f"{found.axis} up to {found.largest}"
     print(f"{one_line(input_)}: {found.metric} error of at most {found.tolerance:g}, {how}, {found.mechanism}, {tried}")
-    print(advice_table(found).plain())
+    print(advice_table(found).plain(WIDTH))
     print(overall_text(found))

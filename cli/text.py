@@ -13,6 +13,8 @@ from verify.integers import INTEGER
 # A head size, or a number of tokens, beyond this means nothing.
 LARGEST_SIZE = 1 << 16
 
+WIDTH = 80  # columns, those of a narrow terminal
+
 LARGEST_MEMORY = 1 << 20  # GiB
 
 

@@ -15,8 +15,8 @@ def advice_table(found: Recommendation) -> Table:
     columns = ["head", "largest |logit|", axis, *_others(found), f"guaranteed {axis}", found.metric]
     columns += [f"at {axis}", "misses again at"]
     if found.proposed is not None:
-        columns.append(f"{axis} {found.proposed}: Z <= 0")
-    return Table(columns, [_row(advice, found) for advice in (*found.per_head, found.overall)])
+        columns.append(f"Z <= 0 at {axis} {found.proposed}")
+    return Table(columns, [_row(advice, found) for advice in (*found.per_head, found.overall)], keys=1)
 
 
 def overall_text(found: Recommendation) -> str:

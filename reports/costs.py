@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from reports.text import Table, count_text, ratio_text
+from verify.arguments import Value, value_text
 from verify.families.costs import FeatureCost, MultiheadCost
 from verify.numbers.formats import FORMATS, stored_bytes
 
 # What state and cache are stored in, unless said otherwise
 STORAGE = "float32"
 
+# What tables show of members, by the name of each
+Labels = Mapping[str, Mapping[str, Value]]
+
 # n ...: the context at which it and conventional attention cost the same
 _COUNTS = {
-    "member": "member",
-    "head_size": "d",
-    "value_size": "d_v",
-    "order": "order",
-    "terms": "terms",
     "degree_features": "of this degree",
     "features": "features",
     "state_elements": "state",
@@ -31,38 +30,64 @@ _COUNTS = {
 }
 
 
-def cost_table(costs: Iterable[FeatureCost], storage: str = STORAGE) -> Table:
-    """Return one row per head size and order; d_v stands in its own column only where it differs from d."""
+def cost_table(costs: Iterable[FeatureCost], storage: str = STORAGE, labels: Labels | None = None) -> Table:
+    """Return one row per head size and member; d_v stands in its own column only where it differs from d.
+
+    labels: those of the members, where they are known.
+    """
     rows = list(costs)
-    shown = [name for name in _COUNTS if _shown(name, rows)]
-    after_state = shown.index("state_elements") + 1
-    dense = "dense_features" in shown
-    columns = [_COUNTS[name] for name in shown]
-    columns[after_state:after_state] = [f"bytes in {storage}"]
-    cells = []
-    for row in rows:
-        cells.append([row.member if name == "member" else count_text(getattr(row, name)) for name in shown])
-        cells[-1].insert(after_state, count_text(stored_bytes(row.state_elements, FORMATS[storage])))
-        if row.dense_features is not None:
-            cells[-1].append(ratio_text(row.dense_features, row.features))
-        cells[-1] += [""] * (len(columns) + dense - len(cells[-1]))
-    return Table([*columns, *(["dense/packed"] if dense else [])], cells)
+    keys = _keys(rows, labels or {})
+    columns = dict(keys)
+    for name, heading in _COUNTS.items():
+        if not rows or any(getattr(row, name) is not None for row in rows):
+            columns[heading] = [count_text(getattr(row, name)) for row in rows]
+        if name == "state_elements":
+            stored = [stored_bytes(row.state_elements, FORMATS[storage]) for row in rows]
+            columns[f"bytes in {storage}"] = [*map(count_text, stored)]
+    if _COUNTS["dense_features"] in columns:
+        columns["dense/packed"] = [
+            "" if row.dense_features is None else ratio_text(row.dense_features, row.features) for row in rows
+        ]
+    return Table([*columns], [*zip(*columns.values(), strict=True)], keys=len(keys))
 
 
-def multihead_table(costs: Iterable[MultiheadCost], storage: str = STORAGE) -> Table:
-    """Return one row per width, head size and order: totals over all heads of a layer."""
+def multihead_table(costs: Iterable[MultiheadCost], storage: str = STORAGE, labels: Labels | None = None) -> Table:
+    """Return one row per width, head size and member: totals over all heads of a layer; labels as in `cost_table`."""
     rows = list(costs)
-    apart = _own_value_sizes([row.head for row in rows])
-    columns = ["width", "d", *(["d_v"] if apart else []), "heads", "order", "terms", "features/head", "state"]
-    columns += [f"bytes in {storage}", "FLOPs/token", "cache/token", "n: memory", "n: FLOPs", "n: 6nd FLOPs"]
+    keys = _keys([row.head for row in rows], labels or {})
+    columns = ["heads", "features/head", "state", f"bytes in {storage}", "FLOPs/token", "cache/token"]
+    columns += ["n: memory", "n: FLOPs", "n: 6nd FLOPs"]
     cells = []
-    for row in rows:
+    for row, *own in zip(rows, *keys.values(), strict=True):
         head = row.head
-        numbers = [row.width, head.head_size, *([head.value_size] if apart else []), row.heads, head.order, head.terms]
-        numbers += [head.features, row.total_state_elements, stored_bytes(row.total_state_elements, FORMATS[storage])]
-        numbers += [row.total_flops_per_token, row.kv_cache_per_token, head.kv_break_even, head.flop_break_even]
-        cells.append([*map(count_text, numbers), count_text(head.flop_break_even_script)])
-    return Table(columns, cells)
+        numbers = [row.heads, head.features, row.total_state_elements]
+        numbers += [stored_bytes(row.total_state_elements, FORMATS[storage])]
+        unknown = [row.total_flops_per_token, row.kv_cache_per_token, head.kv_break_even, head.flop_break_even]
+        counts = map(count_text, [*numbers, *unknown, head.flop_break_even_script])
+        cells.append([count_text(row.width), *own, *counts])
+    return Table(["width", *keys, *columns], cells, keys=len(keys) + 1)
+
+
+def _keys(rows: Sequence[FeatureCost], labels: Labels) -> dict[str, list[str]]:
+    """Return the columns that tell rows apart: sizes, and the labels of one mechanism's members or their names.
+
+    Labels do not, where another column is called like one of them.  Without labels, orders tell polynomials apart.
+    """
+    keys = {"d": [count_text(row.head_size) for row in rows]}
+    if any(row.value_size != row.head_size for row in rows):
+        keys["d_v"] = [count_text(row.value_size) for row in rows]
+    own = [labels.get(row.member, {}) for row in rows]
+    names = list(own[0]) if own else []
+    one = len({row.mechanism for row in rows}) <= 1
+    alike = one and bool(names) and all(list(found) == names for found in own)
+    if alike and not set(names) & {*keys, *_COUNTS.values()}:
+        return keys | {name: [value_text(found[name]) for found in own] for name in names}
+    if not rows or any(row.order is not None for row in rows):
+        keys["order"] = [count_text(row.order) for row in rows]
+        keys["terms"] = [count_text(row.terms) for row in rows]
+    if not one or any(row.order is None for row in rows):
+        return {"member": [row.member for row in rows]} | keys
+    return keys
 
 
 def cost_record(cost: FeatureCost) -> dict[str, Any]:
@@ -79,19 +104,6 @@ def multihead_record(cost: MultiheadCost) -> dict[str, Any]:
     totals = asdict(cost)
     del totals["head"]
     return cost_record(cost.head) | totals | {"total_state_bytes": _bytes(cost.total_state_elements)}
-
-
-def _shown(name: str, rows: list[FeatureCost]) -> bool:
-    """Say whether a column tells rows apart that nothing else does, or has something to say."""
-    if name == "member":  # the order says which member of one mechanism a row is about
-        return len({row.mechanism for row in rows}) > 1 or any(row.order is None for row in rows)
-    if name == "value_size":
-        return _own_value_sizes(rows)
-    return not rows or any(getattr(row, name) is not None for row in rows)
-
-
-def _own_value_sizes(rows: Iterable[FeatureCost]) -> bool:
-    return any(row.value_size != row.head_size for row in rows)
 
 
 def _bytes(numbers: int) -> dict[str, int]:

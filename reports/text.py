@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,16 +16,24 @@ from tabulate import tabulate
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text cells, ready to be placed; escaping is left to whoever knows where it is placed."""
+    """A table of text cells, ready to be placed; escaping is left to whoever knows where it is placed.
+
+    keys: how many columns, the first ones, say what a row is about; 0 of a table whose last column is text.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    keys: int = 0
 
     def plain(self, width: int | None = None) -> str:
         """Return the table for a terminal: aligned columns, control characters written as escapes.
 
-        width: columns of the terminal, within which the last column's text goes on below; by default it never does.
+        width: columns of the terminal.  What does not fit goes on below: other columns beside the keys again, or the
+        last column's text.  By default nothing does.
         """
+        if width is not None and self.keys:
+            whole = self.plain()
+            return whole if max(map(len, whole.splitlines())) <= width else self._in_parts(width)
         # tabulate puts two spaces around a heading, and two between columns
         columns = list(zip((f"{name}  " for name in self.columns), *self.rows, strict=True))[:-1]
         widest = (max(map(len, map(printable, column))) + 2 for column in columns)
@@ -37,6 +46,25 @@ class Table:
             colalign=self._alignment(),
             maxcolwidths=None if last is None else [*[None] * (len(self.columns) - 1), last],
         )
+
+    def _in_parts(self, width: int) -> str:
+        """Return as many columns as fit beside the keys, below them the next ones: headings on several lines."""
+        columns = [self._column(place) for place in range(len(self.columns))]
+        keys, others = columns[: self.keys], columns[self.keys :]
+        parts: list[list[list[str]]] = [[]]
+        for column in others:
+            if parts[-1] and sum(len(one[0]) + 2 for one in (*keys, *parts[-1], column)) - 2 > width:
+                parts.append([])
+            parts[-1].append(column)
+        return "\n\n".join(_side_by_side([*keys, *part]) for part in parts)
+
+    def _column(self, place: int) -> list[str]:
+        """Return heading, line and cells of a column, all as wide as its widest cell or word of the heading."""
+        cells = [printable(row[place]) for row in self.rows]
+        words = printable(self.columns[place]).split()
+        widest = max(map(len, (*cells, *words)))
+        lines = [*textwrap.wrap(" ".join(words), widest), "-" * widest, *cells]
+        return [line.rjust(widest) if self.numeric(place) else line.ljust(widest) for line in lines]
 
     def markdown(self) -> str:
         """Return the table in Markdown, with everything that Markdown or HTML would interpret escaped."""
@@ -58,8 +86,10 @@ class Table:
             colalign=self._alignment(),
         )
 
-    def styled(self, style: str, records: Iterable[Mapping[str, Any]]) -> str:
-        """Return the table in one of STYLES; as CSV, the records behind it with their raw values."""
+    def styled(self, style: str, records: Iterable[Mapping[str, Any]], width: int | None = None) -> str:
+        """Return the table in one of STYLES, plain within a width; as CSV, the records behind it with raw values."""
+        if style == "plain":
+            return self.plain(width)
         return csv_text(records) if style == "csv" else str(getattr(self, style)())
 
     def numeric(self, column: int) -> bool:
@@ -71,6 +101,13 @@ class Table:
         if not self.rows:
             return None  # tabulate takes no alignment for a table without rows
         return ["right" if self.numeric(column) else "left" for column in range(len(self.columns))]
+
+
+def _side_by_side(columns: Sequence[Sequence[str]]) -> str:
+    """Return columns of lines, the last ones beside each other."""
+    tallest = max(map(len, columns))
+    padded = [[" " * len(column[0])] * (tallest - len(column)) + [*column] for column in columns]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
 STYLES = ("plain", "markdown", "csv", "latex")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cli.running import run
-from tests.readme import PROOFS
+from tests.readme import PROOFS, ROOT
 from verify.claims import audit
 from verify.families.polynomial import basis
 from verify.mechanisms.taylor import costs as cost
@@ -70,7 +70,7 @@ def test_heads_at_fixed_width(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["total_flops_per_token"] == 32 * 902_020
     assert rows[0]["kv_cache_per_token"] == 2 * 1024
     code, printed, _ = run(capsys, *arguments, "--value-size", "16")
-    assert "d_v" in printed.splitlines()[0]
+    assert re.search(r"^width +d +d_v +order +terms", printed, re.MULTILINE)
 
 
 def test_a_width_that_is_no_multiple_is_refused_after_the_rest_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,8 +138,33 @@ def test_styles(capsys: pytest.CaptureFixture[str]) -> None:
     assert "12,738,308" in latex
     assert "toprule" in latex
     in_bfloat16 = run(capsys, *STYLED, "--storage", "bfloat16")[1]
-    assert "bytes in bfloat16" in in_bfloat16
+    assert re.search("bytes in.*\n.*bfloat16", in_bfloat16)
     assert f"{2 * 3_113_825:,}" in in_bfloat16
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "keys"),
+    [
+        ("taylor", "d +order +terms"),
+        ("power", "d +degree"),
+        ("favor", "member +d"),  # its axis is called like a count
+        ("elu", "member +d"),
+        ("examples/chebyshev.py:CHEBYSHEV", "d +order +radius"),
+    ],
+)
+def test_columns_are_called_as_the_mechanism_calls_them(
+    mechanism: str, keys: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for more, first in ((), keys), (("--width", "64"), f"width +{keys}"):
+        code, printed, _ = run(capsys, "features", "--mechanism", mechanism, "--head-sizes", "8,64", *more)
+        assert code == 0
+        assert max(map(len, printed.splitlines())) <= 80
+        headings = [part.split("\n-")[0].splitlines()[-1] for part in printed.split("\n\n")]
+        for heading in headings:
+            assert re.match(f" *{first} ", heading), heading
+            assert ("order" in heading) == ("order" in keys)
+            assert ("terms" in heading) == ("terms" in keys)
 
 
 def test_ratios_beyond_float64_have_their_integers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -306,8 +306,8 @@ def test_what_it_prints_goes_to_stderr(arguments: list[str], folder: Path, capfd
     code, printed, said = run(capfd, *arguments, "--mechanism", "talking.py:TALKING", "--json")
     assert code == 0
     assert isinstance(json.loads(printed), dict)
-    expected = {"list": {"imported"}, "sweep": {"imported", "asked", "labelled"}}
-    assert set(said.split()) == expected.get(arguments[0], {"imported", "asked"})
+    expected = {"list": {"imported"}, "reference": {"imported", "asked"}}
+    assert set(said.split()) == expected.get(arguments[0], {"imported", "asked", "labelled"})
 
 
 def test_a_file_that_misses_what_stands_beside_it_says_what_to_do(

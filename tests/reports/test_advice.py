@@ -62,7 +62,7 @@ def test_an_order_with_its_costs() -> None:
         ("relative", "4.7e-03"),
         ("at order", "17"),
         ("misses again at", "19"),
-        ("order 3: Z <= 0", "219 of 512"),
+        ("Z <= 0 at order 3", "219 of 512"),
     ]
     assert (head["head"], head["order"], head["terms"], head["at order"]) == ("1", "none up to 20", "", "12")
     assert overall_text(found).splitlines() == [

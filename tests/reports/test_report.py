@@ -171,6 +171,19 @@ def test_text() -> None:
     ]
     assert Table(["a|b"], [["x\n|y"]]).markdown().splitlines()[2] == "| x\\\\n\\|y |"
     assert Table(["a"], []).plain() == "a\n---"
+    wide = Table(["name", "first count", "second"], [["x", "1", "22,222"], ["y", "10", ""]], keys=1)
+    assert wide.plain(40) == wide.plain()
+    assert wide.plain(19).splitlines() == [
+        "      first",
+        "name  count  second",
+        "----  -----  ------",
+        "x         1  22,222",
+        "y        10",
+    ]
+    assert wide.plain(18).splitlines() == [
+        *("      first", "name  count", "----  -----", "x         1", "y        10"),
+        *("", "name  second", "----  ------", "x     22,222", "y"),
+    ]
 
 
 def test_what_a_logarithmic_axis_cannot_show_is_counted() -> None:
