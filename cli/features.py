@@ -13,7 +13,7 @@ import typer
 from cli.inputs import given_options
 from cli.text import LARGEST_SIZE, WIDTH, choice, integer, one_line, print_json, print_json_stream
 from verify.errors import InvalidRequestError, TooLargeError
-from verify.integers import integers
+from verify.integers import how_many, integers
 
 if TYPE_CHECKING:
     from reports.costs import Labels
@@ -262,6 +262,6 @@ def _prove(style: str, json_: bool) -> None:
     if failed:
         sys.stdout.flush()
         first = f"{failed[0].name}: {failed[0].difference}"
-        said = f"attnproof: {len(failed)} of {len(found)} statements fail; the first is {first}"
-        print(one_line(said), file=sys.stderr)
+        fail = how_many(len(failed), "statement fails", "statements fail")
+        print(one_line(f"attnproof: {fail}, of {len(found)}; the first is {first}"), file=sys.stderr)
         raise typer.Exit(1)

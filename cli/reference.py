@@ -13,6 +13,7 @@ from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, requ
 from cli.progress import progress_bar
 from cli.text import gibibytes, integer, one_line, print_json
 from verify.errors import InvalidRequestError
+from verify.integers import how_many
 
 if TYPE_CHECKING:
     from verify.attention.contract import Member
@@ -105,6 +106,7 @@ def reference(
         if not is_shipped(member.mechanism):  # nobody has looked at its formula
             certify_some(problem, wanted, member)
     write_vectors(truth, out, overwrite=force)
+    zeros = int(truth.absolute.sum())
     facts = {
         "input": problem.name,
         "mechanism": member.of,
@@ -113,7 +115,7 @@ def reference(
         "elements": truth.value.size,
         "digits_certified": truth.digits,
         "digits_asked": wanted,
-        "essentially_zero": int(truth.absolute.sum()),
+        "essentially_zero": zeros,
         "undefined_rows": int(truth.undefined_rows.sum()),
         "nonpositive_rows": int(truth.nonpositive_rows.sum()),
         "out": str(out),
@@ -124,8 +126,8 @@ def reference(
     shape = " x ".join(map(str, truth.value.shape))
     print(f"exact {one_line(member.name)} on {one_line(problem.name)}: {shape} output elements")
     print(f"certified digits: at least {truth.digits}, {wanted} asked for")
-    if facts["essentially_zero"]:
-        print(f"essentially zero, and so without digits: {facts['essentially_zero']} elements")
+    if zeros:
+        print(f"essentially zero, and so without digits: {how_many(zeros, 'element')}")
     if facts["nonpositive_rows"]:
         print(f"rows whose sum of weights is zero or less: {facts['nonpositive_rows']}")
     if facts["undefined_rows"]:

@@ -23,7 +23,7 @@ from cli.inputs import (
 )
 from cli.progress import progress_bar
 from cli.text import LARGEST_SIZE, entries, integer, numbers, one_line, print_json_stream, words
-from verify.integers import integers
+from verify.integers import how_many, integers
 
 if TYPE_CHECKING:
     from verify.inputs import InputSource
@@ -126,8 +126,9 @@ def sweep(
             rows = (record.to_json() for record in records if record is not None)
             print_json_stream({"run": str(out), **counts}, "records", rows)
     else:
-        ended = ", ".join(f"{count} {status}" for status, count in summary.by_status.items() if count)
-        print(f"{summary.cells} cells: {summary.measured} measured now, {summary.reused} found in the file; {ended}")
+        ended = ", ".join(f"{count:,} {status}" for status, count in summary.by_status.items() if count)
+        found = f"{summary.measured:,} measured now, {summary.reused:,} found in the file"
+        print(f"{how_many(summary.cells, 'cell')}: {found}; {ended}")
         print(f"run file: {out}")
     if summary.by_status["failed"] or summary.by_status["crashed"]:
         for reason, (first, times) in list(summary.faults.items())[:MOST_FAULTS]:

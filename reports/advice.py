@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from reports.text import Table, count_text, error_text, number_text
 from verify.arguments import Value, value_text
+from verify.integers import how_many
 from verify.recommend import Advice, Recommendation
 
 
@@ -28,11 +29,8 @@ def overall_text(found: Recommendation) -> str:
     named = f"{axis} {value} ({beside})" if beside else f"{axis} {value}"
     costs = ", ".join(_costs(found))
     lines = [f"{named}, for each head: {costs}" if costs else named]
-    contexts = [
-        f"{context:,} {unit}"
-        for context, unit in ((found.memory_context, "tokens in memory"), (found.flop_context, "in FLOPs"))
-        if context is not None
-    ]
+    contexts = [] if found.memory_context is None else [f"{how_many(found.memory_context, 'token')} in memory"]
+    contexts += [] if found.flop_context is None else [f"{found.flop_context:,} in FLOPs"]
     if contexts:
         lines.append(f"it meets conventional attention at a context of {' and '.join(contexts)}")
     if found.overall.fails_again is not None:
@@ -48,11 +46,11 @@ def _others(found: Recommendation) -> list[str]:
 
 
 def _beside(found: Recommendation) -> Iterator[str]:
-    """Yield the rest of what is shown of the member: parameters as "seed 0", what follows from them as "4 terms"."""
+    """Yield the rest of what is shown of the member: parameters as "seed 0", what follows as "4 terms" or "terms 1"."""
     parameters = {pair.partition("=")[0] for pair in (found.member or "").partition(":")[2].split(",")}
     for label in _others(found):
         value = value_text(found.overall.labels[label])
-        yield f"{label} {value}" if label in parameters else f"{value} {label}"
+        yield f"{label} {value}" if label in parameters or value == "1" else f"{value} {label}"
 
 
 def _costs(found: Recommendation) -> Iterator[str]:
@@ -60,10 +58,10 @@ def _costs(found: Recommendation) -> Iterator[str]:
     if found.cost is None:
         return
     if found.cost.features is not None:
-        yield f"{found.cost.features:,} features"
-    yield f"a state of {found.cost.state_elements:,} numbers"
+        yield how_many(found.cost.features, "feature")
+    yield f"a state of {how_many(found.cost.state_elements, 'number')}"
     if found.cost.flops_per_token is not None:
-        yield f"{found.cost.flops_per_token:,} FLOPs per token"
+        yield how_many(found.cost.flops_per_token, "FLOP per token", "FLOPs per token")
 
 
 def _row(advice: Advice, found: Recommendation) -> list[str]:

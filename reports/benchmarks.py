@@ -13,6 +13,7 @@ from typing import Any
 from reports.text import Table, number_text
 from verify.errors import InvalidRequestError
 from verify.files.reading import reading
+from verify.integers import how_many
 
 VERSION = 1
 
@@ -76,5 +77,7 @@ def within(values: Sequence[float], bound: str) -> bool:
 
 def _facts(machine: dict[str, Any]) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(machine["versions"].items()))
-    processor = f"{machine['processor']} ({machine['machine']}, {machine['system']}), {int(machine['cores'])} cores"
+    processor = (
+        f"{machine['processor']} ({machine['machine']}, {machine['system']}), {how_many(int(machine['cores']), 'core')}"
+    )
     return [("processor", processor), ("versions", versions), ("linear algebra", json.dumps(machine["linear_algebra"]))]

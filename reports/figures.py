@@ -23,6 +23,7 @@ from reports.curves import axis_of, baseline, curve, formula_name, leading_varia
 from reports.frame import in_order, measured
 from reports.text import printable
 from verify.arguments import value_text
+from verify.integers import how_many
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -143,11 +144,13 @@ def _figure(drawing: _Drawing, name: str, cells: pd.DataFrame, conventional: pd.
         for axes in panels[len(sizes) :]:
             axes.remove()
         if drawn.left_out:
-            caption += f" Not drawn, but in the tables: {drawn.left_out} curves beyond {MOST_CURVES} in a panel."
+            caption += (
+                f" Not drawn, but in the tables: {how_many(drawn.left_out, 'curve')} beyond {MOST_CURVES} in a panel."
+            )
         if drawn.infinite:
-            caption += f" Not drawn: {drawn.infinite} points with an infinite error."
+            caption += f" Not drawn: {how_many(drawn.infinite, 'point')} with an infinite error."
         if drawn.zero:
-            caption += f" Not drawn: {drawn.zero} points without any error."
+            caption += f" Not drawn: {how_many(drawn.zero, 'point')} without any error."
         svg, png = io.BytesIO(), io.BytesIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in another script shows as boxes

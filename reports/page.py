@@ -19,6 +19,7 @@ from reports.figures import Figure
 from reports.frame import in_order
 from reports.tables import InputSection
 from reports.text import Table, escape_markdown, printable
+from verify.integers import how_many
 from verify.sweep.store import Session
 
 
@@ -67,6 +68,7 @@ def html_page(contents: Contents) -> str:
     environment.filters["printable"] = printable
     environment.filters["sentence"] = sentence
     environment.filters["machine"] = _machine
+    environment.filters["how_many"] = how_many
     return environment.get_template("page.html.j2").render(contents=contents)
 
 
@@ -83,6 +85,7 @@ def markdown_page(contents: Contents) -> str:
     environment.filters["sentence"] = sentence
     environment.filters |= _SECTION_TABLES
     environment.filters["machine"] = _machine
+    environment.filters["how_many"] = how_many
     return environment.get_template("page.md.j2").render(contents=contents)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from verify.errors import InvalidRequestError
-from verify.integers import integers
+from verify.integers import how_many, integers
 from verify.numbers.arrays import Float64Array
 
 _INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
@@ -46,7 +46,9 @@ class Count:
             raise InvalidRequestError(f"{name} {shortest(value)}", expected, f"choose another {name}")
         if tokens is not None and value > tokens:
             raise InvalidRequestError(
-                f"{name} {shortest(value)} with {tokens} tokens", expected, f"lower {name} or take more tokens"
+                f"{name} {shortest(value)} with {how_many(tokens, 'token')}",
+                expected,
+                f"lower {name} or take more tokens",
             )
         return int(value)
 
@@ -234,7 +236,8 @@ def exact_float64(label: str, values: ArrayLike) -> Float64Array:
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         count = int((~finite).sum())
         raise InvalidRequestError(
-            f"{label} holds {count} values that are NaN or infinite, the first {exact[where]} at index {list(where)}",
+            f"{label} holds {how_many(count, 'value that is', 'values that are')} NaN or infinite, the first"
+            f" {exact[where]} at index {list(where)}",
             "finite numbers only",
             "remove or mask those tokens before measuring",
         )

@@ -12,6 +12,14 @@ MOST_VALUES = 1000
 INTEGER = re.compile(r"\s*[+-]?\d{1,4000}\s*", re.ASCII)
 
 
+def how_many(number: int, one: str, more: str = "") -> str:
+    """Return a number with what it counts, in the singular or in the plural, which has an s unless it is given.
+
+    how_many(1, "cell"), how_many(2000, "cell")     # "1 cell", "2,000 cells"
+    """
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
 def integers(
     text: str, label: str, *, least: int, most: int | None = None, step: int = 1, doubling: bool = False
 ) -> tuple[int, ...]:

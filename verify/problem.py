@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from verify.arguments import checked_flag, checked_scale, exact_float64
 from verify.errors import InvalidRequestError
+from verify.integers import how_many
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.formats import Format
 
@@ -281,8 +282,9 @@ def _checked_alignment(alignment: str | None, causal: bool, queries: int, keys: 
     if not causal or queries == keys:
         return None
     if alignment is None:
+        over = f"{how_many(queries, 'query', 'queries')} over {how_many(keys, 'key')}"
         raise InvalidRequestError(
-            f"causal attention of {queries} queries over {keys} keys without an alignment",
+            f"causal attention of {over} without an alignment",
             "one of " + ", ".join(ALIGNMENTS),
             "say where the last query stands: at its own index (top-left) or at the last key (bottom-right)",
         )

@@ -124,6 +124,7 @@ def test_sweep_and_report_have_it_beside_the_others(folder: Path, capsys: pytest
     }
     assert run(capsys, "report", "run.sqlite")[0] == 0
     page = Path("report/report.md").read_text()
+    assert " cells on 1 input. Every error" in page
     assert "packed:side=both,degrees=apart" in page
     assert "squares" in page
 
@@ -164,6 +165,7 @@ BROKEN = Broken()
         ("return f.tanh(s)", "has no attribute 'tanh'"),
         ("f.exp(s)", "a formula gives NoneType None; expected a number of its field"),
         ("return [s]", "a formula gives list"),
+        ("return 0.5", "a formula gives float 0.5; expected a number of its field, or a whole number"),
     ],
 )
 def test_a_formula_that_gives_no_number_is_no_answer(

@@ -86,6 +86,11 @@ def test_what_is_unknown_is_left_out() -> None:
         "order 17 (18 terms), for each head: a state of 99 numbers",
         "it meets conventional attention at a context of 3,375 tokens in memory",
     ]
+    least = advice(value=0, guaranteed=0, labels={"order": 0, "terms": 1})
+    assert overall_text(recommendation(least, cost=Cost(1, 2, 1), memory_context=1, flop_context=1)).splitlines() == [
+        "order 0 (terms 1), for each head: 1 feature, a state of 2 numbers, 1 FLOP per token",
+        "it meets conventional attention at a context of 1 token in memory and 1 in FLOPs",
+    ]
     bare = advice(guaranteed=17, labels={"order": 17})
     nothing = recommendation(bare, cost=None, memory_context=None, flop_context=None)
     assert overall_text(nothing) == "order 17"

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from verify.errors import InvalidRequestError
-from verify.integers import integers
+from verify.integers import how_many, integers
+
+
+def test_one_is_counted_in_the_singular() -> None:
+    assert [how_many(number, "cell") for number in (0, 1, 2, 2000)] == ["0 cells", "1 cell", "2 cells", "2,000 cells"]
+    assert [how_many(number, "query", "queries") for number in (1, 3)] == ["1 query", "3 queries"]
 
 
 @pytest.mark.parametrize(

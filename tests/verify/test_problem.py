@@ -22,7 +22,10 @@ BAD = {
     "no heads": ({"q": np.zeros((2, 2, 3)), "k": np.zeros((0, 2, 3)), "v": np.zeros((0, 2, 3))}, "leading dimensions"),
     "dimensions": ({"q": np.zeros((1, 2, 3)), "k": OK, "v": OK}, "leading dimensions"),
     "one-dimensional": ({"q": np.zeros(3), "k": OK, "v": OK}, "at least two dimensions"),
-    "nan": ({"q": np.array([[0, np.nan, 0]]), "k": OK, "v": OK}, "the first nan at index [0, 1]"),
+    "nan": (
+        {"q": np.array([[0, np.nan, 0]]), "k": OK, "v": OK},
+        "q holds 1 value that is NaN or infinite, the first nan",
+    ),
     "infinity": ({"q": OK, "k": OK, "v": np.full((2, 3), -np.inf)}, "6 values that are NaN or infinite"),
     "bfloat16 nan": ({"q": OK.astype(ml_dtypes.bfloat16) * np.nan, "k": OK, "v": OK}, "q holds 6 values"),
     "complex": ({"q": OK + 0j, "k": OK, "v": OK}, "q of type complex128"),
@@ -32,7 +35,7 @@ BAD = {
     "mask type": ({"q": OK, "k": OK, "v": OK, "mask": np.ones((2, 2))}, "a mask of type float64"),
     "mask shape": ({"q": OK, "k": OK, "v": OK, "mask": np.ones((3, 2), bool)}, "broadcasts to [2, 2]"),
     "alignment": ({"q": OK, "k": OK, "v": OK, "alignment": "left"}, "top-left, bottom-right"),
-    "no alignment": ({"q": OK[:1], "k": OK, "v": OK, "causal": True}, "without an alignment"),
+    "no alignment": ({"q": OK[:1], "k": OK, "v": OK, "causal": True}, "of 1 query over 2 keys without an alignment"),
 }
 
 

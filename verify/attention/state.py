@@ -19,6 +19,7 @@ from verify.attention.memory import MEMORY_LIMIT
 from verify.attention.state_files import StateFile, read_state, write_state
 from verify.attention.sums import Sums, with_ones
 from verify.errors import InvalidRequestError, TooLargeError
+from verify.integers import how_many
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format, named_format
@@ -89,7 +90,9 @@ class AttentionState:
         keys, values = self._by_head("k", k, "head_size"), self._by_head("v", v, "value_size")
         if keys.shape[1] != values.shape[1]:
             raise InvalidRequestError(
-                f"{keys.shape[1]} keys and {values.shape[1]} values", "one value for every key", "check the tokens"
+                f"{how_many(keys.shape[1], 'key')} and {how_many(values.shape[1], 'value')}",
+                "one value for every key",
+                "check the tokens",
             )
         with self._changing():
             for first in range(0, keys.shape[1], self._chunk):

@@ -15,6 +15,7 @@ import numpy as np
 from verify.attention.contract import Cost, Form, Member
 from verify.conformance.subject import Subject, guarded
 from verify.families.costs import counts_of
+from verify.integers import how_many
 from verify.numbers.counted import CountingArithmetic, Operations
 from verify.problem import Problem
 
@@ -72,9 +73,9 @@ def _costs(member: Member, form: Form, problem: Problem) -> Iterator[str]:
         shape = form.state(member, problem.head_size, problem.value_size).shapes["sums"]
         held = int(np.prod(shape))
         if cost.state_elements != held:
-            yield f"the cost says {cost.state_elements} state elements, and the state holds {held}"
+            yield f"the cost says {how_many(cost.state_elements, 'state element')}, and the state holds {held}"
         if cost.features is not None and cost.features != shape[1]:
-            yield f"the cost says {cost.features} features, and the state has sums of {shape[1]}"
+            yield f"the cost says {how_many(cost.features, 'feature')}, and the state has sums of {shape[1]}"
     if form.operations is not None:
         declared, counted = form.operations(problem, member), _counted(member, form, problem)
         if declared != counted:
@@ -154,4 +155,5 @@ def _counted_if_it_runs(member: Member, form: Form, problem: Problem) -> Operati
 
 
 def _text(operations: Operations) -> str:
-    return ", ".join(f"{getattr(operations, kind)} {kind}" for kind in Operations.kinds() if getattr(operations, kind))
+    counts = ((getattr(operations, kind), kind.removesuffix("s")) for kind in Operations.kinds())
+    return ", ".join(how_many(count, kind) for count, kind in counts if count)

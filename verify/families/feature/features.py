@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from verify.attention.contract import Member
 from verify.errors import MechanismError
 from verify.families.rounded import RoundedField
+from verify.integers import how_many
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.fields import Field, Number
 
@@ -48,7 +49,7 @@ def features_of(f: Field, x: Sequence[Number], scale: Number, member: Member) ->
     count = feature_count_of(member, len(x))
     if len(found) != count:
         raise MechanismError(
-            f"{len(found)} features of {member.name} at head size {len(x)}",
+            f"{how_many(len(found), 'feature')} of {member.name} at head size {len(x)}",
             f"{count}, as feature_count says",
             "mend one of the two",
         )
