@@ -9,7 +9,7 @@ import pytest
 
 from tests.mutants import trials
 from tests.mutants.changes import PLACES, Accepted, Change, places, read_accepted, sample, unmatched
-from tests.mutants.record import Record, Timed, recorded, statement
+from tests.mutants.record import Record, Timed, assigned, recorded, statement
 from tests.mutants.trials import Trial, failing, tried
 
 FILE = f"{PLACES[0]}/planted.py"
@@ -131,6 +131,16 @@ def test_what_runs_on_import_concerns_all_tests_of_the_file() -> None:
         (imported, 2, [HALF]),
     ):
         assert [test.name for test in record.of(CODE, FILE, line)] == names
+
+
+def test_what_a_module_assigns_concerns_tests_that_name_it() -> None:
+    source = "TOP = 3\n\n\ndef half(value: int) -> int:\n    return value // 2\n"
+    assert [assigned(source, line) for line in (1, 5)] == ["TOP", None]
+    other = Timed("tests/test_other.py::test_top", 0.1, [])
+    record = Record([RECORD.tests[0], other], {}, {FILE: {5: [0]}}, [])
+    texts = {"tests/test_other.py": "assert TOP == 3", "tests/test_planted.py": "TOPMOST"}
+    assert [test.name for test in record.of(source, FILE, 1, texts.__getitem__)] == [HALF, other.name]
+    assert [test.name for test in record.of(source, FILE, 5, texts.__getitem__)] == [HALF]
 
 
 def test_an_accepted_change_that_is_none_any_more_is_named(tmp_path: Path, copy: Path) -> None:

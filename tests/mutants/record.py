@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -43,17 +44,21 @@ class Record:
     lines: dict[str, dict[int, list[int]]]  # file, line: numbers of tests, none if only imports execute it
     failed: list[str]  # tests that fail without any change
 
-    def of(self, source: str, file: str, line: int) -> list[Timed]:
-        """Return the tests that execute a statement.
+    def of(self, source: str, file: str, line: int, texts: Callable[[str], str] = lambda name: "") -> list[Timed]:
+        """Return the tests that execute a statement; if it runs on import, others that may tell.
 
-        If it runs on import, they are all that execute something of the file, and what looks at modules.
+        These are all that execute something of the file, what looks at modules, and tests whose file names what the
+        statement assigns; texts: of a test's file.
         """
         executed = self.lines.get(file, {})
         own = statement(source, line)
         numbers = {number for line in own for number in executed.get(line, [])}
         if not own or (not numbers and any(line in executed for line in own)):
             numbers = {number for tests in executed.values() for number in tests}
-            numbers |= {number for number, test in enumerate(self.tests) if test.name.startswith(WHOLE)}
+            name = assigned(source, line)
+            files = {test.name.partition("::")[0] for test in self.tests}
+            telling = {name_ for name_ in files if name_ == WHOLE or (name and re.search(rf"\b{name}\b", texts(name_)))}
+            numbers |= {number for number, test in enumerate(self.tests) if test.name.partition("::")[0] in telling}
         return [self.tests[number] for number in sorted(numbers)]
 
     def chosen(self, tests: Iterable[Timed], seconds: float) -> list[Timed]:
@@ -95,6 +100,15 @@ def statement(source: str, line: int) -> range:
             body = getattr(node, "body", None)
             found = range(node.lineno, max(node.lineno + 1, body[0].lineno) if body else (node.end_lineno or 0) + 1)
     return found
+
+
+def assigned(source: str, line: int) -> str | None:
+    """Return the name that a statement of a module assigns on a line; None if it is no such statement."""
+    for node in ast.parse(source).body:
+        if node.lineno <= line <= (node.end_lineno or 0):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
+    return None
 
 
 def recorded(copy: Path, folders: Iterable[str]) -> Record:

@@ -36,7 +36,7 @@ def tried(change: Change, record: Record, copy: Path) -> Trial:
     """Put a change to its tests, up to the first that fails."""
     path = copy / change.file
     source = path.read_text()
-    executing = record.of(source, change.file, change.line)
+    executing = record.of(source, change.file, change.line, lambda name: (copy / name).read_text())
     tests = record.chosen(executing, CHOSEN)
     counts = len(executing), len(tests)
     if not tests:

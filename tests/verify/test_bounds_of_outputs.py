@@ -16,6 +16,7 @@ import pytest
 from mpmath import mp
 
 from verify.bounds import RoundingBound, WeightBound, accumulated, accumulated_probably, rounding_bound
+from verify.bounds.outputs import _EVALUATION
 from verify.bounds.pairs import LIBRARY
 from verify.bounds.unit import LAMBDA, compounded
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
@@ -245,3 +246,17 @@ def test_exp_and_log_of_the_library_are_within_what_is_taken_for_them() -> None:
         found = function(arguments).astype(np.float64)
         off = np.abs(found - exact)[exact != 0] / np.abs(exact)[exact != 0]
         assert 2.0**-25 < off.max() < LIBRARY * 2.0**-24
+
+
+def test_a_bound_makes_up_for_its_own_evaluation() -> None:
+    """A sum of positive numbers loses a rounding of float64 for each at most: of a million, less than is added."""
+    assert 2**20 * 2.0**-53 <= _EVALUATION - 1.0 <= 2.0**-29
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_weights_that_cancel_in_float64_bound_nothing(n: int) -> None:
+    """Z is known to (n + 2) 2^-53 of the sum of sizes, and an output where it may be 0 has no bound."""
+    ones = [1.0, -1.0] * (n // 2 - 1)
+    for z, finite in ((n * (n + 1) * 2.0**-53, False), (n * (n + 3) * 2.0**-53, True)):
+        found = bounds_of([1.0] * n, [*ones, 1.0, -1.0 + z], y=Fraction(1)).sure
+        assert np.isfinite(found).all() == finite

@@ -65,6 +65,18 @@ def test_forms_tell_the_hazards_of_their_states() -> None:
     assert (watched.overflowed_features, watched.underflowed_features) == (0, 1)
 
 
+def test_features_are_watched_only_where_that_is_asked_for() -> None:
+    """Counting them takes longer than forming them."""
+    for k in (300.0, 2.0**-10):
+        problem = Problem([[1.0]], [[k]], [[1.0]], scale=1.0)
+        found = run("taylor", "packed", problem, ARITHMETICS["float16"], 2).hazards
+        assert (found.overflowed_features, found.underflowed_features) == (0, 0)
+        state = taylor(2, 1, 1, scale=1.0, arithmetic="float16")
+        state.update([[k]], [[1.0]])
+        found = state.read([[1.0]]).hazards
+        assert (found.overflowed_features, found.underflowed_features) == (0, 0)
+
+
 def test_saturated_inputs_and_underflowed_sums_are_hazards() -> None:
     # the largest float8_e4m3fn is 448; up to 464 rounds to it, and beyond there is NaN
     problem = Problem([[1.0]], [[449.0], [448.0], [-463.0]], [[1.0], [2.0], [0.5]], scale=2.0**-9)

@@ -16,6 +16,7 @@ from verify.errors import CertificationError, InvalidRequestError, TooLargeError
 from verify.parallel.executors import worker_pool
 from verify.problem import Problem
 from verify.truth import reference
+from verify.truth.in_blocks import memory_estimate
 
 DIGITS = 40
 
@@ -71,8 +72,11 @@ def test_threads_are_refused() -> None:
 
 def test_memory_is_asked_for_before_it_is_taken() -> None:
     tokens = np.zeros((1 << 14, 64))
-    with pytest.raises(TooLargeError, match=r"would need about .* GiB; expected at most 4 GiB"):
-        reference(Problem(tokens, tokens, tokens), 1000)
+    problem = Problem(tokens, tokens, tokens)
+    needed = memory_estimate(problem, 1, 1000, 1) / 2**30
+    assert needed > 16  # two copies of a million elements with a thousand digits of four bytes, twice each
+    with pytest.raises(TooLargeError, match=rf"would need about {needed:.3g} GiB; expected at most 4 GiB"):
+        reference(problem, 1000)
     with pytest.raises(TooLargeError, match=r"at most 0\.0009"):
         reference(PROBLEMS[0], memory_limit=10**6)
 

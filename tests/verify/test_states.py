@@ -162,6 +162,18 @@ def test_states_are_the_forms_in_every_arithmetic(make: Any, head_size: int, ari
     assert found.dtype == ARITHMETICS[arithmetic].output.dtype
 
 
+@every_state
+def test_no_tokens_change_nothing(make: Any) -> None:
+    q, k, v = tokens(215, 5)
+    state = make()
+    state.update(k[:0], v[:0])
+    assert state.tokens == 0
+    state.update(k, v)
+    before = state.read(q).value.tobytes()
+    state.update(k[:0], v[:0])
+    assert (state.tokens, state.read(q).value.tobytes()) == (5, before)
+
+
 def test_more_than_two_to_the_24_tokens() -> None:
     """2^14 tokens are merged with themselves ten times, and a thousand more come one by one."""
     doubled, more = 10, 1000

@@ -102,6 +102,19 @@ def test_weights_are_those_written_out(
     assert_same(compare_weights(problem, named_member(named(mechanism, order))), written_out(problem, mechanism, order))
 
 
+def test_rows_are_taken_a_few_at_a_time_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(58)
+    q, k, v = rng.standard_normal((3, 7, 2))
+    problem = Problem(q, k, v, causal=True)
+    at_once = compare_weights(problem, named_member("taylor:order=1"))
+    monkeypatch.setattr(module, "PAIRS", 14)
+    in_pieces = compare_weights(problem, named_member("taylor:order=1"))
+    assert in_pieces.examples == at_once.examples
+    assert max(example.query for example in at_once.examples.values()) >= 4
+    assert [span[:2] for span in in_pieces.by_distance] == [span[:2] for span in at_once.by_distance]
+    np.testing.assert_allclose(in_pieces.by_distance, at_once.by_distance, rtol=1e-12, atol=1e-15)
+
+
 def test_softmax_is_its_own_measure() -> None:
     found = compare_weights(PROBLEMS[1], named_member("softmax"))
     assert found.total_variation_max <= 1e-15  # divided by their sum a second time

@@ -54,10 +54,9 @@ class LogExpSums:
 
     def add(self, k: NDArray[Any], values: NDArray[Any]) -> None:
         """Add tokens: k [H, n, d_k] and values [H, n, d_v + 1], the last of which is 1."""
-        if k.shape[1]:
-            self._raise_top(np.maximum(self.top, k.max(axis=1)))
-            left = self._factors(k - self.top[:, None]).swapaxes(1, 2)
-            self.sums.add_product(EVERYTHING, left, values)
+        self._raise_top(np.maximum(self.top, k.max(axis=1)))
+        left = self._factors(k - self.top[:, None]).swapaxes(1, 2)
+        self.sums.add_product(EVERYTHING, left, values)
 
     @property
     def hazards(self) -> Hazards:
