@@ -208,3 +208,14 @@ def test_the_interval_exponential_of_many_numbers(bits: int) -> None:
             found = exponential(Interval(x, x), bits)
             low, high = (mp.mpf(end.numerator) / end.denominator for end in (found.low, found.high))
             assert low <= mp.exp(mp.mpf(sevenths) / 7) <= high
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_is_narrow_up_to_a_unit_of_the_last_digit_asked_for(sign: int) -> None:
+    """Relative to its number next to zero; about zero itself nothing is narrow."""
+    for digits in (1, 5, 40):
+        unit = Fraction(2, 10**digits)
+        for width, narrow in ((unit, True), (unit * Fraction(1001, 1000), False), (unit / 2, True)):
+            ends = sorted((Fraction(2 * sign), sign * (2 + width)))
+            assert certificate._narrow(Interval(*ends), digits) == narrow
+    assert not certificate._narrow(Interval(Fraction(-1, 10**9), Fraction(1, 10**9)), 1)

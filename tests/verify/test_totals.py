@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import factorial
 from typing import Any
 
 import numpy as np
 import pytest
+from flint import arb
 from mpmath import mp
 
 from tests.cases import named
@@ -15,6 +17,7 @@ from verify.mechanisms import named_member
 from verify.numbers.precision import flint_precision, mpmath_precision
 from verify.parallel import blocks as block
 from verify.problem import Problem
+from verify.truth import totals
 from verify.truth.totals import weighted_sums
 
 FAR = 1e200
@@ -94,3 +97,22 @@ def test_magnitudes_of_taylor_sums_are_those_of_every_term(order: int) -> None:
                 exact = sum(Fraction(term) * Fraction(value[j]) for term, value in zip(terms, ones, strict=True))
                 assert row[j].is_exact()
                 assert Fraction(float(row[j])) == exact
+
+
+@pytest.mark.parametrize("name", ["softmax", "taylor:order=2", "elu", "mean"])
+def test_a_tile_that_no_row_sees_adds_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys come three at a time; of the rows, one is taken that sees the last tile alone, or the first and the last."""
+    rng = np.random.default_rng(59)
+    q, k, v = rng.standard_normal((2, 2)), rng.standard_normal((9, 2)), rng.standard_normal((9, 1))
+    far, apart = np.arange(9) >= 6, np.arange(9) % 6 < 3
+    (whole,) = block.blocks_of(Problem(q, k, v, mask=np.stack([far | (np.arange(9) == 4), far])))
+    monkeypatch.setattr(totals, "tile_keys", lambda *given: 3)
+    member = named_member(name)
+    for seen in (far, apart):
+        one = replace(whole.take(np.array([False, True])), k=k, v=v, attended=seen[None])
+        (less,) = block.blocks_of(Problem(q[1:], k[seen], v[seen]))
+        with flint_precision(300):
+            found, expected = (weighted_sums(b, [member])[member].tolist()[0] for b in (one, less))
+            ratios = [row[0] / row[1] for row in (found, expected)]  # a factor of the row cancels
+            assert abs(ratios[0] - ratios[1]) < arb(10) ** -80
+            assert found[1] > 0
