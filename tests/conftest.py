@@ -22,6 +22,12 @@ def _unchanged_precision() -> Iterator[None]:
     assert (mp.prec, flint.ctx.prec) == before
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let figures be empty files, which is most of the time of a report: for tests of what else there is."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **how: file.write(b"<svg></svg>"))
+
+
 SMALL_SPEC = SweepSpec(
     inputs=(SyntheticInput("normal", 4, 12), SyntheticInput("normal", 8, 12, logit_std=4.0)),
     plans=tuple(known().plans(["softmax/softmax", "logexp/quadratic", "taylor/scores", "taylor/packed"])),

@@ -300,6 +300,7 @@ def test_a_damaged_run_file_is_no_half_document(
     assert not (inputs / "report").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_does_not_overwrite_its_run(inputs: Path, small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (inputs / "cells.csv").write_bytes(small_run.read_bytes())
     code, _, said = run(capsys, "report", inputs / "cells.csv", "--out", inputs)

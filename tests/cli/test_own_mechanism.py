@@ -108,6 +108,7 @@ def test_recommend_searches_along_its_axis(folder: Path, capsys: pytest.CaptureF
         assert says in said
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_sweep_and_report_have_it_beside_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = ("sweep", "--input", "good.npz", "--orders", "1", "--arithmetic", "float64", "--jobs", "0")
     code, printed, _ = run(capsys, *shared, "--mechanism", "mine.py:SQUARES", "--json")

@@ -47,6 +47,7 @@ def test_ratios_are_of_the_turns() -> None:
     assert found.values == [a / b for a, b in zip(*found.times.values(), strict=True)]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_shows_what_was_measured(small_run: Path, tmp_path: Path) -> None:
     slow = Measurement(HOSTILE, "at least 10", [12.0, 14.5, 11.0], times={"one": [1.0, 3.0, 2.0], "other": [0.1] * 3})
     missed = Measurement("memory", "at most 400", [500.0], "MB")

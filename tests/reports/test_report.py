@@ -120,6 +120,7 @@ def test_tables_show_what_the_records_hold(small_run: Path) -> None:
     assert shown["order for 0.01"] == (str(enough["order"].min()) if len(enough) else "none up to 3")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_csv_has_every_cell_unrounded(small_run: Path, tmp_path: Path) -> None:
     write_report([small_run], tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "cells.csv").read_text())))
@@ -128,6 +129,7 @@ def test_csv_has_every_cell_unrounded(small_run: Path, tmp_path: Path) -> None:
     assert [float(row["total_rms"]) for row in rows] == frame["total_rms"].tolist()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_later_session_supersedes_and_two_files_are_joined(small_run: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.sqlite"
     spec = SweepSpec(SMALL_SPEC.inputs[:1], tuple(known().plans(["softmax/softmax"])), (), ("float64",))
@@ -195,6 +197,7 @@ def test_what_a_logarithmic_axis_cannot_show_is_counted() -> None:
     assert Drawn(1, 2, 3) + Drawn(10, 20, 30) == Drawn(11, 22, 33)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_costs_csv_is_the_cost_of_every_order_measured(small_run: Path, tmp_path: Path) -> None:
     write_report([small_run], tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "costs.csv").read_text())))

@@ -22,6 +22,9 @@ STATES: dict[str, dict[str, Any]] = {
     "taylor together": {"of": "taylor:order=2/packed", "head_size": 2, "value_size": 4096},
     "elu sums": {"of": "elu/stream", "head_size": 256, "value_size": 4096},
     "elu compensated": {"of": "elu/stream", "head_size": 256, "value_size": 4096, "compensated": True},
+    "logexp sums": {"of": "logexp/stream", "head_size": 512, "value_size": 4096},
+    "logexp compensated": {"of": "logexp/stream", "head_size": 512, "value_size": 4096, "compensated": True},
+    "logexp chunk": {"of": "logexp/stream", "head_size": 8, "value_size": 4096},
     "favor features": {"of": "favor:features=512/stream", "head_size": 4, "value_size": 2},
 }
 

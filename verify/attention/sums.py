@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -18,6 +19,11 @@ EVERYTHING: Place = (slice(None), slice(None))
 
 # Terms [n, H, m, w] that are added one by one and held at once: 2**18 of float32 are 1 MiB.
 TERMS = 1 << 18
+
+
+def numbers_held(count: int, compensated: bool) -> int:
+    """Return how many numbers so many sums take, with what compensates them and what adding to some of them takes."""
+    return count * (1 + compensated) + min(count, TERMS) * (12 if compensated else 3)
 
 
 class Sums:
@@ -92,6 +98,14 @@ class Sums:
                 (term,) = _outer(left[..., token : token + 1], right[:, token : token + 1])
                 self.add(place, self.arithmetic.as_sum(term))
 
+    def add_products(self, left: NDArray[Any], right: NDArray[Any]) -> None:
+        """Add left [H, m, n] right [H, n, w], as many rows of left at a time as leave room for the rest."""
+        heads, rows, _ = left.shape
+        step = max(1, TERMS // max(1, heads * right.shape[-1]))
+        for first in range(0, rows, step):
+            some = slice(first, first + step)
+            self.add_product((slice(None), some), left[:, some], right)
+
     def add(self, place: Place, addend: NDArray[Any]) -> None:
         """Add numbers [h, r, w] of the arithmetic's sums, each in one step."""
         sums = self.values[place]
@@ -125,21 +139,26 @@ class Sums:
 
     def scale(self, factors: NDArray[Any]) -> None:
         """Multiply the sums by factors [H, m, 1], rounding each product."""
-        scaled = [self._settled(array.astype(self._carrier) * factors) for array in self.arrays]
-        found = scaled if self.carried is None else self._joined(*scaled)
-        for array, new in zip(self.arrays, found, strict=True):
-            array[...] = self._stored(new)
+        for place in self._places():
+            scaled = [self._settled(array[place].astype(self._carrier) * factors[place]) for array in self.arrays]
+            found = scaled if self.carried is None else self._joined(*scaled)
+            for array, new in zip(self.arrays, found, strict=True):
+                array[place] = self._stored(new)
 
     def merge(self, other: Sums, factors: NDArray[Any] | None = None) -> None:
         """Add the sums of other tokens, times factors [H, m, 1] if there are any; what they lost stays lost."""
         self.lost += other.lost
+        for place in self._places():
+            for addend in [array[place].astype(self._carrier) for array in other.arrays]:  # other may be this one
+                self.add(place, addend if factors is None else self._settled(addend * factors[place]))
+
+    def _places(self) -> Iterator[Place]:
+        """Yield parts of the sums, a head and some rows each, that are small enough for copies."""
         heads, rows, width = self.values.shape
         step = max(1, TERMS // width)
         for head in range(heads):
             for first in range(0, rows, step):
-                place = slice(head, head + 1), slice(first, first + step)
-                for addend in [array[place].astype(self._carrier) for array in other.arrays]:  # other may be this one
-                    self.add(place, addend if factors is None else self._settled(addend * factors[place]))
+                yield slice(head, head + 1), slice(first, first + step)
 
     def _add_in_turn(self, place: Place, terms: NDArray[Any]) -> None:
         """Add terms [n, h, r, w], one after the other, to sums that are the carrier's own numbers."""

@@ -12,7 +12,7 @@ from verify.attention.contract import Member
 from verify.attention.hazards import Hazards
 from verify.attention.memory import MEMORY_LIMIT, check_memory
 from verify.attention.state import AttentionState, checked_settings, storage_format
-from verify.attention.sums import EVERYTHING, TERMS, Sums
+from verify.attention.sums import EVERYTHING, Sums, numbers_held
 from verify.families.feature.features import computed_features, feature_count_of
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.formats import Format
@@ -46,8 +46,7 @@ class FeatureSums:
         # sums, and what compensates them; a chunk's tokens, as given and as taken, and features of queries and of keys,
         # one by one and together; what adding to some of the sums takes
         state = heads * features * (value_size + 1)
-        numbers = state * (1 + compensated) + min(state, TERMS) * (12 if compensated else 3)
-        numbers += heads * CHUNK * (4 * features + 2 * (head_size + value_size + 1))
+        numbers = numbers_held(state, compensated) + heads * CHUNK * (4 * features + 2 * (head_size + value_size + 1))
         check_memory(
             f"{features:,} features of {member.name}",
             8 * numbers,
@@ -72,12 +71,8 @@ class FeatureSums:
         self.add_features(self.features(k), values)
 
     def add_features(self, of_k: NDArray[Any], values: NDArray[Any]) -> None:
-        """Add tokens by their features [H, n, m], as many of these at a time as leave room for the rest."""
-        heads, _, features = of_k.shape
-        step = max(1, TERMS // max(1, heads * values.shape[-1]))
-        for first in range(0, features, step):
-            rows = slice(first, first + step)
-            self.sums.add_product((slice(None), rows), of_k[..., rows].swapaxes(1, 2), values)
+        """Add tokens by their features [H, n, m]."""
+        self.sums.add_products(of_k.swapaxes(1, 2), values)
 
     def read(self, q: NDArray[Any], totals: NDArray[Any]) -> None:
         """Add numerators and, in the last column, sums of weights, [H, members, n, d_v + 1], for q [.., n, d_k]."""

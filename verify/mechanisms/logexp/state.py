@@ -13,7 +13,7 @@ from verify.arguments import checked_integer
 from verify.attention.hazards import Hazards
 from verify.attention.memory import MEMORY_LIMIT, check_memory
 from verify.attention.state import AttentionState, checked_settings, storage_format
-from verify.attention.sums import EVERYTHING, Sums
+from verify.attention.sums import EVERYTHING, Sums, numbers_held
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.formats import Format
 
@@ -56,7 +56,7 @@ class LogExpSums:
         """Add tokens: k [H, n, d_k] and values [H, n, d_v + 1], the last of which is 1."""
         self._raise_top(np.maximum(self.top, k.max(axis=1)))
         left = self._factors(k - self.top[:, None]).swapaxes(1, 2)
-        self.sums.add_product(EVERYTHING, left, values)
+        self.sums.add_products(left, values)
 
     @property
     def hazards(self) -> Hazards:
@@ -164,8 +164,9 @@ class LogExpState(AttentionState):
         }
         settings = checked_settings(**given)
         head_size, value_size, heads = settings["head_size"], settings["value_size"], prod(settings["lead"])
-        # two arrays for each of values and maxima at most, and buffers for a chunk of tokens
-        numbers = heads * (2 * head_size * (value_size + 3) + CHUNK * (head_size + value_size) * 4)
+        # sums and maxima, and a chunk's tokens, as given, as taken and with ones, and factors of queries and of keys
+        numbers = numbers_held(heads * head_size * (value_size + 1), settings["compensated"]) + 2 * heads * head_size
+        numbers += heads * CHUNK * (4 * head_size + 3 * (head_size + value_size + 1))
         limit = checked_integer("memory limit", memory_limit, 0)
         check_memory(f"a state of head size {head_size}", 8 * numbers, limit, "take fewer heads at a time")
         super().__init__(settings, CHUNK)
