@@ -18,6 +18,7 @@ from verify.families.logit import LogitKernel
 from verify.inputs import SyntheticInput
 from verify.mechanisms import Registry
 from verify.mechanisms.registry import Plan
+from verify.mechanisms.taylor.mechanism import LARGEST_ORDER
 from verify.numbers.fields import Field, Number
 from verify.sweep import SweepSpec
 from verify.sweep.spec import cell_key
@@ -44,7 +45,7 @@ def named(chosen: tuple[Plan, ...], orders: tuple[int, ...], arithmetics: tuple[
         ({"orders": (-1,)}, "order -1; expected an integer of at least 0"),
         ({"orders": (-1,), "plans": plans("softmax/softmax")}, "order -1; expected an integer of at least 0"),
         ({"orders": (True,)}, "order True; expected an integer of at least 0"),
-        ({"orders": (513,)}, "order 513; expected an integer from 0 to 512"),
+        ({"orders": (LARGEST_ORDER + 1,)}, "order 513; expected an integer from 0 to 512"),
         ({"arithmetics": ("float7",)}, "unknown arithmetic"),
     ],
 )

@@ -75,7 +75,7 @@ def _defined_head(head: Head, member: Member) -> NDArray[Any]:
     output = np.empty((len(queries), head.v.shape[1]), dtype=object)
     for row, query in enumerate(queries):
         seen = np.flatnonzero(attended[row])
-        if seen.size == 0:
+        if not seen.size:
             output[row] = [mp.zero] * head.v.shape[1]
             continue
         weights = member.mechanism.weights(field, query, [keys[t] for t in seen], scale, member)
