@@ -191,6 +191,7 @@ def found(name: str) -> Finding:
 def test_every_proof_and_every_check_holds(name: str) -> None:
     assert found(name).difference is None
     assert re.match("(proved for all |checked for )", found(name).scope)
+    assert " ".join(found(name).scope.split()) in " ".join(PROOFS.read_text().split())
 
 
 def test_prove(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
