@@ -345,3 +345,13 @@ def test_dense_sums_that_would_be_emulated_for_minutes_are_refused() -> None:
         TooLargeError, match=r"additions to round one by one in float16; expected at most 2,147,483,648"
     ):
         run("taylor", "dense", problem, ARITHMETICS["float16"], 4, limits={"memory_limit": 2**33})
+
+
+def test_dense_features_are_refused_before_they_are_formed() -> None:
+    """Those of 3 keys, and of 64 queries at once: 1 + 2 + 4 features each, of 8 bytes in float64, of 4 in float32."""
+    problem = Problem(*np.random.default_rng(61).standard_normal((3, 3, 2)))
+    for arithmetic, size in (("float64", 8), ("float32", 4)):
+        needed = (1 + 2 + 4) * (3 + 64) * size
+        run("taylor", "dense", problem, ARITHMETICS[arithmetic], 2, limits={"memory_limit": needed})
+        with pytest.raises(TooLargeError, match="7 features"):
+            run("taylor", "dense", problem, ARITHMETICS[arithmetic], 2, limits={"memory_limit": needed - 1})
