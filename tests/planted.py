@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.planted_arithmetics import ARITHMETICS
 from tests.planted_costs import COSTS
 from tests.planted_states import STATES
 from tests.planting import (
@@ -20,7 +21,6 @@ from tests.planting import (
     asked,
     bounded,
     multiplied,
-    narrowly,
     only,
     optional,
     overwriting,
@@ -30,9 +30,11 @@ from tests.planting import (
     reported,
     sharpened,
     shortened,
+    signless,
     smaller_formula_bound,
     told,
     trembling,
+    two_options,
     uncausal,
     unmasked,
     unrounded_factors,
@@ -41,12 +43,10 @@ from tests.planting import (
 from verify.arguments import Choice, Whole
 from verify.attention.contract import Mechanism, Member
 from verify.attention.hazards import NONE, Hazards
-from verify.conformance.properties import CONSTANT
 from verify.families import LogitKernel
 from verify.mechanisms.registry import known
 from verify.mechanisms.softmax.mechanism import SOFTMAX
 from verify.mechanisms.taylor.mechanism import TAYLOR, Taylor
-from verify.problem import Problem
 
 NOT_A_COUNT: Any = float("nan")
 ENDLESS: Any = float("inf")
@@ -196,58 +196,6 @@ PLANTED: dict[str, Planted] = {
         r"on '530 keys': the sum of weights of row \[0\]",
         form=where(lambda p, a: p.keys > 40, reported(lambda output: {"normaliser": 2 * output.normaliser})),
     ),
-    "sums of weights that are twice as large in float32": Planted(
-        Bell,
-        "arithmetics",
-        r"in float32 on '5 keys': the sum of weights of row \[0\]",
-        form=where(lambda p, a: a.name == "float32", reported(lambda output: {"normaliser": 2 * output.normaliser})),
-    ),
-    "a scale overlooked for several heads in 16 bits": Planted(
-        Bell,
-        "arithmetics",
-        "on 'two heads over one, causal, with a scale': element .*, and what .* may lose on its formula",
-        form=where(
-            lambda p, a: a.factors.precision < 24 and p.q.ndim > 2,
-            asked(lambda p, m: (Problem(p.q, p.k, p.v, None, p.causal, p.mask, p.alignment), m)),
-            rounding=None,
-        ),
-    ),
-    "a mask ignored in 16 bits": Planted(
-        Bell,
-        "arithmetics",
-        r"^bell/pairs in float16\+float32 on '5 keys under a mask': the output at .* changes with keys \[1, 3\]",
-        form=narrowly(asked(lambda p, m: (unmasked(p), m)), rounding=None),
-    ),
-    "later tokens seen in 16 bits": Planted(
-        Bell,
-        "arithmetics",
-        "'5 tokens, causal': row 0 does not give the one key that it sees",
-        form=narrowly(asked(lambda p, m: (uncausal(p), m)), rounding=None),
-    ),
-    "an answer of NaN in 16 bits": Planted(
-        Bell,
-        "arithmetics",
-        "a constant does not stay so: number 0 is nan",
-        form=narrowly(altered(lambda value: value * np.nan), rounding=None),
-    ),
-    "values that are squared in 16 bits": Planted(
-        Bell,
-        "arithmetics",
-        "two outputs do not add up to that of the sum",
-        form=narrowly(altered(lambda value: np.where(value == CONSTANT, value, value * value)), rounding=None),
-    ),
-    "a wrong weight in 16 bits": Planted(
-        Bell,
-        "arithmetics",
-        r"in float16\+float32 on '5 keys.*off, and what float16\+float32 may lose on its formula",
-        form=narrowly(asked(lambda p, m: (p, SOFT)), rounding=None),
-    ),
-    "sums of weights that are twice as large in 16 bits": Planted(
-        Bell,
-        "arithmetics",
-        r"in float16\+float32 on '5 keys': the sum of weights of row \[0\]",
-        form=narrowly(reported(lambda output: {"normaliser": 2 * output.normaliser})),
-    ),
     "a bound ten times too small": Planted(
         Bell, "rounding bounds", "bell/pairs in .* off, and its bound", form=bounded(multiplied(0.1))
     ),
@@ -296,7 +244,38 @@ PLANTED: dict[str, Planted] = {
         Bell, "names", "expected NAME=VALUE", {"parameters": {"kind": Choice("a,b", ("a,b",))}}
     ),
     "an answer to what was asked before": Planted(
-        Bell, "repetition", "once '.*' has been asked for: element", form=remembering
+        Bell, "repetition", "with another .*, which has just been asked for as it was: element", form=remembering
+    ),
+    "an answer remembered without its values": Planted(
+        Bell,
+        "repetition",
+        "with another v, which has just been asked for as it was: element",
+        form=lambda form: remembering(form, lambda p: (p.q.tobytes(), p.k.tobytes(), p.scale, p.causal, str(p.mask))),
+    ),
+    "an answer remembered without its scale": Planted(
+        Bell,
+        "repetition",
+        "with another scale, which has just been asked for as it was: element",
+        form=lambda form: remembering(form, lambda p: (p.q.tobytes(), p.k.tobytes(), p.v.tobytes(), str(p.mask))),
+    ),
+    "a scale below zero taken for one above": Planted(
+        Cut,
+        "forms",
+        "on 'negative scale': element",
+        form=lambda form: {**asked(lambda p, m: (signless(p), m))(form), "rounding": None},
+    ),
+    "values beyond the fifth left out": Planted(
+        Bell,
+        "forms",
+        "on 'two leading dimensions': element .* is 0, exactly",
+        form=altered(lambda value: np.where(np.arange(value.shape[-1]) < 5, value, 0.0)),
+    ),
+    "two options that are right alone": Planted(Bell, "options", "bell/pairs:one=yes,other=yes on", form=two_options),
+    "a constant that is a float": Planted(
+        Bell,
+        "exact values",
+        "0.1, a float, in a formula: write f.ratio",
+        {"function": lambda self, f, s, member: f.exp(s) * 0.1},
     ),
     "an answer that changes": Planted(Bell, "repetition", "other bytes", form=altered(trembling)),
     "weights in float64 that are softmax's": Planted(
@@ -358,6 +337,7 @@ PLANTED: dict[str, Planted] = {
     "a default out of bounds": Planted(
         Bell, "declaration", "parameter 'order': .* expected an integer", {"parameters": {"order": Whole(0, least=1)}}
     ),
+    **ARITHMETICS,
     **COSTS,
     **STATES,
 }

@@ -55,6 +55,10 @@ def doubled_counts(mechanism: FeatureKernel, head_size: int, value_size: int | N
     return replace(found, features=2 * found.features)
 
 
+def counts_of_given_values(mechanism: FeatureKernel, head_size: int, value_size: Any, member: Member) -> Any:
+    return FeatureKernel.counts(mechanism, head_size, value_size + 0, member)
+
+
 COSTS: dict[str, Planted] = {
     "a cost off by one": Planted(
         Rectified, "costs", "state elements, and the state holds", form=costing("state_elements")
@@ -117,6 +121,9 @@ COSTS: dict[str, Planted] = {
     "operations off by one": Planted(Rectified, "costs", "says .*, and a run takes", form=more_operations),
     "state elements off where values are larger than keys": Planted(
         Rectified, "costs", "3, 2, 5: the cost says 15 state elements, and the state holds 18", form=wide
+    ),
+    "tables that ask for the size of values": Planted(
+        Rectified, "costs", "at d_k, d_v = 2, 2: TypeError", {"counts": counts_of_given_values}
     ),
     "features in tables that are twice as many": Planted(
         Rectified,

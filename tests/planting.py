@@ -15,7 +15,7 @@ from verify.attention.contract import Form, Mechanism, Member
 from verify.bounds.pairs import Pairs, WeightBound
 from verify.families import FeatureKernel, LogitKernel
 from verify.mechanisms.taylor.mechanism import TAYLOR, Taylor
-from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.numbers.fields import Field, Number
 from verify.problem import Head, Problem
 
@@ -116,12 +116,12 @@ def narrowly(planted: Callable[[Form], Changes], **also: Any) -> Callable[[Form]
     return where(lambda problem, arithmetic: arithmetic.factors.precision < 24, planted, **also)
 
 
-def remembering(form: Form) -> Changes:
-    """Let a form give the answer to what it was first asked of a shape."""
+def remembering(form: Form, by: Callable[[Problem], Any] = lambda problem: None) -> Changes:
+    """Let a form give the answer to what it was first asked of a shape, and of what else is given."""
     found: dict[Any, AttentionOutput] = {}
 
     def compute(problem: Problem, arithmetic: Arithmetic, member: Member) -> AttentionOutput:
-        key = problem.q.shape, problem.k.shape, problem.v.shape, arithmetic.name
+        key = problem.q.shape, problem.k.shape, problem.v.shape, arithmetic.name, by(problem)
         if key not in found:
             found[key] = form.compute(problem, arithmetic, member)
         return found[key]
@@ -176,6 +176,28 @@ def optional(form: Form) -> Changes:
     return {"compute": compute, "options": {"sharp": Flag()}, "rounding": None}
 
 
+def two_options(form: Form) -> Changes:
+    """Give a form two options that do nothing alone, and another formula together."""
+
+    def compute(
+        problem: Problem, arithmetic: Arithmetic, member: Member, *, one: bool = False, other: bool = False
+    ) -> AttentionOutput:
+        return form.compute(sharpened(problem) if one and other else problem, arithmetic, member)
+
+    return {"compute": compute, "options": {"one": Flag(), "other": Flag()}, "rounding": None}
+
+
+def wider(form: Form) -> Changes:
+    """Let a form compute in float64, and round what comes out."""
+
+    def compute(problem: Problem, arithmetic: Arithmetic, member: Member) -> AttentionOutput:
+        output = form.compute(problem, ARITHMETICS["float64"], member)
+        z = arithmetic.as_sum(output.normaliser.astype(arithmetic.dtype))
+        return replace(output, value=arithmetic.output.rounded(output.value), normaliser=z)
+
+    return {"compute": compute}
+
+
 def only(form: Form) -> Changes:
     """Let the stream compute what pairs do, whatever it serves."""
     return {"compute": Rectified.forms[0].compute, "options": {}, "limits": ()}
@@ -208,6 +230,11 @@ def overwriting_weights(mechanism: LogitKernel, head: Head, rows: slice, attende
     found = LogitKernel.float_weights(mechanism, head, rows, attended, member)
     scale(head.k if head.k.base is None else head.k.base)
     return found
+
+
+def signless(problem: Problem) -> Problem:
+    scale = None if problem.scale is None else abs(problem.scale)
+    return Problem(problem.q, problem.k, problem.v, scale, problem.causal, problem.mask, problem.alignment)
 
 
 def unmasked(problem: Problem) -> Problem:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
 
-from verify.arguments import value_text
+from verify.arguments import Value, value_text
 from verify.attention.computed import AttentionOutput
 from verify.attention.contract import Form, Member, Variant
 from verify.attention.hazards import Hazards
@@ -49,17 +49,39 @@ def wrong_answers(subject: Subject) -> Iterator[str]:
 def wrong_options(subject: Subject) -> Iterator[str]:
     """Yield values of options that a form does not take, or with which it gives another answer in float64.
 
-    Members take turns.  Other arithmetics and several options at once have their turn where bounds are tried.
+    Members take turns.  All options are also set at once.
     """
     members = cycle(subject.members)
     for form in subject.mechanism.forms:
+        values = {option: option_values(parameter) for option, parameter in form.options.items()}
+        chosen: list[tuple[tuple[str, Value], ...]]
+        chosen = [((option, value),) for option, given in values.items() for value in given]
+        chosen += [tuple((option, given[-1]) for option, given in values.items())] if len(values) > 1 else []
+        for options in chosen:
+            variant = Variant(next(members), form.name, options)
+            text = ",".join(f"{option}={value_text(value)}" for option, value in options)
+            for case in [*_few(subject, form), *_chunks(subject, form)]:
+                where = f"{variant.member.name}/{form.name}:{text} on {case.name!r}"
+                unknown = form.rounding is None
+                yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, plain=unknown)
+
+
+def idle(subject: Subject) -> Iterator[str]:
+    """Yield options that change no bit in longer contexts, so that nothing was seen of what they do."""
+    for form in subject.mechanism.forms:
         for option, parameter in form.options.items():
-            for value in option_values(parameter):
-                variant = Variant(next(members), form.name, ((option, value),))
-                for case in [*_few(subject, form), *_chunks(subject, form)]:
-                    where = f"{variant.member.name}/{form.name}:{option}={value_text(value)} on {case.name!r}"
-                    unknown = form.rounding is None
-                    yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, plain=unknown)
+            if not _does_something(subject, form, option, option_values(parameter)):
+                yield f"{option} of {form.name}, which changes nothing here,"
+
+
+def _does_something(subject: Subject, form: Form, option: str, values: list[Value]) -> bool:
+    served = [case.problem for case in subject.longer if form.serves(case.problem) is None]
+    for problem, member, arithmetic in product(served, subject.members, (FLOAT64, MIXED)):
+        given = subject.rounded(problem, arithmetic.inputs)
+        variants = [Variant(member, form.name, ((option, value),)) for value in values]
+        if len({_bytes(run_apart(variant, given, arithmetic)) for variant in variants}) > 1:
+            return True
+    return False
 
 
 def changing_answers(subject: Subject) -> Iterator[str]:
@@ -89,13 +111,13 @@ def _chunks(subject: Subject, form: Form) -> list[Case]:
 
 
 def _again(subject: Subject, variant: Variant, case: Case, arithmetic: Arithmetic) -> Iterator[str]:
-    """Ask twice, then for something else of the same shapes, then again."""
-    other = subject.alike(case.problem)
+    """Ask twice, then with one thing changed after the other, then again."""
     outputs = [run_apart(variant, case.problem, arithmetic) for _ in range(2)]
-    yield from (
-        f"once {case.name!r} has been asked for: {difference}"
-        for difference in differences(subject, other, variant, arithmetic, plain=case.plain)
-    )
+    for other in subject.others(case.problem):
+        yield from (
+            f"{other.name}, which has just been asked for as it was: {difference}"
+            for difference in differences(subject, other, variant, arithmetic, plain=case.plain)
+        )
     outputs.append(run_apart(variant, case.problem, arithmetic))
     for output, when in zip(outputs[1:], ("the second time", "once something else has been asked for"), strict=True):
         if _bytes(output) != _bytes(outputs[0]):
@@ -174,5 +196,8 @@ def malformed(output: Any, problem: Problem, arithmetic: Arithmetic) -> Iterator
     shape, expected = np.shape(output.normaliser), problem.output_shape[:-1]
     if shape != expected:
         yield f"sums of weights of shape {list(shape)}; expected {list(expected)}"
+    z = np.asarray(output.normaliser).astype(np.float64)
+    if not np.array_equal(arithmetic.sums.rounded(z).astype(np.float64), z, equal_nan=True):
+        yield f"sums of weights that are no numbers of {arithmetic.sums.name}"
     if not isinstance(output.hazards, Hazards):
         yield f"hazards of type {type(output.hazards).__name__}; expected Hazards"

@@ -119,19 +119,15 @@ def _cases() -> Iterator[Case]:
         Problem(1e-300 * normal(3, 2), normal(3, 2), 1e-310 * normal(3, 2), name="tiny and subnormal"),
         plain=False,
     )
-    yield case("q and k are zero", Problem(np.zeros((2, 2)), np.zeros((3, 2)), normal(3, 2), name="zeros"), plain=False)
-    yield case(
-        "a scale of zero", Problem(normal(3, 2), normal(3, 2), normal(3, 1), scale=0.0, name="zero scale"), plain=False
-    )
+    yield case("q and k are zero", Problem(np.zeros((2, 2)), np.zeros((3, 2)), normal(3, 2), name="zeros"))
+    yield case("a scale of zero", Problem(normal(3, 2), normal(3, 2), normal(3, 1), scale=0.0, name="zero scale"))
     yield case(
         "a scale below zero has no root",
         Problem(normal(3, 2), normal(3, 2), normal(3, 1), scale=-0.75, name="negative scale"),
-        plain=False,
     )
     yield case(
         "all logits are about -5: polynomials of odd order are negative there",
         Problem(2 + 0.1 * normal(3, 2), -2 + 0.1 * normal(3, 2), normal(3, 2), name="negative logits"),
-        plain=False,
     )
 
 
@@ -166,6 +162,9 @@ def _longer() -> Iterator[Case]:
         problem("queries beyond keys, masked", 9, 6, 2, 2, causal=True, mask=mask, alignment="top-left"),
         "n_q > n_k, causal and a mask",
     )
+    sizes = (2, 2, 2, 3, 2), (2, 2, 1, 3, 2), (2, 2, 1, 3, 9)
+    q, k, v = (rng.standard_normal(size) for size in sizes)
+    yield Case(Problem(q, k, v, name="two leading dimensions"), "two dimensions before the heads, and nine values")
     yield Case(
         problem("more queries than keys, aligned at the end", 9, 6, 2, 2, causal=True, alignment="bottom-right"),
         "n_q > n_k, where the first queries see nothing",

@@ -93,6 +93,9 @@ def _tabled(member: Member, problem: Problem) -> Iterator[str]:
     counts = counts_of(member, problem.head_size, problem.value_size)
     if counts is None:
         return
+    open_, same = (counts_of(member, problem.head_size, size) for size in (None, problem.head_size))
+    if open_ != same:
+        yield f"counts() with value_size None is not that with {problem.head_size}, the head size: {open_} and {same}"
     found = []
     for form in member.mechanism.forms:
         cost = form.cost(problem, member)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member, Variant
-from verify.conformance.allowance import leeway
+from verify.conformance.allowance import FLOAT64, leeway
 from verify.conformance.answers import differences
 from verify.conformance.subject import Subject, copied, guarded, run_apart
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
@@ -27,6 +27,9 @@ CONSTANT = 1.5
 # Keys that no query sees where there is a mask, and that nothing before sees in a causal problem.
 UNSEEN = (1, 3)
 LAST = 4
+
+# So many outputs that rounding weights would move, and that are right to the last bit, are no luck.
+TOO_GOOD = 6
 
 # The smallest weight, and the part of the largest factor, for which rounding is taken to be relative to each number.
 LEAST_WEIGHT = 2.0**-5
@@ -47,6 +50,8 @@ def wrong_in_some_arithmetic(subject: Subject) -> Iterator[str]:
                         if problem.q.ndim == 2:
                             yield from guarded(on, _broken, variant, problem, arithmetic)
                         yield from guarded(on, differences, subject, problem, variant, arithmetic, plain=True)
+                if arithmetic.factors == arithmetic.sums != FLOAT64.factors:
+                    yield from guarded(where, _unrounded, subject, variant, arithmetic)
 
 
 def _problems() -> Iterator[Problem]:
@@ -68,6 +73,16 @@ def _problems() -> Iterator[Problem]:
 
 
 PROBLEMS = tuple(_problems())
+
+
+def _losing() -> Problem:
+    rng = np.random.default_rng(62)
+    q, k, v = (rng.standard_normal(shape) for shape in ((8, 3), (12, 3), (12, 3)))
+    return Problem(q, k, v, name="12 keys")
+
+
+# Numbers of which hardly any product or sum is one of a narrow format.
+LOSING = _losing()
 
 
 def _broken(variant: Variant, problem: Problem, arithmetic: Arithmetic) -> Iterator[str]:
@@ -97,6 +112,31 @@ def _broken(variant: Variant, problem: Problem, arithmetic: Arithmetic) -> Itera
             found, expected = later[:LAST, column], value[:LAST, column]
             both = 2 * allowed[:LAST] * largest[column]
             yield from _apart("what comes before the last token changes with it", found, expected, both)
+
+
+def _unrounded(subject: Subject, variant: Variant, arithmetic: Arithmetic) -> Iterator[str]:
+    """Yield that nothing is lost where weights alone, rounded to factors, would move some of the outputs.
+
+    That all of them are the exact values rounded is no luck then: they were computed in another arithmetic.  Where sums
+    have more bits than factors, a form may do all in sums.
+    """
+    if subject.mechanism.unservable(LOSING) is not None or variant.how.serves(LOSING) is not None:
+        return
+    problem = subject.rounded(LOSING, arithmetic.inputs)
+    exact = subject.exact(problem, variant.member)
+    if exact is None:
+        return
+    (head,) = problem.each_head()
+    attended = head.attended()
+    weights, _ = variant.member.mechanism.float_weights(head, slice(0, problem.queries), attended, variant.member)
+    with np.errstate(all="ignore"):
+        held = arithmetic.factors.rounded(weights).astype(np.float64)
+        moved = arithmetic.output.rounded(held @ head.v / held.sum(axis=1, keepdims=True)).astype(np.float64)
+        right = arithmetic.output.rounded(exact.value).astype(np.float64)
+    found = run_apart(variant, problem, arithmetic).value.astype(np.float64)
+    apart = int(np.count_nonzero(np.isfinite(moved) & (moved != right)))
+    if apart >= TOO_GOOD and (found == right).all():
+        yield f"on {problem.name!r} all outputs are the exact values rounded; rounding weights would move {apart}"
 
 
 def _unlike(what: str, before: NDArray[Any], after: NDArray[Any]) -> Iterator[str]:

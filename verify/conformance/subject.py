@@ -32,7 +32,8 @@ class Subject:
 
     members: those that are examined.  cells: how many problems are drawn at random.  all_cases: copies of the cases,
     which others share.  truths: of a problem, its exact values, each worked out once.  rounded: the same problem again
-    for the same format.  twice: a problem with every token twice.  alike: another of the same shapes.  weights,
+    for the same format.  twice: a problem with every token twice.  others: of the same shapes, with one
+    thing changed in each.  weights,
     tracked, sums: what the formula gives on a problem, worked out once.  examined: the rows whose sums of weights are
     compared, and the problem of these.
 
@@ -51,7 +52,7 @@ class Subject:
         self.truths: Callable[[Problem], Truths] = cache(lambda problem: Truths(problem, self.members))
         self.rounded: Callable[[Problem, Format], Problem] = cache(lambda problem, format_: problem.rounded(format_))
         self.twice: Callable[[Problem], Problem] = cache(_twice)
-        self.alike: Callable[[Problem], Problem] = cache(_alike)
+        self.others: Callable[[Problem], list[Problem]] = cache(_others)
         self.weights: Callable[[Problem, Member], ExactWeights] = cache(exact_weights)
         self.tracked: Callable[[Problem, Member, Arithmetic], TrackedWeights] = cache(tracked_weights)
         self.examined: Callable[[Problem], tuple[list[int], Problem]] = cache(examined_rows)
@@ -113,10 +114,20 @@ def _twice(problem: Problem) -> Problem:
     return Problem(problem.q, k, v, problem.scale, name=f"{problem.name}, every token twice")
 
 
-def _alike(problem: Problem) -> Problem:
-    q, k, v = problem.q * 0.75, problem.k[..., ::-1, :], 1.0 - problem.v
-    name = f"{problem.name}, otherwise"
-    return Problem(q, k, v, problem.scale, problem.causal, problem.mask, problem.alignment, name=name)
+def _others(problem: Problem) -> list[Problem]:
+    changes: dict[str, Any] = {
+        "q": problem.q * 0.75,
+        "k": problem.k[..., ::-1, :],
+        "v": 1.0 - problem.v,
+        "scale": 0.5 * problem.float_scale,
+    }
+    if problem.mask is not None:
+        changes["mask"] = np.roll(problem.mask, 1, axis=-1)
+    own = {field.name: getattr(problem, field.name) for field in fields(Problem)}
+    return [
+        Problem(**(own | {name: value, "name": f"{problem.name} with another {name}"}))
+        for name, value in changes.items()
+    ]
 
 
 def copied(problem: Problem) -> Problem:
@@ -151,12 +162,14 @@ def _bits(value: Any) -> Any:
 def members_of(mechanism: Mechanism) -> list[Member]:
     """Return members to examine: of the axis a few first values of a search, a larger one, and what is proposed.
 
-    Of each other parameter the default and another value, or every choice, with the first values of all others.  The
+    Of each other parameter the default and another value, or every choice, with the first values of all others; and
+    one member with the second values of all.  The
     default of the axis may be large, and stands for no more than small ones do.
     """
     values = {name: _values(mechanism, name, parameter) for name, parameter in mechanism.parameters.items()}
     first = {name: given[0] for name, given in values.items()}
     chosen = [first, *(first | {name: value} for name, given in values.items() for value in given)]
+    chosen.append({name: given[min(1, len(given) - 1)] for name, given in values.items()})
     return list(dict.fromkeys(mechanism.member(**each) for each in chosen))
 
 

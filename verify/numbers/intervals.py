@@ -127,4 +127,6 @@ def _root_floor(x: Fraction, bits: int) -> tuple[Fraction, Fraction]:
 
 
 def _interval(x: Interval | Fraction | int) -> Interval:
+    if isinstance(x, float):
+        raise TypeError(f"{x!r}, a float, in a formula: write f.ratio(1, 10) for 1/10, or f.exact(0.1) for the float")
     return x if isinstance(x, Interval) else Interval(Fraction(x), Fraction(x))
