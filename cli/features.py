@@ -113,6 +113,10 @@ def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
         values: tuple[int, ...] = ()
     elif chosen or mechanism is None:
         values = integers(orders, axis, least=0, most=ORDER_LIMIT)
+        if mechanism is not None:
+            parameter = plan.mechanism.parameters[axis]
+            for end in (values[0], values[-1]):
+                parameter.checked(axis, end)
     else:
         with explained(plan.mechanism):
             values = tuple(plan.mechanism.searched(None)[:8])

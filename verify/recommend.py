@@ -356,7 +356,9 @@ def _reason(
     if formula[least] <= tolerance:
         part = f"{mechanism.formula_error} alone is {formula[least]:.2g} at {mechanism.axis} {_along(members[least])}"
         return f"{smallest}; {part}: {arithmetic} is too coarse"
-    why = mechanism.hopeless(problem, members)
+    why: Any = mechanism.hopeless(problem, members)
+    if not isinstance(why, str) or "\n" in why:
+        raise MechanismError(f"hopeless() of {mechanism.name} gives {why!r}", "one line of text", "mend it")
     return f"{smallest}; {why}" if why else smallest
 
 
@@ -375,10 +377,10 @@ def _values(mechanism: Mechanism, largest: int | None) -> Sequence[int]:
     """Return the values of the axis to try; MechanismError unless they are some, each larger than the one before."""
     found: Any = mechanism.searched(largest)
     whole = isinstance(found, list | tuple | range) and all(type(value) is int for value in found)
-    if not whole or not found or any(one >= other for one, other in pairwise(found)):
-        raise MechanismError(
-            f"the values {found!r} that {mechanism.name} searches", "a list of integers that rise", "mend its searched"
-        )
+    upto = "" if largest is None else f", up to {largest}"
+    if not whole or not found or any(one >= other for one, other in pairwise(found)) or (upto and found[-1] > largest):
+        expected = f"a list of integers that rise{upto}"
+        raise MechanismError(f"the values {found!r} that {mechanism.name} searches", expected, "mend its searched")
     return list(found)
 
 

@@ -219,6 +219,21 @@ WRONG = Wrong()
         ),
         ("recommend", "searched", "return []", r"the values \[\] that wrong searches"),
         (
+            "recommend",
+            "searched",
+            "return [1, 9]",
+            r"the values \[1, 9\] that wrong .* expected .* that rise, up to 8; m",
+        ),
+        ("recommend", "hopeless", "return True", r"hopeless\(\) of wrong gives True; expected one line of text; mend"),
+        ("recommend", "hopeless", "return 'a\\nb'", r"hopeless\(\) of wrong gives 'a\\nb'; expected one line"),
+        ("reference", "work", "return '3'", r"work\(\) of wrong:base=1 gives '3'; expected an integer of at least 1"),
+        (
+            "reference",
+            "features",
+            "return given[1][0]",
+            "features of wrong:base=1 of type .*; expected a list of numbers",
+        ),
+        (
             "features",
             "counts",
             "return 3",
@@ -259,7 +274,7 @@ def test_whatever_else_of_it_breaks_is_one_line(
     Path("wrong.py").write_text(WRONG.format(method=method, body=body))
     arguments: dict[str, list[object]] = {
         "sweep": ["--input", "good.npz", "--jobs", 0],
-        "recommend": ["good.npz", "--tolerance", 0.1],
+        "recommend": ["good.npz", "--tolerance", 1e-9, "--max-order", 8],
         "features": ["--head-sizes", 3],
         "reference": ["good.npz"],
     }

@@ -16,6 +16,7 @@ from verify.errors import InvalidRequestError, MechanismError
 from verify.families import FeatureKernel, LogitKernel, PolynomialKernel
 from verify.families.costs import cache_cost
 from verify.families.logit import pairs
+from verify.measure.cell import Exact
 from verify.measure.decomposition import Decomposer, Truths
 from verify.measure.weights import compare_weights
 from verify.mechanisms import known, named_member, named_variant
@@ -304,3 +305,20 @@ def test_a_mechanism_that_is_called_softmax_is_not_taken_for_it() -> None:
     assert np.abs(own - softmax).min() > 1e-3
     with worker_pool(1) as pool:  # a copy comes back, and is another mechanism; the values are those asked for
         assert np.array_equal(reference(PROBLEM, 33, imitation, executor=pool).value, own)
+
+
+@pytest.mark.parametrize(
+    ("bound", "given"),
+    [
+        (lambda shape: np.zeros(3), r"shape \[3\]; expected numbers of at least 0, \[3, 1\], or None"),
+        (lambda shape: np.full(shape, np.nan), "type ndarray, or NaN; expected numbers of at least 0"),
+        (lambda shape: np.full(shape, -1.0), "type ndarray, or NaN; expected numbers of at least 0"),
+        (lambda shape: "x", r"shape \[\]; expected numbers"),
+        (lambda shape: np.zeros(shape).tolist(), "type list, or NaN; expected numbers"),
+    ],
+)
+def test_a_bound_of_a_formula_that_is_none_is_refused(bound: Any, given: str) -> None:
+    own: Any = type("Own", (Imitation,), {"formula_bound": lambda self, problem, member: bound(problem.output_shape)})
+    member = own().member()
+    with pytest.raises(MechanismError, match=rf"formula_bound\(\) of softmax of {given}"):
+        Exact(PROBLEM, [member]).formula_bound(member)

@@ -13,7 +13,7 @@ from verify.attention.computed import AttentionOutput
 from verify.attention.contract import Cost, Member, Variant
 from verify.attention.hazards import Hazards
 from verify.bounds.outputs import RoundingBound
-from verify.errors import ViolatedBoundError
+from verify.errors import MechanismError, ViolatedBoundError
 from verify.measure.decomposition import Decomposer, Decomposition, Truths, exact_gap
 from verify.measure.metrics import magnitudes, ratio, root_mean_square, skill
 from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary, compare_rows, summarise, summarise_bound
@@ -79,8 +79,21 @@ class Exact:
         self.problem = problem
         self.truths = Truths(problem, members)
         self.weights = cache(lambda member: compare_weights(problem, member))
-        self.formula_bound = cache(lambda member: member.mechanism.formula_bound(problem, member))
+        self.formula_bound = cache(self._formula_bound)
         self.null_error = cache(self._null_error)
+
+    def _formula_bound(self, member: Member) -> Float64Array | None:
+        """Return the bound on the error of a formula; MechanismError for what is no bound on every output."""
+        found: Any = member.mechanism.formula_bound(self.problem, member)
+        shape = self.problem.output_shape
+        if found is None:
+            return None
+        if isinstance(found, np.ndarray) and found.shape == shape and (found >= 0.0).all():
+            return np.asarray(found)
+        given = f"shape {list(np.shape(found))}" if np.shape(found) != shape else f"type {type(found).__name__}, or NaN"
+        raise MechanismError(
+            f"formula_bound() of {member.name} of {given}", f"numbers of at least 0, {list(shape)}, or None", "mend it"
+        )
 
     def _null_error(self) -> Float64Array:
         """Return the error of predicting the mean of the attended v, over the rows that attend to something."""

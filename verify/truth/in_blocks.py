@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from verify.attention.contract import Member
 from verify.attention.tiles import TILE_BYTES
-from verify.errors import WorkerDiedError
+from verify.errors import MechanismError, WorkerDiedError
 from verify.mechanisms.loading import explained
 from verify.numbers.precision import bits_for
 from verify.parallel.blocks import BLOCK_ROWS, Block, blocks_of
@@ -67,9 +68,13 @@ def _enclosed(block: Block, members: Sequence[Member], digits: int) -> dict[Memb
 def processes_for(problem: Problem, member: Member) -> int:
     """Return how many processes are worth their start-up: up to one for each core, or none (0) for a small problem.
 
-    A pair takes a few microseconds each time it is gone through, a process about a second to start.
+    A pair takes a few microseconds each time it is gone through, a process about a second to start.  Raises
+    MechanismError unless the mechanism says how many times that is.
     """
-    work = problem.heads * problem.queries * problem.keys * member.mechanism.work(member)
+    times: Any = member.mechanism.work(member)
+    if type(times) is not int or times < 1:
+        raise MechanismError(f"work() of {member.name} gives {times!r}", "an integer of at least 1", "mend it")
+    work = problem.heads * problem.queries * problem.keys * times
     processes = min(cores(), problem.heads * -(-problem.queries // BLOCK_ROWS))
     return processes if work >= WORTH_A_POOL and processes > 1 else 0
 

@@ -45,7 +45,12 @@ def feature_count_of(member: Member, head_size: int) -> int:
 
 def features_of(f: Field, x: Sequence[Number], scale: Number, member: Member) -> list[Number]:
     """Return phi(x); MechanismError if there are not as many features as the mechanism says."""
-    found = feature_map(member).features(f, x, scale, member)
+    given: Any = feature_map(member).features(f, x, scale, member)
+    if not isinstance(given, list | tuple):
+        raise MechanismError(
+            f"features of {member.name} of type {type(given).__name__}", "a list of numbers", "mend its features"
+        )
+    found: list[Number] = list(given)
     count = feature_count_of(member, len(x))
     if len(found) != count:
         raise MechanismError(
