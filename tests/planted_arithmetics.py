@@ -11,6 +11,7 @@ from tests.planting import (
     asked,
     narrowly,
     reported,
+    shortened,
     uncausal,
     unmasked,
     where,
@@ -74,6 +75,12 @@ ARITHMETICS: dict[str, Planted] = {
         "arithmetics",
         r"in float16\+float32 on '5 keys': the sum of weights of row \[0\]",
         form=narrowly(reported(lambda output: {"normaliser": 2 * output.normaliser})),
+    ),
+    "keys beyond the eighth left out in 16 bits": Planted(
+        Bell,
+        "arithmetics",
+        "in .* on '(530 keys|40 tokens, causal)': element .*, and what .* may lose on its formula",
+        form=narrowly(asked(lambda p, m: (shortened(p), m)), rounding=None),
     ),
     "a form in float64 whatever it is asked for": Planted(
         Bell,

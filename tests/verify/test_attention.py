@@ -355,3 +355,17 @@ def test_dense_features_are_refused_before_they_are_formed() -> None:
         run("taylor", "dense", problem, ARITHMETICS[arithmetic], 2, limits={"memory_limit": needed})
         with pytest.raises(TooLargeError, match="7 features"):
             run("taylor", "dense", problem, ARITHMETICS[arithmetic], 2, limits={"memory_limit": needed - 1})
+
+
+def test_dense_sums_that_would_be_emulated_are_counted_over_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 + 2 + 4 features for each of 3 queries, 4 keys and 2 heads, which read one key head."""
+    rng = np.random.default_rng(63)
+    problem = Problem(rng.standard_normal((2, 3, 2)), *rng.standard_normal((2, 1, 4, 2)))
+    for limit, fits in (((1 + 2 + 4) * 3 * 4 * 2, True), ((1 + 2 + 4) * 3 * 4 * 2 - 1, False)):
+        monkeypatch.setattr(taylor, "EMULATED_ADDITIONS", limit)
+        run("taylor", "dense", problem, ARITHMETICS["float32"], 2)  # whose sums are the machine's own
+        if fits:
+            run("taylor", "dense", problem, ARITHMETICS["float16"], 2)
+        else:
+            with pytest.raises(TooLargeError, match="168 additions to round one by one in float16"):
+                run("taylor", "dense", problem, ARITHMETICS["float16"], 2)

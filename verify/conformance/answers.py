@@ -29,6 +29,9 @@ FEW = ("values of another size", "causal, grouped heads", "mask and causal")
 # The longer context on which every value of every option is tried as well.
 CHUNKS = "40 tokens, causal"
 
+# Contexts of many tokens on which forms are tried in every arithmetic.
+MANY = ("530 keys", "40 tokens, causal")
+
 MIXED = ARITHMETICS["bfloat16+float32"]
 
 
@@ -82,6 +85,22 @@ def _does_something(subject: Subject, form: Form, option: str, values: list[Valu
         if len({_bytes(run_apart(variant, given, arithmetic)) for variant in variants}) > 1:
             return True
     return False
+
+
+def wrong_in_turn(subject: Subject, *, bounded: bool) -> Iterator[str]:
+    """Yield contexts of many tokens that a form, with a bound or without one, answers wrongly in some arithmetic.
+
+    Members take turns.
+    """
+    members = cycle(subject.members)
+    for form in subject.mechanism.forms:
+        for arithmetic in ARITHMETICS.values() if (form.rounding is not None) == bounded else ():
+            variant = Variant(next(members), form.name)
+            for case in subject.longer:
+                if case.name in MANY and form.serves(case.problem) is None:
+                    where = f"{variant.name} in {arithmetic.name} on {case.name!r}"
+                    how = {"plain": not bounded, "sums": False}
+                    yield from guarded(where, differences, subject, case.problem, variant, arithmetic, **how)
 
 
 def changing_answers(subject: Subject) -> Iterator[str]:

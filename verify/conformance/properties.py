@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from verify.attention.contract import Member, Variant
 from verify.conformance.allowance import FLOAT64, leeway
-from verify.conformance.answers import differences
+from verify.conformance.answers import differences, wrong_in_turn
 from verify.conformance.subject import Subject, copied, guarded, run_apart
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.numbers.arrays import Float64Array
@@ -52,6 +52,8 @@ def wrong_in_some_arithmetic(subject: Subject) -> Iterator[str]:
                         yield from guarded(on, differences, subject, problem, variant, arithmetic, plain=True)
                 if arithmetic.factors == arithmetic.sums != FLOAT64.factors:
                     yield from guarded(where, _unrounded, subject, variant, arithmetic)
+
+    yield from wrong_in_turn(subject, bounded=False)
 
 
 def _problems() -> Iterator[Problem]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import cycle
 from typing import Any
 
 import numpy as np
 
 from verify.attention.contract import Form, Member, Variant
 from verify.conformance.allowance import FLOAT64
-from verify.conformance.answers import differences, first_beyond, rounding_bound
+from verify.conformance.answers import differences, first_beyond, rounding_bound, wrong_in_turn
 from verify.conformance.subject import Subject, guarded, option_values, run_apart
 from verify.measure.decomposition import exact_gap
 from verify.measure.metrics import computed_error
@@ -19,9 +18,6 @@ from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
 
 FLOAT32 = ARITHMETICS["float32"]
-
-# Contexts of many tokens on which bounds are tried in every arithmetic.
-MANY = ("530 keys", "40 tokens, causal")
 
 
 def exceeded_rounding_bounds(subject: Subject) -> Iterator[str]:
@@ -38,23 +34,11 @@ def exceeded_rounding_bounds(subject: Subject) -> Iterator[str]:
             for variant in dict.fromkeys((Variant(member, form.name), _drawn(rng, member, form))):
                 where = f"{variant.name} in {arithmetic.name} on {problem.name!r}"
                 yield from guarded(where, differences, subject, problem, variant, arithmetic, plain=False)
-    yield from _longer(subject)
+    yield from wrong_in_turn(subject, bounded=True)
     for form in subject.mechanism.forms:
         if form.rounding is not None:
             for member in subject.members:
                 yield from guarded(f"{member.name}/{form.name}", _says_nothing, subject, member, form)
-
-
-def _longer(subject: Subject) -> Iterator[str]:
-    """Yield contexts of many tokens on which a form is further off than its bound; members take turns."""
-    members = cycle(subject.members)
-    for form in subject.mechanism.forms:
-        for arithmetic in ARITHMETICS.values() if form.rounding is not None else ():
-            variant = Variant(next(members), form.name)
-            for case in subject.longer:
-                if case.name in MANY and form.serves(case.problem) is None:
-                    where = f"{variant.name} in {arithmetic.name} on {case.name!r}"
-                    yield from guarded(where, differences, subject, case.problem, variant, arithmetic, plain=False)
 
 
 def _drawn(rng: np.random.Generator, member: Member, form: Form) -> Variant:
