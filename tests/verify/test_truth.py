@@ -325,3 +325,8 @@ def test_digits_are_looked_for_before_a_value_counts_as_nothing() -> None:
         exact = -(mp.mpf(2) ** -404) / root / (3 + mp.mpf(2) ** -300 / root * (2 - mp.mpf(2) ** -52))
     assert outside(truth, np.array([exact], dtype=object)) == 0
     assert truth.value[0, 0] == float(exact)
+
+
+def test_thirty_digits_are_certified_unless_others_are_asked_for() -> None:
+    assert [reference(PROBLEMS[0], *digits).asked for digits in ((), (12,))] == [30, 12]
+    assert reference(PROBLEMS[0]).digits >= 30
