@@ -18,7 +18,7 @@ from verify.families.logit import LogitKernel
 from verify.inputs import SyntheticInput
 from verify.mechanisms import Registry
 from verify.mechanisms.registry import Plan
-from verify.mechanisms.taylor.mechanism import LARGEST_ORDER
+from verify.mechanisms.taylor.mechanism import LARGEST_ORDER, TAYLOR
 from verify.numbers.fields import Field, Number
 from verify.sweep import SweepSpec
 from verify.sweep.spec import cell_key
@@ -232,3 +232,10 @@ def test_labels_of_one_mechanism_have_the_same_names() -> None:
     assert len(list(SweepSpec((INPUT,), both[:1], (), ("float64",)).cells())) == 1
     with pytest.raises(MechanismError, match=r"labels {'b': 1} of labelled:n=2; expected the names of {'a': 1}"):
         SweepSpec((INPUT,), both, (), ("float64",))
+
+
+def test_orders_end_at_the_largest() -> None:
+    """1/512! is 10^-1167: no format holds what a higher order adds, and counts of features have hundreds of digits."""
+    assert TAYLOR.member(order=512)["order"] == LARGEST_ORDER
+    with pytest.raises(InvalidRequestError, match="order 513; expected an integer from 0 to 512"):
+        TAYLOR.member(order=513)
