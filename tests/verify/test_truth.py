@@ -329,4 +329,6 @@ def test_digits_are_looked_for_before_a_value_counts_as_nothing() -> None:
 
 def test_thirty_digits_are_certified_unless_others_are_asked_for() -> None:
     assert [reference(PROBLEMS[0], *digits).asked for digits in ((), (12,))] == [30, 12]
+    members = [named_member("taylor:order=1"), named_member("taylor:order=2")]
+    assert [truth.asked for truth in references(PROBLEMS[0], members).values()] == [30, 30]
     assert reference(PROBLEMS[0]).digits >= 30
