@@ -107,3 +107,19 @@ def test_a_number_above_a_ball_is_not_below_any_of_it() -> None:
                 found = above(arb(p) / q)
                 assert Fraction(p, q) <= Fraction(found) <= Fraction(p, q) * (1 + Fraction(1, 2**51))
                 assert Fraction(above(-(arb(p) / q))) >= Fraction(-p, q)
+
+
+def test_what_is_seen_of_v_is_what_counts_wherever_it_stands() -> None:
+    """Half of the keys, the first or the last: the others have values that are far away."""
+    rng = np.random.default_rng(64)
+    q, k = rng.standard_normal((2, 2)), rng.standard_normal((4, 2))
+    for seen, v in ((slice(2, 4), [0.0, 10.0, 1.0, 2.0]), (slice(0, 2), [1.0, 2.0, 0.0, 10.0])):
+        values = np.array(v)[:, None]
+        mask = np.zeros((2, 4), dtype=bool)
+        mask[:, seen] = True
+        masked, alone = Problem(q, k, values, mask=mask), Problem(q, k[seen], values[seen])
+        for order in (2, 4):
+            member = TAYLOR.member(order=order)
+            found, expected = (np.asarray(TAYLOR.formula_bound(problem, member)) for problem in (masked, alone))
+            assert np.isfinite(found).all()
+            np.testing.assert_allclose(found, expected, rtol=1e-9)

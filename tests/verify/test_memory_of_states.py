@@ -69,6 +69,12 @@ def test_a_state_takes_about_what_it_says(settings: dict[str, Any]) -> None:
     assert 0.8 * taken(**settings) <= said(**settings) <= 1.3 * taken(**settings)
 
 
+@pytest.mark.parametrize("name", ["taylor:order=1/packed", "power:degree=2/packed", "elu/stream", "logexp/stream"])
+def test_no_memory_is_too_little(name: str) -> None:
+    with pytest.raises(TooLargeError, match="at most 0 MiB"):
+        state(name, 2, 2, memory_limit=0)
+
+
 def test_more_is_refused() -> None:
     with pytest.raises(TooLargeError):
         verify.TaylorState(64, 64, 3, memory_limit=2**20)

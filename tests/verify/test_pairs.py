@@ -116,6 +116,15 @@ def test_a_state_that_may_leave_its_storage_has_no_bound(tokens: int, value: flo
     assert np.isfinite(bound.sure).all() == fits
 
 
+@pytest.mark.parametrize("name", ["taylor:order=2/packed:storage=float32", "logexp/stream:storage=float32"])
+def test_a_state_that_fits_its_storage_has_a_bound(name: str) -> None:
+    problem, variant = problem_of(3, 4, 2, 1), named_variant(name)
+    exact = verify.reference(problem, 20, variant.member).value
+    bound = variant.rounding_bound(problem, exact, FLOAT64)
+    assert bound is not None
+    assert np.isfinite(bound.sure).all()
+
+
 def test_costs_of_a_polynomial_of_ones_own_are_published_nowhere() -> None:
     assert [form.published for form in polynomial_forms()] == [False] * len(polynomial_forms())
     assert any(form.published for form in polynomial_forms(published=True))

@@ -232,3 +232,20 @@ def test_zeros_added_in_one_step_are_not_lost(name: str, compensated: bool) -> N
         sums.add_product(EVERYTHING, np.array(rows, policy.dtype)[None, :, None], np.ones((1, 1, 1), policy.dtype))
     assert sums.values.astype(np.float64).ravel().tolist() == [1.0, 0.0]
     assert sums.lost == (0 if compensated else 1)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_even_a_compensated_sum_loses_is_counted_whatever_its_sign(sign: float) -> None:
+    """2^24 and 1 are kept as a pair of float32; a part 2^-40 of 1 changes neither."""
+    rows = [2.0**24, 1.0, sign * 2.0**-40]
+    assert added("float32", rows[:2], one_by_one=True, compensated=True).lost == 0
+    sums = Sums(ARITHMETICS["float32"], (1, 1, 1), one_by_one=True, compensated=True)
+    for x in rows:
+        left = np.full((1, 1, 1), x, dtype=np.float32)
+        sums.add_product(EVERYTHING, left, np.ones((1, 1, 1), dtype=np.float32))
+    assert sums.lost == 1
+    several = Sums(ARITHMETICS["float32"], (1, 1, 1), one_by_one=True, compensated=True)
+    several.add_product(EVERYTHING, np.array([[rows[:2]]], dtype=np.float32), np.ones((1, 2, 1), dtype=np.float32))
+    tiny = np.full((1, 1, 2), sign * 2.0**-40, dtype=np.float32)
+    several.add_product(EVERYTHING, tiny, np.ones((1, 2, 1), dtype=np.float32))
+    assert several.lost == 1  # a block of tokens counts as one addition

@@ -332,3 +332,6 @@ def test_thirty_digits_are_certified_unless_others_are_asked_for() -> None:
     members = [named_member("taylor:order=1"), named_member("taylor:order=2")]
     assert [truth.asked for truth in references(PROBLEMS[0], members).values()] == [30, 30]
     assert reference(PROBLEMS[0]).digits >= 30
+    loops = [defined_attention(PROBLEMS[0], "softmax", *digits) for digits in ((), (30,), (29,))]
+    assert (loops[0] == loops[1]).all()
+    assert (loops[0] != loops[2]).any()

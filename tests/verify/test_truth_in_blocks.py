@@ -7,6 +7,7 @@ import pytest
 
 from tests.cases import PROBLEMS
 from verify.attention import tiles
+from verify.errors import TooLargeError
 from verify.numbers.precision import bits_for
 from verify.parallel import blocks as block
 from verify.problem import Problem
@@ -126,3 +127,20 @@ def test_memory_that_outputs_take_by_digit_and_by_member() -> None:
     bits = bits_for(330) - bits_for(30)
     assert abs((many - few) / (2 * 300) - (2 * 4 * 300 + bits / 7)) <= 1
     assert twice - few == few - memory_estimate(problem, 0, 30, 1) > 2 * 300 * (2 * 4 * 30 + bits_for(30) / 7)
+
+
+def test_just_enough_memory_is_enough() -> None:
+    needed = memory_estimate(PROBLEMS[0], 1, 30, 1)
+    assert reference(PROBLEMS[0], memory_limit=needed).digits >= 30
+    with pytest.raises(TooLargeError):
+        reference(PROBLEMS[0], memory_limit=needed - 1)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+@pytest.mark.parametrize("name", ["softmax", "taylor:order=2", "elu"])
+def test_a_small_output_is_not_taken_for_zero_whatever_the_size_of_v(name: str, size: float) -> None:
+    """All weights are equal, and v is 1, -1 and 10^-60 times its size: the sum is 10^-60 of what it is made of."""
+    v = [[size], [-size], [size * 1e-60]]
+    truth = reference(Problem([[1.0, 2.0]], [[0.5, 0.25]] * 3, v, scale=1.0), 60, name)
+    assert not truth.absolute.any()
+    assert truth.value.item() == pytest.approx(v[2][0] / 3, rel=1e-15, abs=0.0)

@@ -107,12 +107,20 @@ def test_rows_are_taken_a_few_at_a_time_and_nothing_changes(monkeypatch: pytest.
     q, k, v = rng.standard_normal((3, 7, 2))
     problem = Problem(q, k, v, causal=True)
     at_once = compare_weights(problem, named_member("taylor:order=1"))
-    monkeypatch.setattr(module, "PAIRS", 14)
-    in_pieces = compare_weights(problem, named_member("taylor:order=1"))
-    assert in_pieces.examples == at_once.examples
     assert max(example.query for example in at_once.examples.values()) >= 4
-    assert [span[:2] for span in in_pieces.by_distance] == [span[:2] for span in at_once.by_distance]
-    np.testing.assert_allclose(in_pieces.by_distance, at_once.by_distance, rtol=1e-12, atol=1e-15)
+    assert [span[:2] for span in at_once.by_distance] == [(0, 0), (1, 1), (2, 3), (4, 7)]
+    for pairs in (14, 3):  # two rows, and one although it does not fit
+        monkeypatch.setattr(module, "PAIRS", pairs)
+        in_pieces = compare_weights(problem, named_member("taylor:order=1"))
+        assert in_pieces.examples == at_once.examples
+        np.testing.assert_allclose(in_pieces.by_distance, at_once.by_distance, rtol=1e-12, atol=1e-15)
+
+
+def test_rows_are_undecided_where_either_has_two_largest_weights() -> None:
+    q, k, v = np.random.default_rng(60).standard_normal((3, 5, 2))
+    problem = Problem(q, k, v)
+    assert compare_weights(problem, named_member("softmax")).top_key_undecided == 0
+    assert compare_weights(problem, named_member("mean")).top_key_undecided == 5
 
 
 def test_softmax_is_its_own_measure() -> None:
