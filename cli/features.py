@@ -115,7 +115,7 @@ def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
         values = integers(orders, axis, least=0, most=ORDER_LIMIT)
         if mechanism is not None:
             parameter = plan.mechanism.parameters[axis]
-            for end in (values[0], values[-1]):
+            for end in (min(values), max(values)):
                 parameter.checked(axis, end)
     else:
         with explained(plan.mechanism):

@@ -291,6 +291,7 @@ def test_what_is_planted_makes_the_command_fail_and_is_named(
         (["--head-sizes", "9" * 20], "from 1 to 65536"),
         (["--mechanism", "power", "--orders", "0:8:2"], "degree 0; expected an integer from 2 to 64 in steps of 2"),
         (["--mechanism", "power", "--orders", "8:66:2"], "degree 66; expected an integer from 2 to 64 in steps of 2"),
+        (["--mechanism", "power", "--orders", "2,66,4"], "degree 66; expected an integer from 2 to 64 in steps of 2"),
         (["--orders", "0:7:2"], "end it at 6, or choose the step"),
         (["--as", "html"], "style 'html'; expected one of plain"),
         (["--as", "csv", "--json"], "--as csv with --json"),
