@@ -146,5 +146,4 @@ def test_they_are_swept(name: str, cells: int, tmp_path: Path, capsys: pytest.Ca
     ids=["chebyshev", "hedgehog"],
 )
 def test_they_conform(text: str) -> None:
-    member = named_member(text)
-    check_mechanism(member.mechanism, members=[member])
+    check_mechanism(named_member(text).mechanism)

@@ -28,7 +28,7 @@ from verify.problem import Problem
 from verify.testing import check_mechanism
 
 MEMBERS: dict[str, list[Member]] = {
-    "taylor": [TAYLOR.member(order=order) for order in (0, 1, 2, 7)],
+    "taylor": [TAYLOR.member(order=order) for order in (0, 1, 2, 3, 7)],
     "favor": [known().mechanism("favor").member(features=count) for count in (1, 3)],
     "power": [known().mechanism("power").member(degree=degree) for degree in (2, 6)],
 }

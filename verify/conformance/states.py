@@ -32,7 +32,7 @@ PIECES = {
     530: (slice(0, 5), slice(5, 133), slice(133, 530)),
 }
 
-# Ways to feed a state that are tried in long contexts, and with every setting; all are tried in short ones.
+# Ways to feed a state that are tried with every setting; without one, all are.
 OFTEN = (
     *("all tokens at once", "tokens in pieces, read after each"),
     *("two parts merged the other way round", "three parts merged"),
@@ -219,9 +219,8 @@ def _fed(kept: Kept, problem: Problem) -> Iterator[str]:
         "an empty state merged into all tokens": lambda: merged(state(whole), state()),
         "two parts merged, then the rest": lambda: _read_after_each(merged(state(a), state(b)), own, c),
     }
-    few = bool(kept.setting) or problem.keys == max(PIECES)
     for way, make in ways.items():
-        if few and way not in OFTEN:
+        if kept.setting and way not in OFTEN:
             continue
         found = make()
         yield from _counted(way, found, problem)
