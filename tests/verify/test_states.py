@@ -205,40 +205,6 @@ def test_more_than_two_to_the_24_tokens() -> None:
     assert naive.read(q).hazards == naive.hazards
 
 
-def test_more_than_two_to_the_24_tokens_by_merging() -> None:
-    """2^14 tokens are merged with themselves ten times, and a thousand more come one by one."""
-    doubled, more = 10, 1000
-    count = 2**24 + more
-    kept = {
-        one_by_one: taylor(1, 2, 1, arithmetic="float32", one_by_one=one_by_one, compensated=True)
-        for one_by_one in (False, True)
-    }
-    naive = taylor(1, 2, 1, arithmetic="float32", one_by_one=True)
-    rng = np.random.default_rng(213)
-    sums = np.zeros((3, 2))
-    for number, times in ((2**14, 2**doubled), (more, 1)):
-        k = rng.standard_normal((number, 2)).astype(np.float32)
-        v = rng.standard_normal((number, 1)).astype(np.float32) + np.float32(1)
-        for state in (naive, *kept.values()):
-            state.update(k, v)
-            for _ in range(times.bit_length() - 1):
-                state.merge(state)
-        phi = np.concatenate([np.ones((number, 1)), k], axis=1).astype(np.float64)
-        sums += times * (phi.T @ np.concatenate([v, np.ones((number, 1))], axis=1))
-    q = np.array([[0.5, -0.25], [0.0, 0.0]])
-    weights = np.concatenate([np.ones((2, 1)), q / np.sqrt(2)], axis=1) @ sums
-    expected = weights[:, :1] / weights[:, 1:]
-    # a chunk's 512 tokens are added up in float32 at worst one after the other, each sum of those in a pair
-    for one_by_one, state in kept.items():
-        assert state.tokens == count
-        assert state.hazards.lost_additions == 0
-        assert np.abs(state.read(q).value - expected).max() <= (512 * 2.0**-24 if not one_by_one else 8 * 2.0**-24) * 4
-        assert abs(state.read(q).normaliser[1] - count) <= 1  # float32 at 2**24: the nearest even number
-    assert naive.read(q).normaliser[1] == 2**24
-    assert naive.hazards.lost_additions > more
-    assert naive.read(q).hazards == naive.hazards
-
-
 @pytest.mark.parametrize("storage", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("compensated", [False, True])
 @every_state
