@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from verify.errors import InvalidRequestError
 from verify.integers import how_many, integers
@@ -203,34 +203,59 @@ _EXACT_IN_FLOAT64 = tuple(
 )
 
 
-def exact_float64(label: str, values: ArrayLike) -> Float64Array:
-    """Return finite numbers [..., tokens, size] as read-only float64; InvalidRequestError for anything else."""
+def plain_array(label: str, values: ArrayLike, kind: Any = None) -> NDArray[Any]:
+    """Return values as an array of numpy; InvalidRequestError for what is none, or has a mask of its own."""
     try:
-        array = np.asarray(values)
+        array = np.asarray(values, dtype=kind)
     except ValueError as error:
         raise InvalidRequestError(
             f"{label} of rows that differ ({error})", "an array", "give rows of one length"
         ) from None
+    except (RuntimeError, TypeError) as error:  # an array of another library that does not hand out its numbers
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidRequestError(
+            f"{label} of type {type(values).__name__} ({reason})",
+            "an array of numpy",
+            "convert it; of torch: x.detach().cpu().float().numpy(), which holds every bfloat16",
+        ) from None
     if isinstance(values, np.ma.MaskedArray):
         raise InvalidRequestError(f"{label} with a mask of its own", "a plain array", "give the mask as mask=")
+    return array
+
+
+def exact_numbers(label: str, values: ArrayLike) -> Float64Array:
+    """Return real numbers, NaN and infinity among them, as float64; InvalidRequestError for what that would round."""
+    array = plain_array(label, values)
     if array.dtype.kind in "iu":
-        exact = array.astype(np.float64)
         if array.size and max(abs(int(array.min())), abs(int(array.max()))) > 2**53:
             raise InvalidRequestError(
                 f"{label} holds integers beyond 2**53", "numbers that float64 holds exactly", "pass floating-point data"
             )
-    elif array.dtype.newbyteorder("=") in _EXACT_IN_FLOAT64:
-        exact = array.astype(np.float64)
-    else:
+        return array.astype(np.float64)
+    if array.dtype.newbyteorder("=") in _EXACT_IN_FLOAT64:
+        return array.astype(np.float64)
+    raise InvalidRequestError(
+        f"{label} of type {array.dtype}",
+        "real numbers in float64 or a narrower floating-point format",
+        "convert the array (.npy and .npz files lose bfloat16 and float8: use .safetensors or float32)",
+    )
+
+
+def exact_tokens(label: str, values: ArrayLike) -> Float64Array:
+    """Return numbers [..., tokens, size] as read-only float64, NaN and infinity among them."""
+    exact = exact_numbers(label, values)
+    if exact.ndim < 2:
         raise InvalidRequestError(
-            f"{label} of type {array.dtype}",
-            "real numbers in float64 or a narrower floating-point format",
-            "convert the array (.npy and .npz files lose bfloat16 and float8: use .safetensors or float32)",
+            f"{label} of shape {exact.shape}", "[..., tokens, size]", "give at least two dimensions"
         )
-    if array.ndim < 2:
-        raise InvalidRequestError(
-            f"{label} of shape {array.shape}", "[..., tokens, size]", "give at least two dimensions"
-        )
+    exact = np.ascontiguousarray(exact)
+    exact.flags.writeable = False
+    return exact
+
+
+def exact_float64(label: str, values: ArrayLike) -> Float64Array:
+    """Return finite numbers [..., tokens, size] as read-only float64; InvalidRequestError for anything else."""
+    exact = exact_tokens(label, values)
     finite = np.isfinite(exact)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -241,8 +266,6 @@ def exact_float64(label: str, values: ArrayLike) -> Float64Array:
             "finite numbers only",
             "remove or mask those tokens before measuring",
         )
-    exact = np.ascontiguousarray(exact)
-    exact.flags.writeable = False
     return exact
 
 

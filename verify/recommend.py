@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from verify.attention.contract import Cost, Mechanism, Member, Variant
+from verify.attention.contract import Cost, Mechanism, Member
+from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError, MechanismError, TooLargeError, ViolatedBoundError
 from verify.families.costs import meeting_contexts
 from verify.measure.cell import Exact, Setting
@@ -22,6 +23,7 @@ from verify.mechanisms.registry import RECOMMENDED, files_in, known
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
+from verify.problem.selection import of_head
 
 # Members whose exact values are found in one pass.
 _BATCH = 8
@@ -261,16 +263,7 @@ class _Head:
 
 def _alone(problem: Problem) -> Iterator[tuple[tuple[int, ...], Problem]]:
     for head in problem.each_head():
-        alone = Problem(
-            head.q,
-            head.k,
-            head.v,
-            problem.scale,
-            problem.causal,
-            head.mask,
-            problem.alignment,
-            name=f"{problem.name}, head {list(head.index)}",
-        )
+        alone = of_head(problem, head, f"{problem.name}, head {list(head.index)}")
         if alone.attended_rows.any():
             yield head.index, alone
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verify.attention.contract import Member, Variant
+from verify.attention.contract import Member
+from verify.attention.variant import Variant
 from verify.conformance.mechanism import findings_of
 from verify.errors import CertificationError, UndefinedWeightsError
 from verify.families import FeatureKernel, LogitKernel, PolynomialKernel

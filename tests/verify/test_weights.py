@@ -24,6 +24,7 @@ def written_out(problem: Problem, mechanism: str, order: int | None) -> dict[str
     distances: dict[int, float] = {}
     agreeing, negative, pairs, tiny = 0.0, 0, 0, 0
     worst_weight, worst_row = 1.0, 1.0
+    shift = problem.keys - problem.queries if problem.alignment == "bottom-right" else 0
     for head in problem.each_head():
         for i in range(problem.queries):
             seen = np.flatnonzero(head.attended()[i]).tolist()
@@ -63,7 +64,7 @@ def written_out(problem: Problem, mechanism: str, order: int | None) -> dict[str
             worst_weight = max(worst_weight, *(a / abs(w) for a, w in zip(sizes, weights, strict=True)))
             worst_row = max(worst_row, math.fsum(map(abs, weights)) / abs(z))
             for t, part in zip(seen, parts, strict=True):
-                away = abs(i + (problem.shift or 0) - t)
+                away = abs(i + shift - t)
                 first = 0 if away == 0 else 1 << (away.bit_length() - 1)
                 distances[first] = distances.get(first, 0.0) + part
     rows = len(variations)

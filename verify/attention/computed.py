@@ -31,10 +31,16 @@ class AttentionOutput:
 def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
     """Return sum_t w_t v_t / sum_t w_t for weights [..., G, H/G, n_q, n_k], masked ones being zero already.
 
-    The weights are rounded to factors first, and both sums take the same ones: a constant v comes out as it is.
+    The weights are rounded to factors first, and both sums take the same ones: a constant v comes out as it is.  Where
+    there is dropout, the numerator takes those that are kept.
     """
     weights = parts.arithmetic.as_factor(weights)
-    return divided(parts, parts.arithmetic.product(weights, parts.v), parts.arithmetic.total(weights))
+    return divided(parts, parts.arithmetic.product(kept(parts, weights), parts.v), parts.arithmetic.total(weights))
+
+
+def kept(parts: Operands, weights: NDArray[Any], keys: slice = slice(None)) -> NDArray[Any]:
+    """Return weights of these keys, 0 where dropout takes them away."""
+    return weights if parts.kept is None else np.where(parts.kept[..., keys], weights, weights.dtype.type(0))
 
 
 def divided(
@@ -46,7 +52,8 @@ def divided(
     """
     numerator, normaliser = (x.reshape((*parts.q.shape[:-1], x.shape[-1])) for x in (numerator, normaliser))
     hazards = replace(hazards, saturated_inputs=parts.saturated)
-    value, hazards = quotient(parts.arithmetic, numerator, normaliser, parts.attended_rows, hazards)
+    share = 1.0 - parts.problem.dropout
+    value, hazards = quotient(parts.arithmetic, numerator, normaliser, parts.attended_rows, hazards, share)
     return AttentionOutput(parts.unfold(value), parts.unfold(normaliser)[..., 0], hazards)
 
 
@@ -56,10 +63,17 @@ def quotient(
     normaliser: NDArray[Any],
     attended_rows: BoolArray,
     hazards: Hazards,
+    share: float = 1.0,
 ) -> tuple[NDArray[Any], Hazards]:
-    """Return numerator / normaliser in the output's format, zero in rows that attend to nothing, and all hazards."""
+    """Return numerator / normaliser in the output's format, zero in rows that attend to nothing, and all hazards.
+
+    share: what dropout keeps on average; the quotient is multiplied by 1 / share.
+    """
     with np.errstate(all="ignore"):  # overflow and 0/0 stand in the output, where they are counted
-        value = arithmetic.as_output(arithmetic.as_sum(numerator / normaliser))
+        value = arithmetic.as_sum(numerator / normaliser)
+        if share != 1.0:
+            value = arithmetic.as_sum(value * arithmetic.as_sum_constant(1.0 / share))
+        value = arithmetic.as_output(value)
     z = normaliser.astype(np.float64)
     nonpositive = attended_rows & ~((z > 0) & (z < np.inf))
     value = np.where(attended_rows, value, value.dtype.type(0))

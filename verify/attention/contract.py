@@ -5,18 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from flint import arb
 
 from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
-from verify.attention.hazards import Hazards
-from verify.bounds.outputs import RoundingBound, rounding_bound
-from verify.bounds.pairs import Pairs, WeightBound
+from verify.bounds.pairs import WeightBound
 from verify.errors import InvalidRequestError, MechanismError
-from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.counted import Operations
 from verify.numbers.fields import Field, Number
@@ -93,15 +89,14 @@ def everything(problem: Problem) -> InvalidRequestError | None:
     return None
 
 
-def require_served(refusal: Any, whose: str) -> None:
-    """Raise the refusal of a problem, unless it is None; MechanismError for anything else.
+def checked_refusal(refusal: Any, whose: str) -> InvalidRequestError | None:
+    """Return the refusal of a problem, or None; MechanismError for anything else.
 
     whose: what gave it, as in "unservable() of mine".
     """
-    if isinstance(refusal, InvalidRequestError):
-        raise refusal
-    if refusal is not None:
-        raise MechanismError(f"{refusal!r} from {whose}", "an InvalidRequestError, or None", "mend it")
+    if refusal is None or isinstance(refusal, InvalidRequestError):
+        return refusal
+    raise MechanismError(f"{refusal!r} from {whose}", "an InvalidRequestError, or None", "mend it")
 
 
 @dataclass(frozen=True)
@@ -117,6 +112,7 @@ class Form:
     None.  options: what `compute` can be told that may change its numbers.  limits: what else it can be told:
     memory_limit, and watch, to count features that overflow or underflow.  own_factor: whether the sums of weights of a
     row have a positive factor of the form's own; without, they are those of the formula, or its largest weight is 1.
+    adjusts: whether `compute` takes soft cap, bias, slopes, sinks and dropout, as `logits_of` and `normalised` do.
 
         Form("pairs", "every pair of tokens", compute=pairs, cost=cache_cost)
     """
@@ -133,16 +129,36 @@ class Form:
     options: Mapping[str, Parameter] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     own_factor: bool = False
+    adjusts: bool = False
+
+    def refusal(self, problem: Problem) -> InvalidRequestError | None:
+        """Return what is to be raised for a problem that this form does not serve; else None.
+
+        Raises MechanismError for anything else that `serves` gives.
+        """
+        if problem.adjustments and not self.adjusts:
+            return InvalidRequestError(
+                f"{problem.name} with {problem.adjustments} for the form {self.name}",
+                "a problem without it",
+                "leave it out, or take a form that goes pair by pair",
+            )
+        return checked_refusal(self.serves(problem), f"serves() of {self.name}")
 
 
-class TileWeights(Protocol):
+# (member, factor, balls): balls times their factors add up; a member named has all of its own with that term.
+Terms = Iterator[tuple[Member | None, int, list[arb]]]
+
+
+class TileWeights(ABC):
     """Weights of a block's queries in balls, for some members that share work; keys come tile by tile."""
 
-    def terms(self, k: Float64Array, attended: Attended) -> Iterator[tuple[Member | None, int, list[arb]]]:
-        """Yield (member, factor, balls), a ball for each pair, zero where not attended.
+    @abstractmethod
+    def terms(self, keys: slice, attended: Attended) -> Terms:
+        """Yield terms of some keys of the block, a ball for each pair, zero where not attended."""
 
-        Terms times their factors add up; a member named has all of its own with that term.
-        """
+    def sink(self) -> Terms:
+        """Yield terms of the sink, a ball for each query; of functions of the logits alone."""
+        raise NotImplementedError("a sink is a logit, and these weights are no function of logits")
 
 
 class Mechanism(ABC):
@@ -150,9 +166,9 @@ class Mechanism(ABC):
 
     name, description, source: what it is, and paper and equations.  parameters: typed, by name.  axis: the parameter
     along which curves are drawn and searches go, a whole number, or None.  proposed: its value that the authors
-    propose, if any.  formula_error: what its exact difference from exact softmax
-    is called, "truncation" of an approximation, "deviation" of another function; None of softmax itself.  forms: the
-    ways to compute it.
+    propose, if any.  formula_error: what its exact difference from exact softmax is called, "truncation" of an
+    approximation, "deviation" of another function; None of softmax itself.  of_logits: whether weights are a function
+    of the logits alone (`row`), so that a bias, a soft cap and sinks mean something.  forms: the ways to compute it.
 
     A family (`verify.families`) supplies all but name, formula and parameters.  What is left out is unknown, and said
     to be.
@@ -165,6 +181,7 @@ class Mechanism(ABC):
     axis: str | None = None
     proposed: int | None = None
     formula_error: str | None = "deviation"
+    of_logits: bool = False
     forms: tuple[Form, ...] = ()
     # how to find it again, and with what: for other processes
     origin: tuple[Callable[..., Mechanism], tuple[Any, ...]] | None = None
@@ -205,6 +222,10 @@ class Mechanism(ABC):
     ) -> list[Number]:
         """Return the weights of the keys of one query, up to a factor that they share: the formula, in any field."""
 
+    def row(self, f: Field, logits: Sequence[Number], member: Member) -> list[Number]:
+        """Return the weights of one query from its logits, up to a factor that they share; if they are `of_logits`."""
+        raise NotImplementedError(f"{self.name} is no function of logits")
+
     @abstractmethod
     def balls(self, block: Block, members: Sequence[Member], *, magnitudes: bool) -> Iterable[TileWeights]:
         """Return the weights of a block in balls, one object for members that share work.
@@ -228,6 +249,19 @@ class Mechanism(ABC):
     def unservable(self, problem: Problem) -> InvalidRequestError | None:
         """Return what is to be raised for a problem for which the formula has no meaning; else None."""
         return None
+
+    def refusal(self, problem: Problem) -> InvalidRequestError | None:
+        """Return what is to be raised for a problem that this mechanism does not have; else None.
+
+        Raises MechanismError for anything else that `unservable` gives.
+        """
+        if problem.adjustments and not self.of_logits:
+            return InvalidRequestError(
+                f"{problem.name} with {problem.adjustments} for {self.name}, whose weights are no function of logits",
+                "a problem without it",
+                "leave it out, or take a mechanism whose weights are",
+            )
+        return checked_refusal(self.unservable(problem), f"unservable() of {self.name}")
 
     def counts(self, head_size: int, value_size: int | None, member: Member) -> Any:
         """Return what its features cost, a `verify.families.costs.FeatureCost`; None if it has none."""
@@ -285,102 +319,3 @@ class Mechanism(ABC):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Send other processes the place where it was found, if it was found somewhere, instead of itself."""
         return super().__reduce_ex__(protocol) if self.origin is None else self.origin
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A member, the form that computes it, and the options of the form that are not its own choice.
-
-    variant = named_variant("taylor:order=3/packed:side=both")
-    variant.run(problem, named_arithmetic("float32")).value
-    """
-
-    member: Member
-    form: str
-    options: tuple[tuple[str, Value], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check the form and its options, and leave out options that say what is done without them, or are None."""
-        how = self.how
-        free = {name for name, option in how.options.items() if option.default is None}
-        asked: Sequence[tuple[str, Any]] = self.options
-        options = [(name, value) for name, value in asked if value is not None or name not in free]
-        given = checked_values(how.options, options, "option", f"of the form {how.name}")
-        chosen = tuple((name, value) for name, value in given.items() if value != how.options[name].default)
-        object.__setattr__(self, "options", chosen)
-
-    @property
-    def how(self) -> Form:
-        """The form."""
-        return self.member.mechanism.form(self.form)
-
-    @property
-    def form_name(self) -> str:
-        """The form with its options."""
-        given = ",".join(f"{name}={value_text(value)}" for name, value in self.options)
-        return f"{self.form}:{given}" if given else self.form
-
-    @property
-    def name(self) -> str:
-        """Member, form and options, as the command line takes them."""
-        return f"{self.member.name}/{self.form_name}"
-
-    def run(self, problem: Problem, arithmetic: Arithmetic, **limits: Any) -> AttentionOutput:
-        """Compute the problem in the arithmetic.
-
-        limits: memory_limit and watch, where the form has them.  Raises InvalidRequestError for a limit that it has not
-        or a problem that it does not serve, TooLargeError where it would need more memory than allowed, MechanismError
-        for an output of another kind or shape.
-        """
-        how = self.how
-        for name in limits:
-            if name not in how.limits:
-                expected = "one of " + ", ".join(how.limits) if how.limits else "none"
-                raise InvalidRequestError(f"{name!r} for the form {self.form}", expected, "leave it out")
-        require_served(self.member.mechanism.unservable(problem), f"unservable() of {self.member.of}")
-        require_served(how.serves(problem), f"serves() of {self.name}")
-        output = how.compute(problem, arithmetic, self.member, **dict(self.options), **limits)
-        whole: Any = output
-        if not isinstance(whole, AttentionOutput) or not isinstance(output.hazards, Hazards):
-            raise MechanismError(
-                f"{type(whole).__name__} from {self.name}", "an AttentionOutput with its hazards", "mend the form"
-            )
-        if np.shape(output.normaliser) != problem.output_shape[:-1]:
-            raise MechanismError(
-                f"sums of weights of shape {list(np.shape(output.normaliser))} from {self.name}",
-                f"{list(problem.output_shape[:-1])}",
-                "mend the form",
-            )
-        if output.value.shape != problem.output_shape:
-            raise MechanismError(
-                f"output of shape {list(output.value.shape)} from {self.name}",
-                f"{list(problem.output_shape)}",
-                "mend the form",
-            )
-        return output
-
-    def costs(self, problem: Problem) -> Cost:
-        """Return what the form costs on the problem; MechanismError for anything but a Cost."""
-        found: Any = self.how.cost(problem, self.member)
-        if not isinstance(found, Cost):
-            raise MechanismError(f"{found!r} from cost() of {self.name}", "a Cost", "mend the form")
-        return found
-
-    def rounding_bound(self, problem: Problem, exact: Float64Array, arithmetic: Arithmetic) -> RoundingBound | None:
-        """Return bounds on the rounding error on inputs that the arithmetic holds exactly; None if nothing is known.
-
-        exact: the exact output of the member on these inputs, as float64.  Raises MechanismError if the form bounds its
-        weights by anything but a WeightBound.
-        """
-        rounding = self.how.rounding
-        if rounding is None:
-            return None
-        options = dict(self.options)
-
-        def weigh(pairs: Pairs) -> WeightBound:
-            found: Any = rounding(pairs, self.member, **options)
-            if not isinstance(found, WeightBound):
-                raise MechanismError(f"{found!r} from rounding() of {self.name}", "a WeightBound", "mend the form")
-            return found
-
-        return rounding_bound(problem, exact, arithmetic, weigh)

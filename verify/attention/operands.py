@@ -21,7 +21,8 @@ class Operands:
     """A problem's arrays in an arithmetic, folded so that grouped heads broadcast in matrix products.
 
     q: [..., G, H/G, n_q, d_k].  k, v: [..., G, 1, n_k, size].  Without leading dimensions, everything stays
-    two-dimensional.
+    two-dimensional.  A sink counts as one more key, the last: of v, which is 0 there, of logits, and of what is
+    attended, but not of k.
     """
 
     problem: Problem
@@ -45,7 +46,26 @@ class Operands:
     def attended(self) -> BoolArray | None:
         """Which queries see which keys, [..., G, H/G, n_q, n_k]; None where all do.  Quadratic: not for states."""
         attended = self.problem.attended
-        return None if attended is None else self.fold(attended)
+        return None if attended is None else self.with_sink(self.fold(attended), True)
+
+    @cached_property
+    def kept(self) -> BoolArray | None:
+        """Which weights dropout keeps, [..., G, H/G, n_q, n_k]; None where there is none."""
+        kept = self.problem.dropout_mask
+        if kept is None:
+            return None
+        return self.with_sink(self.fold(np.broadcast_to(kept, (*self.problem.q.shape[:-1], self.problem.keys))), True)
+
+    def with_sink(self, pairs: NDArray[Any], value: Any) -> NDArray[Any]:
+        """Return an array over pairs with a column for the sink, if there is one: a value, or one for each row."""
+        if self.problem.sinks is None:
+            return pairs
+        column = np.broadcast_to(np.asarray(value, dtype=pairs.dtype), (*pairs.shape[:-1], 1))
+        return np.concatenate([pairs, column], axis=-1)
+
+    def per_head(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array [..., H] as [..., G, H/G, 1, 1]."""
+        return array.reshape((*self.q.shape[:-2], 1, 1))
 
     @property
     def attended_rows(self) -> BoolArray:
@@ -79,6 +99,8 @@ def operands(problem: Problem, arithmetic: Arithmetic) -> Operands:
         lead, groups = problem.q.shape[:-3], problem.k.shape[-3]
         q = q.reshape((*lead, groups, problem.q.shape[-3] // groups, *q.shape[-2:]))
         k, v = k[..., None, :, :], v[..., None, :, :]
+    if problem.sinks is not None:
+        v = np.concatenate([v, np.zeros_like(v, shape=(*v.shape[:-2], 1, v.shape[-1]))], axis=-2)
     return Operands(problem, q, k, v, arithmetic)
 
 
@@ -118,8 +140,31 @@ def scale_of(scale: float | None, head_size: int, arithmetic: Arithmetic) -> Any
 
 
 def logits_of(problem: Problem, parts: Operands, keys: slice = slice(None)) -> NDArray[Any]:
-    """Return scale q.k_t for every query and these keys, [..., G, H/G, n_q, n_k], in the sums' format."""
-    arithmetic = parts.arithmetic
-    return arithmetic.as_sum(
-        arithmetic.product(parts.q, parts.k[..., keys, :].mT) * scale_of(problem.scale, problem.head_size, arithmetic)
+    """Return the logits of every query and these keys, [..., G, H/G, n_q, n_k], each step in the sums' format.
+
+    s = scale q.k_t; then cap tanh(s / cap); then the bias is added, and slope times the distance taken away.  The sink
+    is the key after the last one.
+    """
+    settled = parts.arithmetic.as_sum
+    of_k = parts.k[..., keys, :].mT
+    logits = settled(
+        parts.arithmetic.product(parts.q, of_k) * scale_of(problem.scale, problem.head_size, parts.arithmetic)
     )
+    if problem.softcap is not None:
+        cap = parts.arithmetic.as_sum_constant(problem.softcap)
+        logits = settled(settled(np.tanh(settled(logits / cap))) * cap)
+    pairs = (*problem.q.shape[:-1], problem.keys)
+    if problem.bias is not None:
+        logits = settled(logits + _constants(parts, parts.fold(np.broadcast_to(problem.bias, pairs))[..., keys]))
+    if problem.alibi_slopes is not None:
+        apart = np.broadcast_to(problem.distances(keys), (*pairs[:-1], of_k.shape[-1]))
+        slopes = parts.per_head(_constants(parts, problem.alibi_slopes))
+        logits = settled(logits - settled(slopes * _constants(parts, parts.fold(apart))))
+    if problem.sinks is None or len(range(problem.keys + 1)[keys]) == of_k.shape[-1]:
+        return logits
+    return parts.with_sink(logits, parts.per_head(_constants(parts, problem.sinks)))
+
+
+def _constants(parts: Operands, values: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers rounded to the sums' format."""
+    return parts.arithmetic.sums.rounded(values.astype(np.float64)).astype(parts.arithmetic.dtype)

@@ -42,7 +42,7 @@ def output_bounds(problem: Problem, row_bound: Callable[[float, float], float]) 
             rows = slice(first, min(first + step, problem.queries))
             attended = head.attended(rows)
             lows, highs = logit_range(head, rows, attended)
-            spreads = _spreads(head.v, attended)
+            spreads = _spreads(head, rows, attended)
             for row, (low, high) in enumerate(zip(lows.tolist(), highs.tolist(), strict=True)):
                 if not attended[row].any():
                     continue
@@ -62,12 +62,7 @@ def output_bounds(problem: Problem, row_bound: Callable[[float, float], float]) 
 def logit_range(head: Head, rows: slice, attended: BoolArray) -> tuple[Float64Array, Float64Array]:
     """Return numbers below and above the attended logits of each row; infinite where float64 has none."""
     with np.errstate(over="ignore", invalid="ignore"):
-        logits = head.logits(rows)
-        # products, sums and the scale: d + 3 roundings, and as much again to be safe
-        size = abs(head.float_scale) * (np.abs(head.q[rows]) @ np.abs(head.k).T)
-        head_size = head.q.shape[1]
-        doubt = 2 * (head_size + 3) * 2.0**-53 * size
-        doubt += head_size * 2.0**-1021 * max(1.0, abs(head.float_scale))
+        logits, doubt = head.logits(rows), head.logit_doubt(rows)
         lows = np.where(attended, logits - doubt, inf).min(axis=1, initial=inf)
         highs = np.where(attended, logits + doubt, -inf).max(axis=1, initial=-inf)
     return lows, highs
@@ -160,8 +155,20 @@ def above(ball: arb) -> float:
     return top if arb(top) >= ball else nextafter(top, inf)
 
 
-def _spreads(v: Float64Array, attended: NDArray[np.bool_]) -> Float64Array:
-    """Return max v - min v over the keys that each row attends to, [n_q, d_v], rounded up."""
+def _spreads(head: Head, rows: slice, attended: NDArray[np.bool_]) -> Float64Array:
+    """Return max v - min v over the keys that each row attends to, [n_q, d_v], rounded up; a sink has the value 0.
+
+    With dropout values are 0 where they are dropped, and divided by 1 - p elsewhere.
+    """
+    v = head.values
+    if head.kept is not None:
+        shown = head.shown(rows)
+        found = np.zeros((len(attended), v.shape[1]))
+        for row in np.flatnonzero(attended.any(axis=1)):
+            seen = shown[row, attended[row], None] * v[attended[row]]
+            high, low = seen.max(axis=0), seen.min(axis=0)  # each rounded twice
+            found[row] = _difference(high, low) + 2.0**-50 * np.maximum(np.abs(high), np.abs(low)) + 2.0**-1070
+        return found
     if attended.all():
         spread = _difference(v.max(axis=0, initial=-inf), v.min(axis=0, initial=inf))
         return np.broadcast_to(spread, (len(attended), v.shape[1]))

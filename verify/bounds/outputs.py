@@ -68,7 +68,7 @@ def _of_outputs(pairs: Pairs, found: WeightBound, y: Float64Array) -> Float64Arr
     The quotient is rounded to sums, and to the output if that is another format; products with v may each lose half the
     smallest number, and tiles of them once more.
     """
-    arithmetic, v, n = pairs.arithmetic, pairs.head.v, pairs.n
+    arithmetic, v, n = pairs.arithmetic, pairs.head.values, pairs.n
     s, o = pairs.s, 0.0 if arithmetic.output == arithmetic.sums else 2.0**-arithmetic.output.precision
     if found.overflows:
         return np.full(y.shape, np.inf)
@@ -80,14 +80,23 @@ def _of_outputs(pairs: Pairs, found: WeightBound, y: Float64Array) -> Float64Arr
     evaluation = found.evaluation + (n + 2) * 2.0**-53  # of the weights, and of their sum
     absolute = found.absolute + n * arithmetic.sums.smallest
     left = z - lost - (found.spread + evaluation) * added - absolute
-    # |v_t - y| <= |v_t - c| + |y - c| for the mean c of v, which keeps a large mean from counting
-    middle = v.mean(axis=0) if n else np.zeros(y.shape[1])
-    numerator = moved @ np.abs(v - middle) + lost * np.abs(y - middle)
-    numerator += found.spread * (size @ np.abs(v) + added * np.abs(y))
-    numerator += absolute * (1 + np.abs(y))
+    share = 1.0 - pairs.head.dropout
+    if pairs.head.kept is None:
+        # |v_t - y| <= |v_t - c| + |y - c| for the mean c of v, which keeps a large mean from counting
+        middle = v.mean(axis=0) if n else np.zeros(y.shape[1])
+        numerator = moved @ np.abs(v - middle) + lost * np.abs(y - middle)
+        numerator += found.spread * (size @ np.abs(v) + added * np.abs(y))
+    else:  # values are others in every row
+        shown = pairs.head.shown(pairs.rows)
+        numerator = (moved * shown) @ np.abs(v) + lost * np.abs(y)
+        numerator += found.spread * ((size * shown) @ np.abs(v) + added * np.abs(y))
+    numerator += absolute * (1 / share + np.abs(y))
     relative = (1.0 + evaluation) * numerator / left
-    smallest = (arithmetic.output.smallest + arithmetic.sums.smallest) / 2
-    bound = relative + (np.abs(y) + relative) * (s + o + s * o) + smallest
+    smallest = (arithmetic.output.smallest + arithmetic.sums.smallest / share) / 2 / share
+    last = (1.0 + s) * (1.0 + o)
+    if share != 1.0:  # a product with 1 / share, which is rounded itself
+        last *= (1.0 + s) ** 2 * (1.0 + 2.0**-50)
+    bound = relative + (np.abs(y) + relative) * (last - 1.0) + smallest
     largest = min(arithmetic.output.largest, arithmetic.sums.largest)
     reached = np.abs(y) + bound > largest
     return np.where((left > 0) & ~reached, bound, np.where(attended.any(axis=1, keepdims=True), np.inf, 0.0))

@@ -21,6 +21,9 @@ PAIRS = 1 << 20
 # the last place, as numpy's own tests allow them, and a unit in the last place is two unit roundoffs.
 LIBRARY = 8.0
 
+# exp(-800) is below the smallest number of every format.
+_NOTHING = 800.0
+
 
 @dataclass(frozen=True)
 class WeightBound:
@@ -41,7 +44,7 @@ class WeightBound:
 
 
 class Pairs:
-    """Some rows of a head with all its keys in one arithmetic.
+    """Some rows of a head with all its keys in one arithmetic; a sink counts as one more key.
 
     gamma: how roundings add up.  f, s, carrier: unit roundoffs of factors, sums and carrier; tiny: the smallest numbers
     of the first two together; lowest: exp(-lowest) is the smallest factor.  narrowed: what rounding a number of sums to
@@ -58,17 +61,19 @@ class Pairs:
         self.exact = int(arithmetic.keeps_sums and 2 * factors.precision <= sums.precision)
         self.tiny = factors.smallest + sums.smallest
         self.lowest = -log(factors.smallest)
-        self.d, self.n = head.q.shape[1], head.k.shape[0]
+        self.d, self.n = head.q.shape[1], head.columns
         self.queries = head.q.shape[0]
         self.q, self.k = head.q[rows], head.k
         self.attended: BoolArray = head.attended(rows)
-        self.values = float(np.abs(head.v).max(initial=0.0))
+        self.values = float(np.abs(head.v).max(initial=0.0)) / (1.0 - head.dropout)
         self.scale = head.float_scale
         self.scale_error, self.scale_rounds = _held_scale(head.scale, self.d, sums)
         self.causal = problem.causal
         self.logits: Float64Array = head.logits(rows)
-        # L = |scale| sum_i |q_i k_i|
-        self.size: Float64Array = abs(self.scale) * (np.abs(self.q) @ np.abs(self.k).T)
+        # |scale| sum_i |q_i k_i|, and L, the same with what is added to it
+        self.product_sizes: Float64Array = head.logit_sizes(rows)
+        self.added: Float64Array = head.added_sizes(rows)
+        self.size: Float64Array = self.product_sizes + self.added
 
     def moved_logits(self, *, scaled_before: bool = False) -> Float64Array:
         """Return a bound on what rounding does to a logit.
@@ -83,12 +88,29 @@ class Pairs:
         else:
             relative = (1.0 + self.gamma(count + self.scale_rounds, self.s)) * (1.0 + self.scale_error) - 1.0
         underflow = (self.d + 1) * self.tiny * (1 + abs(self.scale)) * (1 + self.components())
-        return np.asarray(relative * self.size + underflow)
+        moved = relative * self.product_sizes + underflow
+        return self._moved_when_adjusted(np.asarray(moved))
+
+    def _moved_when_adjusted(self, moved: Float64Array) -> Float64Array:
+        """Return what rounding does to logits that are capped, or added to, after they were off by so much.
+
+        c tanh(s / c) passes an error on and never adds to it, in s or, relatively, in c: its slopes are 1 at most.  It
+        takes a division, tanh and a product, each relative to |c tanh(s / c)| <= min(|s|, c), and c is rounded once.  A
+        bias, a slope and a distance are rounded once each, slope times distance once, and either sum once.
+        """
+        head = self.head
+        if head.softcap is not None:
+            capped = np.minimum(self.product_sizes + moved, head.softcap)
+            relative = (1.0 + self.s) ** 3 * (1.0 + self.library(self.s)) * (1.0 + 2 * self.s) - 1.0
+            moved = moved + relative * capped + 3 * self.tiny * (1.0 + head.softcap)
+        if head.bias is not None or head.slope is not None or head.sink is not None:
+            roundings = 1.0 + (head.bias is not None) + 4.0 * (head.slope is not None)
+            moved = moved * (1.0 + self.s) ** 2 + self.gamma(roundings, self.s) * self.size + 4 * self.tiny
+        return moved
 
     def logit_doubt(self) -> Float64Array:
-        """Return how far off the logits may be here, in float64: twice d products, d - 1 sums and three more."""
-        doubt = 2 * (self.d + 3) * 2.0**-53 * self.size
-        return np.asarray(doubt + self.d * 2.0**-1021 * max(1.0, abs(self.scale)))
+        """Return how far off the logits may be here, in float64."""
+        return self.head.logit_doubt(self.rows)
 
     def scaled_query(self) -> float:
         """Return the relative error of a component of q that is multiplied by the scale and rounded to a factor."""
@@ -110,19 +132,32 @@ class Pairs:
         """Return weights exp(l_t - top), top the largest l: a factor of the whole row cancels.
 
         exponent: how far log of a computed weight is off, but for what the whole row shares, which is at most shifted,
-        [rows, 1].  doubt: how far off logits may be here.
+        [rows, 1].  doubt: how far off logits may be here.  Two positive numbers are no further apart than the larger.
         """
-        weights = np.exp(logits - self.top(logits))
-        change = weights * np.expm1(exponent) + 2 * self.tiny * np.exp(shifted)
+        below = logits - self.top(logits)
+        weights = np.exp(below)
+        change = np.fmin(weights * np.expm1(exponent), np.exp(below + exponent)) + 2 * self.tiny * np.exp(shifted)
         return WeightBound(weights, change, weights + change, spread, 4 * doubt + 2.0**-45, False)
 
-    def softmax_exponents(self, logits: Float64Array, moved: Float64Array) -> tuple[Float64Array, Float64Array]:
+    def weighing_doubt(self) -> float:
+        """Return how far off logits may be here, but for those whose weights are next to nothing."""
+        doubt = self.logit_doubt()
+        nothing = self.logits - self.top(self.logits) + 2 * doubt < -_NOTHING
+        return largest_of(np.where(self.attended & ~nothing, doubt, 0.0))
+
+    def softmax_exponents(
+        self, logits: Float64Array, moved: Float64Array, doubt: float
+    ) -> tuple[Float64Array, Float64Array]:
         """Return how far off log of a weight is, and the shift of a row, where exp follows on logits off by `moved`.
 
-        The largest logit is subtracted, which is off by `moved` itself, shared by the row, and rounded once; exp adds
-        its own error, and the weight is rounded to a factor.  No more counts of a difference than what underflows.
+        The largest logit is subtracted, which is off by no more than those logits that may be the largest, shared by
+        the row, and rounded once; exp adds its own error, and the weight is rounded to a factor.  No more counts of a
+        difference than what underflows.
         """
-        shifted = np.where(self.attended, moved, 0.0).max(axis=1, keepdims=True, initial=0.0)
+        off = moved + doubt
+        high = np.where(self.attended, logits - off, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+        contending = self.attended & ~(logits + off < high)
+        shifted = np.where(contending, moved, 0.0).max(axis=1, keepdims=True, initial=0.0)
         below = np.maximum(self.top(logits) - logits, 0.0) + moved + shifted
         exponent = moved + self.s * np.minimum(below, 2 * self.lowest) + self.library(self.s) + self.narrowed
         return exponent, shifted
@@ -141,7 +176,21 @@ class Pairs:
         arithmetic, components = self.arithmetic, self.components() * max(1.0, abs(self.scale))
         of_sums = [added * max(1.0, self.values), sums, components]
         fits = [2 * x <= arithmetic.sums.largest for x in of_sums]  # NaN does not
-        return not all([*fits, *(2 * x <= arithmetic.factors.largest for x in (factors, components))])
+        fits += [2 * x <= arithmetic.factors.largest for x in (factors, components)]
+        return not all(fits) or not self._adds_up()
+
+    def _adds_up(self) -> bool:
+        """Return whether what is added to logits stays among the numbers of sums.
+
+        A bias may be the lowest number itself if logits are below half a unit of its last place, as its sum is then.
+        """
+        added, sums = float(self.added.max(initial=0.0)), self.arithmetic.sums
+        if not added:
+            return True
+        last_place = 2.0 ** (frexp(sums.largest)[1] - sums.precision)
+        others = 2 * float(self.product_sizes.max(initial=0.0))
+        alone = self.head.slope is None and added <= sums.largest and others <= last_place / 2
+        return alone or 2 * added + others <= sums.largest
 
     def products(self) -> float:
         """Return the largest sum_i |q_i k_i|, or that scaled: it is added up before it is scaled, attended or not."""

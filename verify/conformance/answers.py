@@ -10,13 +10,14 @@ import numpy as np
 
 from verify.arguments import Value, value_text
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Form, Member, Variant
+from verify.attention.contract import Form, Member
 from verify.attention.hazards import Hazards
+from verify.attention.variant import Variant
 from verify.conformance.allowance import FLOAT64, allowance
 from verify.conformance.cases import Case
 from verify.conformance.diagnosis import resemblance
 from verify.conformance.normalisers import miscounted
-from verify.conformance.subject import Subject, guarded, option_values, run_apart
+from verify.conformance.subject import Subject, guarded, option_values, refused, run_apart
 from verify.errors import TooLargeError
 from verify.measure.metrics import computed_error
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
@@ -39,7 +40,7 @@ def wrong_answers(subject: Subject) -> Iterator[str]:
     """Yield cases that a form serves and answers wrongly in float64; in longer ones, sums of weights by turns."""
     turns = dict(zip((case.name for case in subject.longer), cycle(subject.members), strict=False))
     for member, form in _forms(subject):
-        served = [case for case in (*subject.cases, *subject.longer) if form.serves(case.problem) is None]
+        served = [case for case in (*subject.cases, *subject.longer) if not refused(form, case.problem)]
         if not any(case.plain for case in served):
             yield f"{form.name} serves none of the plain cases"
         for case in served:
@@ -78,7 +79,7 @@ def idle(subject: Subject) -> Iterator[str]:
 
 
 def _does_something(subject: Subject, form: Form, option: str, values: list[Value]) -> bool:
-    served = [case.problem for case in subject.longer if form.serves(case.problem) is None]
+    served = [case.problem for case in subject.longer if not refused(form, case.problem)]
     for problem, member, arithmetic in product(served, subject.members, (FLOAT64, MIXED)):
         given = subject.rounded(problem, arithmetic.inputs)
         variants = [Variant(member, form.name, ((option, value),)) for value in values]
@@ -97,7 +98,7 @@ def wrong_in_turn(subject: Subject, *, bounded: bool) -> Iterator[str]:
         for arithmetic in ARITHMETICS.values() if (form.rounding is not None) == bounded else ():
             variant = Variant(next(members), form.name)
             for case in subject.longer:
-                if case.name in MANY and form.serves(case.problem) is None:
+                if case.name in MANY and not refused(form, case.problem):
                     where = f"{variant.name} in {arithmetic.name} on {case.name!r}"
                     how = {"plain": not bounded, "sums": False}
                     yield from guarded(where, differences, subject, case.problem, variant, arithmetic, **how)
@@ -121,12 +122,12 @@ def _forms(subject: Subject) -> Iterator[tuple[Member, Form]]:
 
 def _few(subject: Subject, form: Form) -> list[Case]:
     """Return the first two of a few cases that a form serves."""
-    return [case for case in subject.cases if case.name in FEW and form.serves(case.problem) is None][:2]
+    return [case for case in subject.cases if case.name in FEW and not refused(form, case.problem)][:2]
 
 
 def _chunks(subject: Subject, form: Form) -> list[Case]:
     """Return a longer causal context, if the form serves it: options cut it into chunks."""
-    return [case for case in subject.longer if case.name == CHUNKS and form.serves(case.problem) is None]
+    return [case for case in subject.longer if case.name == CHUNKS and not refused(form, case.problem)]
 
 
 def _again(subject: Subject, variant: Variant, case: Case, arithmetic: Arithmetic) -> Iterator[str]:

@@ -65,10 +65,10 @@ def _candidates(
         if other != member:
             yield other.name, lambda other=other: subject.exact(problem, other)  # type: ignore[misc]  # bound now
     if problem.mask is not None:
-        seen = Problem(problem.q, problem.k, problem.v, problem.scale, problem.causal, alignment=problem.alignment)
+        seen = problem.but(mask=None)
         yield "the same without its mask", lambda: subject.exact(seen, member)
     if problem.causal:
-        everything = Problem(problem.q, problem.k, problem.v, problem.scale, mask=problem.mask)
+        everything = problem.but(causal=False)
         yield "the same with what comes later", lambda: subject.exact(everything, member)
 
 

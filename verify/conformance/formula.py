@@ -8,12 +8,14 @@ import numpy as np
 from mpmath import mp
 
 from verify.attention.contract import Member
+from verify.attention.formula import row_weights
 from verify.families.tracked import TrackedField
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.numbers.fields import MpField
 from verify.numbers.precision import mpmath_precision
 from verify.problem import Head, Problem
+from verify.problem.selection import of_rows
 
 # Bits of weights in mpmath.
 BITS = 200
@@ -35,9 +37,8 @@ def examined_rows(problem: Problem) -> tuple[list[int], Problem]:
     """Return the rows whose sums of weights are compared, and the problem of these alone: the first and the last."""
     if problem.queries * problem.keys <= FEW_PAIRS or problem.queries <= 2:
         return list(range(problem.queries)), problem
-    rows, attended = [0, problem.queries - 1], problem.attended
-    mask = None if attended is None else attended[..., rows, :]
-    return rows, Problem(problem.q[..., rows, :], problem.k, problem.v, problem.scale, mask=mask)
+    rows = [0, problem.queries - 1]
+    return rows, of_rows(problem, rows)
 
 
 def exact_weights(problem: Problem, member: Member) -> ExactWeights:
@@ -46,7 +47,7 @@ def exact_weights(problem: Problem, member: Member) -> ExactWeights:
 
 
 def _exact_rows(head: Head, member: Member) -> Iterator[list[mp.mpf]]:
-    attended = head.attended()
+    attended = head.attendance.rows()
     with mpmath_precision(BITS):
         field = MpField()
         scale = field.scale(head.scale, head.q.shape[1])
@@ -54,8 +55,8 @@ def _exact_rows(head: Head, member: Member) -> Iterator[list[mp.mpf]]:
     for row, query in enumerate(head.q.tolist()):
         seen = np.flatnonzero(attended[row])
         with mpmath_precision(BITS):
-            q = [mp.mpf(x) for x in query]
-            weights = member.mechanism.weights(field, q, [keys[t] for t in seen], scale, member) if seen.size else []
+            tokens = [mp.mpf(x) for x in query], keys
+            weights = row_weights(field, head, row, tokens, seen, scale, member) if seen.size else []
         yield weights
 
 
@@ -74,15 +75,17 @@ def _tracked(head: Head, member: Member, arithmetic: Arithmetic) -> tuple[Float6
     keys = [[field.exact(x) for x in key] for key in head.k.tolist()]
     attended = head.attended()
     weights, off = np.zeros(attended.shape), np.zeros(attended.shape)
-    together = len(attended) > FEW_ROWS or bool((attended == attended[:1]).all())
+    alone = head.adjusts or head.sink is not None  # what is added to logits is another in every row
+    together = not alone and (len(attended) > FEW_ROWS or bool((attended == attended[:1]).all()))
     for rows in [slice(None)] if together else [slice(row, row + 1) for row in range(len(head.q))]:
-        seen = np.flatnonzero(attended[rows].any(axis=0))
+        seen = np.flatnonzero(attended[rows, : len(keys)].any(axis=0))
         if not seen.size:
             continue
         with np.errstate(all="ignore"):
             q = [field.number(np.ascontiguousarray(x)) for x in head.q[rows].T]
-            found = member.mechanism.weights(field, q, [keys[t] for t in seen], scale, member)
-            for t, number in zip(seen, map(field.tracked, found), strict=True):
+            found = row_weights(field, head, rows.start or 0, (q, keys), seen, scale, member)
+            columns = [*seen, *range(len(keys), head.columns)]
+            for t, number in zip(columns, map(field.tracked, found), strict=True):
                 weights[rows, t], off[rows, t] = number.value, number.error + number.doubt
     return np.where(attended, weights, 0.0), np.where(
         attended & np.isfinite(weights), off, np.where(attended, np.inf, 0.0)

@@ -15,8 +15,8 @@ import numpy as np
 from mpmath import mp
 
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Variant
 from verify.attention.hazards import Hazards
+from verify.attention.variant import Variant
 from verify.bounds.pairs import Pairs
 from verify.bounds.unit import accumulated
 from verify.conformance.allowance import leeway, unit

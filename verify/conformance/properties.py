@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.attention.contract import Member, Variant
+from verify.attention.contract import Member
+from verify.attention.variant import Variant
 from verify.conformance.allowance import FLOAT64, leeway
 from verify.conformance.answers import differences, wrong_in_turn
-from verify.conformance.subject import Subject, copied, guarded, run_apart
+from verify.conformance.subject import Subject, copied, guarded, refused, run_apart
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
@@ -45,7 +46,7 @@ def wrong_in_some_arithmetic(subject: Subject) -> Iterator[str]:
             for arithmetic in ARITHMETICS.values():
                 where = f"{variant.name} in {arithmetic.name}"
                 for problem in problems:
-                    if subject.mechanism.unservable(problem) is None and form.serves(problem) is None:
+                    if not refused(variant, problem):
                         on = f"{where} on {problem.name!r}"
                         if problem.q.ndim == 2:
                             yield from guarded(on, _broken, variant, problem, arithmetic)
@@ -122,7 +123,7 @@ def _unrounded(subject: Subject, variant: Variant, arithmetic: Arithmetic) -> It
     That all of them are the exact values rounded is no luck then: they were computed in another arithmetic.  Where sums
     have more bits than factors, a form may do all in sums.
     """
-    if subject.mechanism.unservable(LOSING) is not None or variant.how.serves(LOSING) is not None:
+    if refused(variant, LOSING):
         return
     problem = subject.rounded(LOSING, arithmetic.inputs)
     exact = subject.exact(problem, variant.member)
@@ -162,7 +163,7 @@ def _changed(problem: Problem, tokens: tuple[int, ...]) -> Problem:
     k, v = problem.k.copy(), problem.v.copy()
     k[list(tokens)] = 2.0 - k[list(tokens)]
     v[list(tokens)] = 4.0 - v[list(tokens)]
-    return Problem(problem.q, k, v, problem.scale, problem.causal, problem.mask, problem.alignment, name=problem.name)
+    return problem.but(k=k, v=v)
 
 
 def _allowed(problem: Problem, arithmetic: Arithmetic, member: Member) -> Float64Array:

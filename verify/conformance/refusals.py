@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from verify.arguments import Parameter
-from verify.attention.contract import Variant
+from verify.attention.variant import Variant
 from verify.conformance.allowance import FLOAT64
 from verify.conformance.subject import Subject
 from verify.errors import InvalidRequestError

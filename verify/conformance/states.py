@@ -13,7 +13,8 @@ import numpy as np
 
 from verify.arguments import Value
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Form, Member, Variant
+from verify.attention.contract import Form, Member
+from verify.attention.variant import Variant
 from verify.conformance.allowance import FLOAT64, allowance
 from verify.conformance.answers import MIXED, first_beyond, rounding_bound
 from verify.conformance.normalisers import miscounted

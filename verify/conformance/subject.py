@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,15 +11,16 @@ import numpy as np
 
 from verify.arguments import Choice, Count, Flag, Parameter, Value
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Mechanism, Member, Variant
+from verify.attention.contract import Form, Mechanism, Member
+from verify.attention.variant import Variant
 from verify.conformance.cases import CASES, LONGER, Case, random_cells
 from verify.conformance.formula import ExactWeights, TrackedWeights, exact_weights, examined_rows, tracked_weights
 from verify.conformance.normalisers import Sums, exact_sums, wrong_sums
-from verify.errors import CertificationError, InvalidRequestError, UndefinedWeightsError
+from verify.errors import CertificationError, InvalidRequestError, MechanismError, UndefinedWeightsError
 from verify.measure.decomposition import Truths
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.formats import Format
-from verify.problem import Problem
+from verify.problem import PARTS, Problem
 from verify.truth import Reference
 
 # Values of the axis that are examined unless others are given: so many of the first, and the largest up to LARGER.
@@ -73,12 +74,12 @@ class Subject:
     @property
     def cases(self) -> list[Case]:
         """The cases for which the formula has a meaning."""
-        return [case for case in self.all_cases if self.mechanism.unservable(case.problem) is None]
+        return [case for case in self.all_cases if not refused(self.mechanism, case.problem)]
 
     @property
     def longer(self) -> list[Case]:
         """The longer contexts for which the formula has a meaning."""
-        return [case for case in self.all_longer if self.mechanism.unservable(case.problem) is None]
+        return [case for case in self.all_longer if not refused(self.mechanism, case.problem)]
 
     def overwritten(self) -> Iterator[str]:
         """Yield cases that have been written into, which are then made anew."""
@@ -94,7 +95,7 @@ class Subject:
     def drawn(self) -> Iterator[tuple[Problem, Arithmetic]]:
         """Yield problems drawn at random, those for which the formula has a meaning, each in an arithmetic."""
         for problem, arithmetic in random_cells(self.cells):
-            if self.mechanism.unservable(problem) is None:
+            if not refused(self.mechanism, problem):
                 yield problem, arithmetic
 
     def exact(self, problem: Problem, member: Member) -> Reference | None:
@@ -103,6 +104,14 @@ class Subject:
             return self.truths(problem).of(member)
         except (CertificationError, UndefinedWeightsError):
             return None
+
+
+def refused(what: Mechanism | Form | Variant, problem: Problem) -> bool:
+    """Return whether a problem is refused, as what gives something else than a refusal is."""
+    try:
+        return what.refusal(problem) is not None
+    except MechanismError:
+        return True
 
 
 def _copies(cases: Iterable[Case]) -> list[Case]:
@@ -123,11 +132,12 @@ def _others(problem: Problem) -> list[Problem]:
     }
     if problem.mask is not None:
         changes["mask"] = np.roll(problem.mask, 1, axis=-1)
-    own = {field.name: getattr(problem, field.name) for field in fields(Problem)}
-    return [
-        Problem(**(own | {name: value, "name": f"{problem.name} with another {name}"}))
-        for name, value in changes.items()
-    ]
+    for name in ("bias", "sinks", "alibi_slopes", "softcap"):
+        if getattr(problem, name) is not None:
+            changes[name] = 0.5 * getattr(problem, name)
+    if problem.dropout_mask is not None:
+        changes["dropout_mask"] = ~problem.dropout_mask
+    return [problem.but(**{name: value}, name=f"{problem.name} with another {name}") for name, value in changes.items()]
 
 
 def copied(problem: Problem) -> Problem:
@@ -151,11 +161,12 @@ def require_unchanged(given: Problem, before: Problem) -> None:
 
 
 def _changed(given: Problem, before: Problem) -> str:
-    names = [field.name for field in fields(Problem)]
-    return ", ".join(name for name in names if _bits(getattr(given, name)) != _bits(getattr(before, name)))
+    return ", ".join(name for name in PARTS if _bits(getattr(given, name)) != _bits(getattr(before, name)))
 
 
 def _bits(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_bits(part) for part in value]
     return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from verify.attention.contract import Form, Member, Variant
+from verify.attention.contract import Form, Member
+from verify.attention.variant import Variant
 from verify.conformance.allowance import FLOAT64
 from verify.conformance.answers import differences, first_beyond, rounding_bound, wrong_in_turn
-from verify.conformance.subject import Subject, guarded, option_values, run_apart
+from verify.conformance.subject import Subject, guarded, option_values, refused, run_apart
 from verify.measure.decomposition import exact_gap
 from verify.measure.metrics import computed_error
 from verify.mechanisms.registry import baseline
@@ -29,7 +30,7 @@ def exceeded_rounding_bounds(subject: Subject) -> Iterator[str]:
     for number, (problem, arithmetic) in enumerate(subject.drawn()):
         member = subject.members[number // len(ARITHMETICS) % len(subject.members)]
         for form in subject.mechanism.forms:
-            if form.rounding is None or form.serves(problem) is not None:
+            if form.rounding is None or refused(form, problem):
                 continue
             for variant in dict.fromkeys((Variant(member, form.name), _drawn(rng, member, form))):
                 where = f"{variant.name} in {arithmetic.name} on {problem.name!r}"
@@ -54,7 +55,7 @@ def _says_nothing(subject: Subject, member: Member, form: Form) -> Iterator[str]
     """Yield that bounds for float64 are infinite on every plain case, or hold for what float32 computes as well."""
     variant, finite, noticed = Variant(member, form.name), 0, False
     for case in subject.cases:
-        if not case.plain or form.serves(case.problem) is not None or not case.problem.attended_rows.any():
+        if not case.plain or refused(form, case.problem) or not case.problem.attended_rows.any():
             continue
         exact = subject.exact(case.problem, member)
         if exact is None:

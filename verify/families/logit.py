@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from flint import arb
 
 from verify.attention.computed import AttentionOutput, normalised
-from verify.attention.contract import Attended, Form, Mechanism, Member, TileWeights
+from verify.attention.contract import Attended, Form, Mechanism, Member, Terms, TileWeights
+from verify.attention.logits import BallLogits
 from verify.attention.operands import logits_of, operands
-from verify.attention.tiles import as_ball, exact_matrix, only_attended, scale_of_block
+from verify.attention.tiles import as_ball, only_attended
 from verify.bounds.logits import RatioTable, extreme_logits, output_bounds
 from verify.bounds.pairs import Pairs, WeightBound
 from verify.families.costs import cache_cost
@@ -63,6 +64,7 @@ class LogitKernel(Mechanism):
     bound on the distance from softmax where g is positive.
     """
 
+    of_logits = True
     forms: tuple[Form, ...] = (
         Form(
             "pairs",
@@ -70,6 +72,7 @@ class LogitKernel(Mechanism):
             pairs,
             cache_cost,
             rounding=pairs_bound,
+            adjusts=True,
         ),
     )
 
@@ -111,18 +114,23 @@ class LogitKernel(Mechanism):
         return table.bound
 
 
-class _FunctionOfLogits:
+class _FunctionOfLogits(TileWeights):
     """g(s_t), its absolute value where magnitudes are asked for."""
 
     def __init__(self, block: Block, kernel: LogitKernel, member: Member, magnitudes: bool) -> None:
-        self.queries = exact_matrix(block.q) * scale_of_block(block)
+        self.logits = BallLogits(block)
         self.kernel, self.member, self.magnitudes = kernel, member, magnitudes
 
-    def terms(self, k: Float64Array, attended: Attended) -> Iterator[tuple[Member | None, int, list[arb]]]:
-        """Yield what the keys of a tile add."""
+    def _weights(self, logits: list[arb]) -> list[arb]:
         field = BallField()
-        logits = (self.queries * exact_matrix(k).transpose()).entries()
-        weights = [as_ball(self.kernel.function(field, s, self.member)) for s in only_attended(attended, logits)]
-        if self.magnitudes:
-            weights = [abs(w) for w in weights]
+        weights = [as_ball(self.kernel.function(field, s, self.member)) for s in logits]
+        return [abs(w) for w in weights] if self.magnitudes else weights
+
+    def terms(self, keys: slice, attended: Attended) -> Terms:
+        """Yield what the keys of a tile add."""
+        weights = self._weights(only_attended(attended, self.logits.of(keys)))
         yield self.member, 1, only_attended(attended, weights)
+
+    def sink(self) -> Terms:
+        """Yield what the sink adds."""
+        yield self.member, 1, self._weights([self.logits.sink]) * len(self.logits.block.rows)

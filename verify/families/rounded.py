@@ -97,6 +97,10 @@ class RoundedField:
         """Return the square root, rounded."""
         return self.settled(np.sqrt(x.array))
 
+    def tanh(self, x: Rounded) -> Rounded:
+        """Return the hyperbolic tangent by the carrier's library, rounded."""
+        return self.settled(np.tanh(x.array))
+
     def positive(self, x: Rounded) -> Rounded:
         """Return the larger of x and 0."""
         zero = self.arithmetic.as_input(np.zeros(()))  # of the carrier's kind, whatever is done with it next

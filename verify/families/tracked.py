@@ -165,6 +165,11 @@ class TrackedField:
 
         return self.settled(value, off, unsigned=True)
 
+    def tanh(self, x: Tracked) -> Tracked:
+        """|tanh(x') - tanh(x)| <= |x' - x|, and never more than 2; the library's tanh rounds up to LIBRARY times."""
+        value = np.tanh(x.value)
+        return self.settled(value, lambda part: np.minimum(part(x), 2.0), library=True, unsigned=x.unsigned)
+
     def positive(self, x: Tracked) -> Tracked:
         """|max(x', 0) - max(x, 0)| <= |x' - x|."""
         return Tracked(np.maximum(x.value, 0.0), x.error, x.doubt, self, True)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Cost, Member, Variant
+from verify.attention.contract import Cost, Member
 from verify.attention.hazards import Hazards
+from verify.attention.variant import Variant
 from verify.bounds.outputs import RoundingBound
 from verify.errors import MechanismError, ViolatedBoundError
 from verify.measure.decomposition import Decomposer, Decomposition, Truths, exact_gap

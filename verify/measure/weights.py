@@ -14,6 +14,7 @@ from verify.attention.contract import Member
 from verify.mechanisms.registry import baseline
 from verify.numbers.arrays import Float64Array
 from verify.problem import Head, Problem
+from verify.problem.selection import of_query
 
 # Pairs of a query and a key whose weights are held at once.
 PAIRS = 1 << 20
@@ -41,13 +42,8 @@ class Example:
     def problem(self, problem: Problem) -> Problem:
         """Return the one query with the keys that it sees, or with the one key: the case by itself."""
         heads = {head.index: head for head in problem.each_head()}
-        head = heads[self.head]
-        keys = head.attended(slice(self.query, self.query + 1))[0]
-        if self.key is not None:
-            keys = keys & (np.arange(len(keys)) == self.key)
-        row = head.q[self.query : self.query + 1]
         name = f"{problem.name}, head {list(self.head)}, query {self.query}"
-        return Problem(row, head.k[keys], head.v[keys], problem.scale, name=name)
+        return of_query(problem, heads[self.head], self.query, name, self.key)
 
 
 @dataclass(frozen=True)
@@ -94,12 +90,16 @@ def compare_weights(problem: Problem, member: Member) -> WeightSummary:
     return tally.summary()
 
 
+def _last(places: NDArray[np.int64]) -> int:
+    return int(places.max(initial=0))
+
+
 class _Tally:
     """What `compare_weights` has seen so far."""
 
     def __init__(self, problem: Problem) -> None:
-        self.shift = problem.shift or 0
-        longest = max(problem.queries + abs(self.shift), problem.keys, 1)
+        standing = [numbers for pair in problem.standing.values() for numbers in pair]
+        longest = max(1, 1 + max(map(_last, standing)) + max(_last(-numbers) for numbers in standing))
         self.edges = [0, *(1 << i for i in range(longest.bit_length()))]
         self.moved, self.held = np.zeros(len(self.edges)), np.zeros(len(self.edges))
         self.pairs = self.rows = self.undecided = self.negative = self.tiny = 0
@@ -117,7 +117,8 @@ class _Tally:
         magnitudes: Float64Array,
     ) -> None:
         """Take in some rows of a head."""
-        seen = np.flatnonzero(attended.any(axis=1))
+        keys = slice(len(head.k))
+        seen = np.flatnonzero(attended[:, keys].any(axis=1))
         if not seen.size:
             return
         attended = attended[seen]
@@ -127,11 +128,14 @@ class _Tally:
         shares = weights / z
         gap = np.abs(shares - softmax) / 2
         gap = np.where(np.isnan(gap), np.inf, gap)
-        self.pairs += int(attended.sum())
-        self.rows += len(seen)
         variation = gap.sum(axis=1)
         self.variation += float(variation.sum())
         self.largest_variation = max(self.largest_variation, float(variation.max()))
+        # of a sink no more is said: it is no key
+        attended = attended[:, keys]
+        softmax, shares, gap, weights, magnitudes = (x[:, keys] for x in (softmax, shares, gap, weights, magnitudes))
+        self.pairs += int(attended.sum())
+        self.rows += len(seen)
         self._tops(attended, softmax, shares)
         self.negative += int((weights < 0).sum())
         tiny = ~(z > TINY * total)[:, 0]
@@ -144,8 +148,7 @@ class _Tally:
         self._keep("tiny Z", head, queries, np.where(tiny, lost, 0.0), z[:, 0])
         self._keep("cancellation in a weight", head, queries, np.where(cancelled > 1 + 1e-9, cancelled, 0.0), cancelled)
         self._keep("cancellation in Z", head, queries, np.where(lost > 1 + 1e-9, lost, 0.0), lost)
-        distance = np.abs(queries[:, None] + self.shift - np.arange(attended.shape[1]))
-        places = np.searchsorted(self.edges, distance, side="right") - 1
+        places = np.searchsorted(self.edges, head.distances(queries), side="right") - 1
         self.moved += np.bincount(places[attended], gap[attended], len(self.edges))
         self.held += np.bincount(places[attended], softmax[attended], len(self.edges))
 

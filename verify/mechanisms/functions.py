@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from verify.attention.contract import Variant
+from verify.attention.variant import Variant
 from verify.mechanisms.registry import known, named_member, named_variant
 from verify.numbers.arithmetic import named_arithmetic
 from verify.problem import Problem

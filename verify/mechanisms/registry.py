@@ -17,7 +17,8 @@ from itertools import product
 from typing import Any
 
 from verify.arguments import Whole
-from verify.attention.contract import Mechanism, Member, Variant
+from verify.attention.contract import Mechanism, Member
+from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError
 from verify.mechanisms.loading import GROUP, SWITCH, found_at, in_file, installed
 

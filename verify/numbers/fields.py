@@ -16,7 +16,7 @@ import numpy as np
 from flint import arb
 from mpmath import mp
 
-from verify.numbers.intervals import ONE, ZERO, Interval, exponential, square_root
+from verify.numbers.intervals import ONE, ZERO, Interval, exponential, hyperbolic_tangent, square_root
 
 Number = Any  # arb, mpf, Interval, or float64, one or an array of them
 
@@ -39,6 +39,9 @@ class Field(Protocol):
 
     def sqrt(self, x: Number) -> Number:
         """Return the square root of x >= 0."""
+
+    def tanh(self, x: Number) -> Number:
+        """Return the hyperbolic tangent of x."""
 
     def positive(self, x: Number) -> Number:
         """Return the larger of x and 0."""
@@ -108,6 +111,10 @@ class BallField(_Plain):
         """Return a ball with the square roots; NaN where x may be negative."""
         return x.sqrt()
 
+    def tanh(self, x: arb) -> arb:
+        """Return a ball with the hyperbolic tangents."""
+        return x.tanh()
+
     def positive(self, x: arb) -> arb:
         """Return a ball with max(t, 0) for every t in x."""
         return x.max(arb(0))
@@ -139,6 +146,10 @@ class MpField(_Plain):
     def sqrt(self, x: Number) -> Number:
         """Return the square root."""
         return mp.sqrt(x)
+
+    def tanh(self, x: Number) -> Number:
+        """Return the hyperbolic tangent."""
+        return mp.tanh(x)
 
     def positive(self, x: Number) -> Number:
         """Return the larger of x and 0."""
@@ -179,6 +190,10 @@ class RationalField(_Plain):
         """Return an interval with the square roots."""
         return square_root(x, self.bits)
 
+    def tanh(self, x: Interval) -> Interval:
+        """Return an interval with the hyperbolic tangents."""
+        return hyperbolic_tangent(x, self.bits)
+
     def positive(self, x: Interval) -> Interval:
         """Return the interval of max(t, 0) for every t in x."""
         return Interval(max(x.low, ZERO), max(x.high, ZERO))
@@ -211,6 +226,10 @@ class FloatField(_Plain):
     def sqrt(self, x: Number) -> Number:
         """Return the square root."""
         return np.sqrt(x)
+
+    def tanh(self, x: Number) -> Number:
+        """Return the hyperbolic tangent."""
+        return np.tanh(x)
 
     def positive(self, x: Number) -> Number:
         """Return the larger of x and 0."""

@@ -109,6 +109,28 @@ def _exp_ends(x: Fraction, bits: int) -> tuple[Fraction, Fraction]:
     return value.low, value.high
 
 
+def hyperbolic_tangent(x: Interval, bits: int) -> Interval:
+    """Return an interval that contains tanh(t) for every t in x, about `bits` bits wide of the value.
+
+    tanh(t) = (1 - e) / (1 + e), e = exp(-2 t), rises with t and is odd; for t > bits, e is below 4^-bits.  Where t is
+    small 1 - e cancels: as many bits more are carried.
+    """
+    return Interval(_tanh_ends(x.low, bits)[0], _tanh_ends(x.high, bits)[1])
+
+
+def _tanh_ends(t: Fraction, bits: int) -> tuple[Fraction, Fraction]:
+    if t < 0:
+        low, high = _tanh_ends(-t, bits)
+        return -high, -low
+    if t == 0:
+        return ZERO, ZERO
+    if t > bits:
+        return 1 - 2 * Fraction(1, 1 << 2 * bits), ONE
+    small = max(0, t.denominator.bit_length() - t.numerator.bit_length() + 1)
+    e = exponential(Interval(-2 * t, -2 * t), bits + small)
+    return (1 - e.high) / (1 + e.high), (1 - e.low) / (1 + e.low)
+
+
 def square_root(x: Interval, bits: int) -> Interval:
     """Return an interval that contains sqrt(t) for every t >= 0 in x, about `bits` bits wide of the value."""
     if x.low < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ class Block:
     Blocks are independent of each other and small enough to be sent to a process.
 
     name: of the problem, for messages.  index: the head's place in the leading dimensions.  rows: [r], the queries'
-    place in the head.  q: [r, d_k].  k: [n_k, d_k].  v: [n_k, d_v].  attended: [r, n_k].
+    place in the head.  q: [r, d_k].  k: [n_k, d_k].  v: [n_k, d_v].  attended: [r, n_k].  softcap, bias [r, n_k],
+    slope with distances [r, n_k], sink, kept [r, n_k], dropout: as in `verify.problem.Head`; None where there is none.
     """
 
     name: str
@@ -33,10 +35,24 @@ class Block:
     v: Float64Array
     attended: BoolArray
     scale: float | None
+    softcap: float | None = None
+    bias: Float64Array | None = None
+    slope: float | None = None
+    distances: NDArray[np.int64] | None = None
+    sink: float | None = None
+    kept: BoolArray | None = None
+    dropout: float = 0.0
 
     def take(self, chosen: BoolArray) -> Block:
         """Return a block of some of the rows."""
-        return replace(self, rows=self.rows[chosen], q=self.q[chosen], attended=self.attended[chosen])
+        by_pair = {name: getattr(self, name) for name in ("attended", "bias", "distances", "kept")}
+        some: dict[str, Any] = {name: None if array is None else array[chosen] for name, array in by_pair.items()}
+        return replace(self, rows=self.rows[chosen], q=self.q[chosen], **some)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits are more than scale q.k_t."""
+        return self.softcap is not None or self.bias is not None or self.slope is not None
 
 
 def blocks_of(problem: Problem) -> Iterator[Block]:
@@ -44,7 +60,7 @@ def blocks_of(problem: Problem) -> Iterator[Block]:
     for head in problem.each_head():
         for first in range(0, problem.queries, BLOCK_ROWS):
             rows = np.arange(first, min(first + BLOCK_ROWS, problem.queries))
-            attended = head.attended(slice(first, first + BLOCK_ROWS))
+            attended = head.attendance.rows(rows)
             seen = attended.any(axis=0)
             yield Block(
                 problem.name,
@@ -55,4 +71,11 @@ def blocks_of(problem: Problem) -> Iterator[Block]:
                 head.v[seen],
                 attended[:, seen],
                 problem.scale,
+                problem.softcap,
+                None if head.bias is None else head.bias[np.ix_(rows, seen)],
+                head.slope,
+                None if head.slope is None else head.distances(rows)[:, seen],
+                head.sink,
+                None if head.kept is None else head.kept[np.ix_(rows, seen)],
+                problem.dropout,
             )

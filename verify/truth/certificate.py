@@ -16,6 +16,7 @@ from verify.mechanisms.registry import CONVENTIONAL
 from verify.numbers.intervals import Interval
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
 from verify.problem import Problem
+from verify.problem.selection import of_query
 from verify.truth.definition import defined_attention
 from verify.truth.rational import rational_attention
 from verify.truth.reference import Reference, reference
@@ -70,14 +71,12 @@ def certify_some(problem: Problem, digits: int, member: str | Member, rows: int 
     """
     count = 0
     for head in problem.each_head():
-        attended = head.attended()
-        seeing = np.flatnonzero(attended.any(axis=1))
+        seeing = np.flatnonzero(head.attendance.seeing)
         for row in dict.fromkeys(
             seeing[np.linspace(0, len(seeing) - 1, rows).astype(int)].tolist() if len(seeing) else ()
         ):
-            keys = attended[row]
             name = f"{problem.name}, head {list(head.index)}, query {row}"
-            certify(Problem(head.q[row : row + 1], head.k[keys], head.v[keys], head.scale, name=name), digits, member)
+            certify(of_query(problem, head, row, name), digits, member)
             count += 1
     return count
 

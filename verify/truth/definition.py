@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from verify.arguments import checked_integer
 from verify.attention.contract import Member
+from verify.attention.formula import row_weights
 from verify.mechanisms.registry import named_member
 from verify.numbers.fields import MpField
 from verify.numbers.precision import bits_for, mpmath_precision
@@ -31,7 +32,9 @@ def exponent_spread(problem: Problem) -> int:
     take exponentials from it.
     """
     spread = 3 * 53
-    for array in (problem.q, problem.k, problem.v):
+    numbers = [problem.alibi_slopes, problem.sinks, problem.bias, problem.softcap]
+    added = np.concatenate([np.ravel(x) for x in numbers if x is not None] or [np.zeros(0)])
+    for array in (problem.q, problem.k, problem.v, added):
         _, exponents = np.frexp(array[array != 0.0])
         spread += int(exponents.max(initial=1)) - int(exponents.min(initial=1))
     return spread
@@ -71,16 +74,22 @@ def _defined_head(head: Head, member: Member) -> NDArray[Any]:
         return [[mp.mpf(x) for x in row] for row in rows.tolist()]
 
     queries, keys, values = exact(head.q), exact(head.k), exact(head.v)
-    attended = head.attended()
+    attended = head.attendance.rows()
     output = np.empty((len(queries), head.v.shape[1]), dtype=object)
     for row, query in enumerate(queries):
         seen = np.flatnonzero(attended[row])
         if not seen.size:
             output[row] = [mp.zero] * head.v.shape[1]
             continue
-        weights = member.mechanism.weights(field, query, [keys[t] for t in seen], scale, member)
+        weights = row_weights(field, head, row, (query, keys), seen, scale, member)
+        shown = [values[t] for t in seen]
+        if head.kept is not None:
+            share = 1 - mp.mpf(head.dropout)
+            shown = [[x / share if head.kept[row, t] else mp.zero for x in values[t]] for t in seen]
+        if head.sink is not None:
+            shown.append([mp.zero] * head.v.shape[1])
         try:
-            output[row] = weighted_mean(weights, [values[t] for t in seen])
+            output[row] = weighted_mean(weights, shown)
         except ZeroDivisionError:
             output[row] = [mp.nan] * head.v.shape[1]
     return output

@@ -95,12 +95,14 @@ class _Quotients:
         self.bits = np.full((len(table), size), _EXACT)
         self.absolute = np.zeros(self.bits.shape, dtype=np.bool_)
         with flint_precision(stored):
+            kept = 1 - arb(block.dropout) if block.dropout else 1
             for i, row in enumerate(table):
                 z = self.normaliser[i]
                 if z.is_zero():  # proven: nothing attended (zero by convention), or weights that cancel (undefined)
-                    self.output[i] = arb.nan() if block.attended[i].any() else arb(0)
+                    seeing = block.attended[i].any() or block.sink is not None
+                    self.output[i] = arb.nan() if seeing else arb(0)
                 else:
-                    quotients = [y / z for y in row[:size]]
+                    quotients = [y / (z * kept) for y in row[:size]]
                     self.output[i] = np.array(quotients, dtype=object)
                     self.bits[i] = [min(y.rel_accuracy_bits(), _EXACT) for y in quotients]
             self._find_nothing()
@@ -124,7 +126,7 @@ class _Quotients:
         table = totals[member].tolist()
         for row, i in zip(table, np.flatnonzero(short).tolist(), strict=True):
             # the sum of weights of this very pass: another one's may carry another factor
-            total = row[len(row) - 1]
+            total = row[len(row) - 1] * (1 - arb(self.block.dropout))
             for j in np.flatnonzero(self.bits[i] < wanted).tolist():
                 if abs(self.output[i, j]) < row[j] / total * arb(2) ** (-2 * wanted):
                     self.output[i, j] = arb(0, abs(self.output[i, j]).upper())

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
+
 from verify.attention.contract import Member
+from verify.attention.formula import row_weights
 from verify.mechanisms.registry import named_member
 from verify.numbers.fields import RationalField
 from verify.numbers.intervals import ZERO, Interval
@@ -23,21 +26,24 @@ def rational_attention(problem: Problem, member: str | Member, bits: int) -> Ite
     """
     chosen = named_member(member)
     for head in problem.each_head():
-        attended = head.attended()
+        attended = head.attendance.rows()
         field = RationalField(bits + _more_bits(head))
         scale = field.scale(head.scale, problem.head_size)
         keys = [[field.exact(x) for x in key] for key in head.k.tolist()]
         for row in range(problem.queries):
-            seen = [t for t in range(problem.keys) if attended[row, t]]
-            if not seen:
+            seen = np.flatnonzero(attended[row])
+            if not seen.size:
                 continue
             query = [field.exact(x) for x in head.q[row].tolist()]
-            weights = chosen.mechanism.weights(field, query, [keys[t] for t in seen], scale, chosen)
+            weights = row_weights(field, head, row, (query, keys), seen, scale, chosen)
             total = sum(weights, Interval(ZERO, ZERO))
             if total.low <= 0 <= total.high:
                 continue
+            total *= 1 - Fraction(head.dropout)
             for j in range(problem.value_size):
-                terms = (w * Fraction(float(head.v[t, j])) for w, t in zip(weights, seen, strict=True))
+                kept = [t for t in seen if head.kept is None or head.kept[row, t]]
+                by_key = dict(zip(seen, weights, strict=False))  # a sink, the last, has no value
+                terms = (by_key[t] * Fraction(float(head.v[t, j])) for t in kept)
                 yield (*head.index, row, j), sum(terms, Interval(ZERO, ZERO)) / total
 
 
@@ -48,4 +54,8 @@ def _more_bits(head: Head) -> int:
         for key in head.k.tolist():
             product = sum((Fraction(a) * Fraction(b) for a, b in zip(query, key, strict=True)), Fraction(0))
             largest = max(largest, abs(product))
+    added = [] if head.bias is None else [float(np.abs(head.bias).max(initial=0.0))]
+    added += [] if head.slope is None else [abs(head.slope) * float(head.distances().max(initial=0))]
+    added += [] if head.sink is None else [abs(head.sink)]
+    largest += sum(map(Fraction, added), Fraction(0))
     return (largest.numerator // largest.denominator).bit_length() + 16

@@ -12,7 +12,7 @@ from flint import arb
 from mpmath import mp
 from numpy.typing import NDArray
 
-from verify.attention.contract import Member, require_served
+from verify.attention.contract import Member
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arrays import BoolArray, Float64Array
@@ -187,7 +187,9 @@ def references(
     chosen = list(dict.fromkeys(members))
     mechanisms = {member.mechanism for member in chosen}
     for mechanism in mechanisms:
-        require_served(mechanism.unservable(problem), f"unservable() of {mechanism.name}")
+        refusal = mechanism.refusal(problem)
+        if refusal is not None:
+            raise refusal
     if len(mechanisms) > 1:
         raise InvalidRequestError(
             f"members of {len(mechanisms)} mechanisms", "members of one", "ask for each by itself"

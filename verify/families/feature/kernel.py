@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from flint import arb_mat
 
 from verify.arguments import Choice, Flag, Whole
-from verify.attention.contract import Attended, Form, Mechanism, Member, TileWeights
+from verify.attention.contract import Attended, Form, Mechanism, Member, Terms, TileWeights
 from verify.attention.operands import unservable
 from verify.attention.tiles import as_ball, ball_matrix, only_attended, scale_of_block
 from verify.families.costs import FeatureCost, cache_cost, feature_cost
@@ -99,11 +98,11 @@ class FeatureKernel(Mechanism):
         return np.stack([np.broadcast_to(x, len(tokens)) for x in found], axis=-1)
 
 
-class _FeatureProducts:
+class _FeatureProducts(TileWeights):
     """phi(q).phi(k_t) by a matrix product; of absolute values where magnitudes are asked for."""
 
     def __init__(self, block: Block, member: Member, magnitudes: bool) -> None:
-        self.member, self.magnitudes = member, magnitudes
+        self.member, self.magnitudes, self.k = member, magnitudes, block.k
         self.scale = scale_of_block(block)
         self.queries = self._features(block.q)
 
@@ -117,6 +116,7 @@ class _FeatureProducts:
             entries = [abs(x) for x in entries]
         return ball_matrix(entries, (len(rows), len(rows[0])))
 
-    def terms(self, k: Float64Array, attended: Attended) -> Iterator[tuple[Member | None, int, list[Any]]]:
+    def terms(self, keys: slice, attended: Attended) -> Terms:
         """Yield what the keys of a tile add."""
-        yield self.member, 1, only_attended(attended, (self.queries * self._features(k).transpose()).entries())
+        right = self._features(self.k[keys]).transpose()
+        yield self.member, 1, only_attended(attended, (self.queries * right).entries())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import lcm
 from operator import mul
 
 from flint import arb
 
-from verify.attention.contract import Attended, Member
-from verify.attention.tiles import exact_matrix, only_attended, scale_of_block
+from verify.attention.contract import Attended, Member, Terms, TileWeights
+from verify.attention.logits import BallLogits
+from verify.attention.tiles import only_attended
 from verify.families.polynomial.polynomial import coefficients_of
-from verify.numbers.arrays import Float64Array
 from verify.parallel.blocks import Block
 
 
-class PowerSums:
+class PowerSums(TileWeights):
     """sum over p of c_p s_t^p, grown by one term at a time, and with it every sum over tokens.
 
     members: of which each has the coefficients of the last, up to its own order.  All weights are multiplied by the
@@ -24,7 +24,7 @@ class PowerSums:
     """
 
     def __init__(self, block: Block, members: Sequence[Member], magnitudes: bool) -> None:
-        self.queries = exact_matrix(block.q) * scale_of_block(block)
+        self.logits = BallLogits(block)
         self.magnitudes = magnitudes
         self.by_order = {len(coefficients_of(member)) - 1: member for member in members}
         longest = self.by_order[max(self.by_order)]
@@ -34,12 +34,19 @@ class PowerSums:
         if magnitudes:
             self.coefficients = [abs(c) for c in self.coefficients]
 
-    def terms(self, k: Float64Array, attended: Attended) -> Iterator[tuple[Member | None, int, list[arb]]]:
+    def terms(self, keys: slice, attended: Attended) -> Terms:
         """Yield what the keys of a tile add, power by power."""
-        logits = only_attended(attended, (self.queries * exact_matrix(k).transpose()).entries())
+        logits = only_attended(attended, self.logits.of(keys))
+        yield from self._powers(logits, only_attended(attended, [arb(1)] * len(logits)))
+
+    def sink(self) -> Terms:
+        """Yield what the sink adds, power by power."""
+        rows = len(self.logits.block.rows)
+        yield from self._powers([self.logits.sink] * rows, [arb(1)] * rows)
+
+    def _powers(self, logits: list[arb], power: list[arb]) -> Terms:
         if self.magnitudes:
             logits = [abs(s) for s in logits]
-        power = only_attended(attended, [arb(1)] * len(logits))
         for p, coefficient in enumerate(self.coefficients):
             if p:
                 power = list(map(mul, power, logits))

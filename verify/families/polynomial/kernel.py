@@ -66,6 +66,7 @@ def polynomial_forms(
             forms.scores,
             cache_cost,
             rounding=bounds.scores,
+            adjusts=True,
         ),
         Form(
             "packed",

@@ -41,7 +41,7 @@ def quadratic(pairs: Pairs, member: Member) -> WeightBound:
     of_log += (log(pairs.d) + of_log) * pairs.library(pairs.s)
     moved = pairs.s * largest + of_log + 2 * pairs.d * pairs.tiny
     moved = moved + pairs.s * (np.abs(logits) + moved)
-    exponent, shifted = pairs.softmax_exponents(logits, moved)
+    exponent, shifted = pairs.softmax_exponents(logits, moved, _doubt(pairs, largest))
     spread = pairs.gamma(max(0, pairs.n - pairs.exact), pairs.s)
     return _of_logits(pairs, logits, largest, exponent, shifted, spread)
 
@@ -103,10 +103,15 @@ def linear(pairs: Pairs, member: Member) -> WeightBound:
     return _of_logits(pairs, logits, largest, np.zeros_like(logits), shifted, spread)
 
 
+def _doubt(pairs: Pairs, largest: float) -> float:
+    """Return how far off logarithms of sums may be here."""
+    return float((pairs.d + 4) * 2.0**-50 * (1 + largest))
+
+
 def _of_logits(
     pairs: Pairs, logits: Float64Array, largest: float, exponent: Float64Array, shifted: Float64Array, spread: float
 ) -> WeightBound:
-    found = pairs.exponentials(logits, exponent, shifted, (pairs.d + 4) * 2.0**-50 * (1 + largest), spread)
+    found = pairs.exponentials(logits, exponent, shifted, _doubt(pairs, largest), spread)
     # a weight is a sum of d components, the largest of a row 1; each may lose a tiny number for every token
     absolute = 2 * pairs.d * (pairs.n + 2) * pairs.tiny
     overflows = pairs.overflows(pairs.d * max(1, pairs.n), sums=2 * largest, factors=float(pairs.d))

@@ -29,7 +29,7 @@ def online(pairs: Pairs, member: Member, *, keys: int = ONLINE_KEYS) -> WeightBo
 
 
 def _conventional(pairs: Pairs, shared: float, spread: float) -> WeightBound:
-    doubt = (pairs.d + 8) * 2.0**-52 * (1 + pairs.largest_attended(pairs.size))
-    exponent, shifted = pairs.softmax_exponents(pairs.logits, pairs.moved_logits())
+    doubt = pairs.weighing_doubt()
+    exponent, shifted = pairs.softmax_exponents(pairs.logits, pairs.moved_logits(), doubt)
     found = pairs.exponentials(pairs.logits, exponent + shared, shifted, doubt, spread)
     return replace(found, overflows=pairs.overflows(pairs.n, sums=pairs.products()))

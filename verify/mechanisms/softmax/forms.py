@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.attention.computed import AttentionOutput, divided, normalised
+from verify.attention.computed import kept as kept_by_dropout
 from verify.attention.contract import Member
 from verify.attention.operands import Operands, checked_chunk, logits_of, operands
 from verify.numbers.arithmetic import Arithmetic
@@ -51,7 +52,7 @@ def online(problem: Problem, arithmetic: Arithmetic, member: Member, *, keys: in
         top = np.full((*lead, 1), -np.inf, dtype=arithmetic.dtype)
         numerator = np.zeros((*lead, problem.value_size), dtype=arithmetic.dtype)
         normaliser = np.zeros((*lead, 1), dtype=arithmetic.dtype)
-        for first in range(0, problem.keys, keys):
+        for first in range(0, parts.v.shape[-2], keys):
             tile = slice(first, first + keys)
             logits = logits_of(problem, parts, tile)
             if parts.attended is not None:
@@ -62,7 +63,7 @@ def online(problem: Problem, arithmetic: Arithmetic, member: Member, *, keys: in
             weights = arithmetic.as_factor(weights)
             numerator = arithmetic.as_sum(numerator * kept)
             normaliser = arithmetic.as_sum(normaliser * kept)
-            arithmetic.add_product(numerator, weights, parts.v[..., tile, :])
+            arithmetic.add_product(numerator, kept_by_dropout(parts, weights, tile), parts.v[..., tile, :])
             arithmetic.add_total(normaliser, weights)
             top = higher
         return divided(parts, numerator, normaliser)

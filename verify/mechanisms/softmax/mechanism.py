@@ -32,6 +32,7 @@ class Softmax(LogitKernel):
             rounding=bounds.two_passes,
             operations=operations,
             published=True,
+            adjusts=True,
         ),
         Form(
             "online",
@@ -40,6 +41,7 @@ class Softmax(LogitKernel):
             conventional_cost,
             rounding=bounds.online,
             published=True,
+            adjusts=True,
             options={"keys": Whole(forms.ONLINE_KEYS, least=1)},
         ),
     )

@@ -1,0 +1,385 @@
+"""One attention problem: queries, keys, values and what may attend to what. Checked once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verify.arguments import checked_flag, checked_scale, exact_tokens
+from verify.errors import InvalidRequestError
+from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.formats import Format
+from verify.problem import checks
+from verify.problem.attendance import Attendance, Window
+from verify.problem.digest import digest_of
+from verify.problem.head import Head, float_scale
+from verify.problem.positions import standing as positions_of
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Attention inputs, exact binary numbers held as float64.
+
+    q: [..., H, n_q, d_k].  k: [..., G, n_k, d_k].  v: [..., G, n_k, d_v].  Leading dimensions agree, but for the last
+    of them (heads), where H may be a multiple of G (grouped queries: query heads g*H/G .. (g+1)*H/G - 1 read key head
+    g).  Arrays with two dimensions are one head.
+
+    Logits: s = scale (q . k); then softcap tanh(s / softcap); then bias and -alibi_slopes times the distance are added.
+    scale: None means exactly 1/sqrt(d_k), the real number: each arithmetic rounds it for itself and the reference does
+    not round it at all.  bias: broadcastable to [..., H, n_q, n_k]; minus infinity hides a key.  alibi_slopes: one for
+    each head.  sinks: one logit for each head, whose weight counts in the sum of weights and has no value.
+
+    What may be seen, rules combining by "and"; a row in which no key may be seen has output zero:
+    causal: no key after the query.  window: (left, right), no key more than so many positions before or after it; None
+    or -1 for no limit.  lengths: how many keys there are, [...] without heads; the rest is padding.  segments: numbers
+    of those of queries [..., n_q] and keys [..., n_k]; a query sees its own.  mask: boolean, broadcastable to [..., H,
+    n_q, n_k], True where a query may see a key.
+
+    Keys stand at 0, 1, ..., queries at their own index (alignment "top-left") or so that the last stands at the last
+    key that there is ("bottom-right"), in their segment if there are segments; or at `positions` [..., n_q].  One of
+    them must be given where causal, a window or slopes need it and queries and keys are not as many.
+
+    dropout_mask: boolean, broadcastable to [..., H, n_q, n_k], True where a weight is kept; kept weights are divided by
+    1 - dropout, after the sum of weights has been taken.  k_descale, v_descale: a factor for each key head [..., G],
+    multiplied with k and v exactly.
+
+    NaN and infinity in q, k or v are allowed where nothing attends, and count as 0 there.  Raises InvalidRequestError
+    for anything that is not such a problem.
+
+        Problem(q, k, v, causal=True, window=(128, 0), sinks=sinks)
+    """
+
+    q: Float64Array
+    k: Float64Array
+    v: Float64Array
+    scale: float | None = None
+    causal: bool = False
+    mask: BoolArray | None = None
+    alignment: str | None = None
+    window: Window = (None, None)
+    lengths: NDArray[np.int64] | None = None
+    segments: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    positions: NDArray[np.int64] | None = None
+    softcap: float | None = None
+    bias: Float64Array | None = None
+    alibi_slopes: Float64Array | None = None
+    sinks: Float64Array | None = None
+    dropout_mask: BoolArray | None = None
+    dropout: float = 0.0
+    k_descale: Float64Array | None = None
+    v_descale: Float64Array | None = None
+    name: str = field(default="problem", kw_only=True)
+    # by array: the type it was given in, and how many of its numbers are not finite and do not matter
+    formats: Mapping[str, str] = field(init=False, default_factory=dict)
+    unseen: Mapping[str, int] = field(init=False, default_factory=dict)
+    # by index of the batch, where queries [n_q] and keys [n_k] stand
+    standing: Mapping[tuple[int, ...], tuple[NDArray[np.int64], NDArray[np.int64]]] = field(
+        init=False, default_factory=dict
+    )
+
+    def __init__(
+        self,
+        q: ArrayLike,
+        k: ArrayLike,
+        v: ArrayLike,
+        scale: float | None = None,
+        causal: bool = False,
+        mask: ArrayLike | None = None,
+        alignment: str | None = None,
+        *,
+        window: Sequence[int | None] | None = None,
+        lengths: ArrayLike | None = None,
+        segments: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
+        positions: ArrayLike | None = None,
+        softcap: float | None = None,
+        bias: ArrayLike | None = None,
+        alibi_slopes: ArrayLike | None = None,
+        sinks: ArrayLike | None = None,
+        dropout_mask: ArrayLike | None = None,
+        dropout: float = 0.0,
+        k_descale: ArrayLike | None = None,
+        v_descale: ArrayLike | None = None,
+        name: str = "problem",
+    ) -> None:
+        """Check the inputs and hold them as read-only float64 arrays."""
+        given: dict[str, Any] = {"q": q, "k": k, "v": v}
+        arrays = {label: exact_tokens(label, values) for label, values in given.items()}
+        checks.check_shapes(**arrays)
+        lead, queries, keys = arrays["q"].shape[:-2], arrays["q"].shape[-2], arrays["k"].shape[-2]
+        pairs, batch = (*lead, queries, keys), lead[:-1]
+        formats = {label: str(np.asarray(values).dtype) for label, values in given.items()}
+        arrays["k"], of_k = checks.descaled("k", arrays["k"], k_descale)
+        arrays["v"], of_v = checks.descaled("v", arrays["v"], v_descale)
+        seen = checks.checked_booleans("mask", mask, pairs)
+        added, finite = checks.checked_bias(bias, pairs)
+        if finite is not None:
+            seen = finite if seen is None else checks.frozen(np.asarray(finite & seen))
+        kept = checks.checked_booleans("dropout_mask", dropout_mask, pairs)
+        fields = {
+            **arrays,
+            "scale": checked_scale(scale),
+            "causal": checked_flag("causal", causal),
+            "mask": seen,
+            "alignment": checks.checked_alignment(alignment),
+            "window": checks.checked_window(window),
+            "lengths": checks.checked_whole(
+                "lengths", lengths, batch, (0, keys), f"whole numbers from 0 to n_k = {keys}, one for each of the batch"
+            ),
+            "segments": checks.checked_segments(segments, batch, queries, keys),
+            "positions": checks.checked_whole(
+                "positions", positions, (*batch, queries), checks.POSITIONS, "whole numbers, one for each query"
+            ),
+            "softcap": checks.checked_softcap(softcap),
+            "bias": added,
+            "alibi_slopes": checks.checked_per_head("alibi_slopes", alibi_slopes, lead),
+            "sinks": checks.checked_per_head("sinks", sinks, lead),
+            "dropout_mask": kept,
+            "dropout": checks.checked_dropout(dropout, kept),
+            "k_descale": of_k,
+            "v_descale": of_v,
+            "name": name,
+            "formats": formats,
+        }
+        for label, value in fields.items():
+            object.__setattr__(self, label, value)
+        if self.positions is not None and self.alignment is not None:
+            raise InvalidRequestError("positions and an alignment", "one of the two", "leave one out")
+        self._take_positions()
+        self._leave_out_unseen()
+
+    def _take_positions(self) -> None:
+        """Find where queries and keys of each of the batch stand; an alignment that changes nothing is left out."""
+        standing, matters = {}, False
+        what = "causal attention" if self.causal else "a window" if self.window != (None, None) else "alibi_slopes"
+        positional = self.causal or self.window != (None, None) or self.alibi_slopes is not None
+        for index in np.ndindex(*self.q.shape[:-3]):
+            existing = self.keys if self.lengths is None else int(self.lengths[index])
+            segments = None if self.segments is None else (self.segments[0][index], self.segments[1][index])
+            positions, places, offsets = positions_of(self.queries, self.keys, existing, segments)
+            if self.positions is not None:
+                positions = self.positions[index]
+            elif positional and offsets.any():
+                matters = True
+                if self.alignment is None:
+                    raise checks.missing_alignment(self.queries, existing, what)
+                positions = positions + offsets if self.alignment == "bottom-right" else positions
+            standing[index] = positions, places
+        object.__setattr__(self, "alignment", self.alignment if matters else None)
+        object.__setattr__(self, "standing", standing)
+
+    def _leave_out_unseen(self) -> None:
+        """Put 0 in place of NaN and infinity where nothing attends; InvalidRequestError for them elsewhere."""
+        unseen: dict[str, int] = {}
+        if not all(np.isfinite(array).all() for array in (self.q, self.k, self.v)):
+            keys = np.zeros(self.k.shape[:-1], dtype=np.bool_)
+            for index in np.ndindex(*self.q.shape[:-2]):
+                keys[self.shared_head(index)] |= self._attendance(index).seen
+            for label, counts in (("q", self.attended_rows), ("k", keys), ("v", keys)):
+                values, count = checks.check_finite(label, getattr(self, label), counts)
+                object.__setattr__(self, label, values)
+                unseen |= {label: count} if count else {}
+        object.__setattr__(self, "unseen", unseen)
+
+    def but(self, **changes: Any) -> Problem:
+        """Return the problem with other parts; of what stays, the types that it was given in stay as well."""
+        own = {label: getattr(self, label) for label in PARTS}
+        found = Problem(**(own | changes))
+        kept = {label: kind for label, kind in self.formats.items() if label not in changes}
+        object.__setattr__(found, "formats", {**found.formats, **kept})
+        for label, descale in (("k", self.k_descale), ("v", self.v_descale)):
+            object.__setattr__(found, f"{label}_descale", None if label in changes else descale)
+        return found
+
+    @property
+    def head_size(self) -> int:
+        """d_k, the size of one query or key."""
+        return int(self.q.shape[-1])
+
+    @property
+    def value_size(self) -> int:
+        """d_v, the size of one value."""
+        return int(self.v.shape[-1])
+
+    @property
+    def float_scale(self) -> float:
+        """The scale of the logits in float64."""
+        return float_scale(self.scale, self.head_size)
+
+    @property
+    def queries(self) -> int:
+        """n_q, tokens on the query side."""
+        return int(self.q.shape[-2])
+
+    @property
+    def keys(self) -> int:
+        """n_k, tokens on the key side."""
+        return int(self.k.shape[-2])
+
+    @property
+    def heads(self) -> int:
+        """Query heads, over all leading dimensions together."""
+        return int(np.prod(self.q.shape[:-2], dtype=np.int64))
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the attention output, [..., H, n_q, d_v]."""
+        return (*self.q.shape[:-1], self.value_size)
+
+    @property
+    def adjustments(self) -> str:
+        """By what the output depends on more than scale q.k and what may be seen, in words; empty if by nothing."""
+        parts = {
+            "a soft cap": self.softcap,
+            "a bias": self.bias,
+            "slopes": self.alibi_slopes,
+            "sinks": self.sinks,
+            "dropout": self.dropout_mask,
+        }
+        return " and ".join(words for words, part in parts.items() if part is not None)
+
+    @property
+    def hides(self) -> bool:
+        """Whether some rule hides keys from queries."""
+        return not all(attendance.everything for attendance in self._attendances())
+
+    @cached_property
+    def attended(self) -> BoolArray | None:
+        """What may see what, [..., H, n_q, n_k] (read-only), or None where everything may.  Quadratic."""
+        if not self.hides:
+            return None
+        pairs = (*self.q.shape[:-1], self.keys)
+        shared = self.mask is None or self.mask.ndim < 3 or self.mask.shape[-3] == 1
+        shape = (*self.q.shape[:-3], 1, *pairs[-2:]) if shared and self.q.ndim > 2 else pairs
+        found = np.empty(shape, dtype=np.bool_)
+        for index in np.ndindex(*shape[:-2]):
+            found[index] = self._attendance(index).rows()
+        return np.broadcast_to(found, pairs)
+
+    @cached_property
+    def attended_rows(self) -> BoolArray:
+        """Rows that see at least one key, [..., H, n_q]."""
+        rows = [attendance.seeing for attendance in self._attendances()]
+        return np.array(rows, dtype=np.bool_).reshape(self.q.shape[:-1])
+
+    def distances(self, keys: slice = slice(None)) -> NDArray[np.int64]:
+        """Return how many positions apart queries and these keys are, [..., n_q, keys], with 1 for the heads.
+
+        Quadratic.
+        """
+        found = [np.abs(positions[:, None] - places[keys]) for positions, places in self.standing.values()]
+        shape = (*self.q.shape[:-3], *((1,) if self.q.ndim > 2 else ()), *found[0].shape)
+        return np.array(found).reshape(shape)
+
+    def _attendances(self) -> list[Attendance]:
+        return [self._attendance(index) for index in np.ndindex(*self.q.shape[:-2])]
+
+    def _attendance(self, index: tuple[int, ...]) -> Attendance:
+        """Return what the queries of a head see."""
+        positions, places = self.standing[index[:-1]]
+        segments = None if self.segments is None else (self.segments[0][index[:-1]], self.segments[1][index[:-1]])
+        return Attendance(
+            positions,
+            places,
+            self.causal,
+            self.window,
+            self.keys if self.lengths is None else int(self.lengths[index[:-1]]),
+            segments,
+            None if self.mask is None else self._of_head(self.mask, index),
+        )
+
+    def _of_head(self, array: NDArray[Any], index: tuple[int, ...]) -> NDArray[Any]:
+        """Return the part of one head, [n_q, n_k], of what broadcasts to all."""
+        found: NDArray[Any] = np.broadcast_to(array, (*self.q.shape[:-1], self.keys))[index]
+        return found
+
+    def each_head(self) -> Iterator[Head]:
+        """Yield the query heads one by one, in the order of the leading dimensions."""
+        for index in np.ndindex(*self.q.shape[:-2]):
+            shared = self.shared_head(index)
+            yield Head(
+                index,
+                self.q[index],
+                self.k[shared],
+                self.v[shared],
+                self._attendance(index),
+                self.scale,
+                self.softcap,
+                None if self.bias is None else self._of_head(self.bias, index),
+                None if self.alibi_slopes is None else float(self.alibi_slopes[index]),
+                None if self.sinks is None else float(self.sinks[index]),
+                None if self.dropout_mask is None else self._of_head(self.dropout_mask, index),
+                self.dropout,
+            )
+
+    def shared_head(self, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Return where the keys and values stand that a query head reads."""
+        group = self.q.shape[-3] // self.k.shape[-3] if self.q.ndim > 2 else 1
+        return (*index[:-1], index[-1] // group) if index else ()
+
+    def rounded(self, format_: Format) -> Problem:
+        """Return the problem with q, k and v rounded to nearest even in a format; self if that changes nothing.
+
+        Raises InvalidRequestError if a value, or the scale, overflows the format.
+        """
+        rounded = {}
+        exact = {"q": self.q, "k": self.k, "v": self.v, "scale": np.array(self.scale or 0.0)}
+        for label, values in exact.items():
+            rounded[label] = format_.rounded(values).astype(np.float64)
+            if not np.isfinite(rounded[label]).all():
+                raise InvalidRequestError(
+                    f"{label} of {self.name} holds {np.abs(values).max():.6g}, which overflows {format_.name}",
+                    f"magnitudes up to {format_.largest:.6g}",
+                    "choose a wider arithmetic or rescale the inputs",
+                )
+        del rounded["scale"]  # it is part of the formula: rounding it belongs to the arithmetic
+        if all(np.array_equal(rounded[label], getattr(self, label)) for label in rounded):
+            return self
+        return self.but(**rounded)
+
+    def named(self, name: str) -> Problem:
+        """Return the same problem under another name."""
+        return self.but(name=name)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that determines the exact answer; the name is left out."""
+        of_q, of_k = (None, None) if self.segments is None else self.segments
+        rules = {"segments_q": of_q, "segments_k": of_k, "dropout_mask": self.dropout_mask}
+        rules |= {label: getattr(self, label) for label in ("lengths", "positions", "bias", "alibi_slopes", "sinks")}
+        layout: dict[str, Any] = {
+            "scale": None if self.scale is None else self.scale.hex(),
+            "causal": self.causal,
+            "alignment": self.alignment,
+        }
+        layout |= {} if self.window == (None, None) else {"window": self.window}
+        numbers = {"softcap": self.softcap, "dropout": self.dropout}
+        layout |= {label: value.hex() for label, value in numbers.items() if value}
+        return digest_of(layout, {"q": self.q, "k": self.k, "v": self.v}, {"mask": self.mask}, rules)
+
+
+# What a problem is made of, under the names that its constructor knows.
+PARTS = (
+    "q",
+    "k",
+    "v",
+    "scale",
+    "causal",
+    "mask",
+    "alignment",
+    "window",
+    "lengths",
+    "segments",
+    "positions",
+    "softcap",
+    "bias",
+    "alibi_slopes",
+    "sinks",
+    "dropout_mask",
+    "dropout",
+    "name",
+)
