@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.planted_arithmetics import ARITHMETICS
 from tests.planted_costs import COSTS
+from tests.planted_problems import PROBLEMS
 from tests.planted_states import STATES
 from tests.planting import (
     Bell,
@@ -338,6 +339,7 @@ PLANTED: dict[str, Planted] = {
         Bell, "declaration", "parameter 'order': .* expected an integer", {"parameters": {"order": Whole(0, least=1)}}
     ),
     **ARITHMETICS,
+    **PROBLEMS,
     **COSTS,
     **STATES,
 }

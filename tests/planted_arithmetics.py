@@ -19,7 +19,6 @@ from tests.planting import (
 )
 from verify.conformance.properties import CONSTANT
 from verify.mechanisms.softmax.mechanism import SOFTMAX
-from verify.problem import Problem
 
 SOFT = SOFTMAX.member()
 
@@ -36,7 +35,7 @@ ARITHMETICS: dict[str, Planted] = {
         "on 'two heads over one, causal, with a scale': element .*, and what .* may lose on its formula",
         form=where(
             lambda p, a: a.factors.precision < 24 and p.q.ndim > 2,
-            asked(lambda p, m: (Problem(p.q, p.k, p.v, None, p.causal, p.mask, p.alignment), m)),
+            asked(lambda p, m: (p.but(scale=None), m)),
             rounding=None,
         ),
     ),

@@ -13,6 +13,11 @@ from verify.attention.computed import AttentionOutput
 from verify.families.feature.state import FeatureState
 
 
+def up_to(mask: Any, last: int | None) -> Any:
+    """Return what a mask says of the first tokens."""
+    return None if mask is None else mask[..., :last]
+
+
 class Forgetful(FeatureState):
     """Forgets what is merged."""
 
@@ -23,17 +28,17 @@ class Forgetful(FeatureState):
 class Late(FeatureState):
     """Forgets the last token of an update."""
 
-    def update(self, k: Any, v: Any) -> None:
-        super().update(k[..., :-1, :], v[..., :-1, :])
+    def update(self, k: Any, v: Any, mask: Any = None) -> None:
+        super().update(k[..., :-1, :], v[..., :-1, :], up_to(mask, -1))
         self.tokens += 1
 
 
 class Early(FeatureState):
     """Forgets what comes after seven tokens."""
 
-    def update(self, k: Any, v: Any) -> None:
+    def update(self, k: Any, v: Any, mask: Any = None) -> None:
         left = max(0, 7 - self.tokens)
-        super().update(k[..., :left, :], v[..., :left, :])
+        super().update(k[..., :left, :], v[..., :left, :], up_to(mask, left))
         self.tokens += k[..., left:, :].shape[-2]
 
 
@@ -72,8 +77,9 @@ class Sealed(FeatureState):
         super().merge(other)
         self.merged = True
 
-    def update(self, k: Any, v: Any) -> None:
-        super().update(k[..., : 0 if self.merged else None, :], v[..., : 0 if self.merged else None, :])
+    def update(self, k: Any, v: Any, mask: Any = None) -> None:
+        last = 0 if self.merged else None
+        super().update(k[..., :last, :], v[..., :last, :], up_to(mask, last))
         self.tokens += k.shape[-2] if self.merged else 0
 
 
@@ -86,8 +92,9 @@ class ReadOnce(FeatureState):
         self.was_read = True
         return super().read(q)
 
-    def update(self, k: Any, v: Any) -> None:
-        super().update(k[..., : 0 if self.was_read else None, :], v[..., : 0 if self.was_read else None, :])
+    def update(self, k: Any, v: Any, mask: Any = None) -> None:
+        last = 0 if self.was_read else None
+        super().update(k[..., :last, :], v[..., :last, :], up_to(mask, last))
         self.tokens += k.shape[-2] if self.was_read else 0
 
 
@@ -146,10 +153,17 @@ class Careless(FeatureState):
 class Single(FeatureState):
     """Forgets the last token of an update in float32 alone."""
 
-    def update(self, k: Any, v: Any) -> None:
+    def update(self, k: Any, v: Any, mask: Any = None) -> None:
         last = -1 if self.settings["arithmetic"] == "float32" else None
-        super().update(k[..., :last, :], v[..., :last, :])
+        super().update(k[..., :last, :], v[..., :last, :], up_to(mask, last))
         self.tokens += last is not None
+
+
+class Padded(FeatureState):
+    """Takes padding for tokens."""
+
+    def update(self, k: Any, v: Any, mask: Any = None) -> None:
+        super().update(np.nan_to_num(k), np.nan_to_num(v))
 
 
 class Hasty(FeatureState):
@@ -221,6 +235,9 @@ STATES: dict[str, Planted] = {
         "states",
         "stream:compensated=yes, its state in float64: 530 tokens: nothing changes with it",
         form=lambda form: {"state": Careless},
+    ),
+    "a state that takes padding for tokens": Planted(
+        Rectified, "states", "tokens among padding: element", form=lambda form: {"state": Padded}
     ),
     "a state that forgets in float32": Planted(
         Rectified, "states", "its state in float32: 7 tokens, all tokens at once", form=lambda form: {"state": Single}

@@ -204,9 +204,7 @@ def only(form: Form) -> Changes:
 
 
 def sharpened(problem: Problem) -> Problem:
-    return Problem(
-        problem.q, problem.k, problem.v, 2 * problem.float_scale, problem.causal, problem.mask, problem.alignment
-    )
+    return problem.but(scale=2 * problem.float_scale)
 
 
 def overwriting(form: Form) -> Changes:
@@ -234,22 +232,22 @@ def overwriting_weights(mechanism: LogitKernel, head: Head, rows: slice, attende
 
 def signless(problem: Problem) -> Problem:
     scale = None if problem.scale is None else abs(problem.scale)
-    return Problem(problem.q, problem.k, problem.v, scale, problem.causal, problem.mask, problem.alignment)
+    return problem.but(scale=scale)
 
 
 def unmasked(problem: Problem) -> Problem:
-    return Problem(problem.q, problem.k, problem.v, problem.scale, problem.causal, alignment=problem.alignment)
+    return problem.but(mask=None)
 
 
 def shortened(problem: Problem) -> Problem:
     """Mask all keys but the first eight."""
     first = np.arange(problem.keys) < 8
     mask = first[None] if problem.mask is None else problem.mask & first
-    return Problem(problem.q, problem.k, problem.v, problem.scale, problem.causal, mask, problem.alignment)
+    return problem.but(mask=mask)
 
 
 def uncausal(problem: Problem) -> Problem:
-    return Problem(problem.q, problem.k, problem.v, problem.scale, mask=problem.mask)
+    return problem.but(causal=False)
 
 
 def multiplied(by: float) -> Callable[[WeightBound], WeightBound]:

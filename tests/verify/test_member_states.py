@@ -172,13 +172,14 @@ def test_memory_is_refused_before_it_is_taken(name: str) -> None:
 
 
 @every_member
-def test_forms_with_a_state_refuse_masks_and_shifts_even_if_called_directly(name: str) -> None:
+def test_forms_with_a_state_refuse_windows_and_masks_of_their_own_for_rows_even_if_called_directly(name: str) -> None:
     q, k, v = tokens(237, 6)
     stream = known().variant(f"{name}/stream")
     for problem in (
         Problem(q, k, v, mask=np.tri(6, dtype=bool)),
-        Problem(q[:4], k, v, causal=True, alignment="bottom-right"),
+        Problem(q, k, v, causal=True, window=(2, 0)),
+        Problem(q, k, v, segments=[0, 0, 0, 1, 1, 1]),
     ):
         for call in (stream.run, partial(stream.how.compute, member=stream.member)):
-            with pytest.raises(InvalidRequestError, match="for the form stream; expected no mask, and"):
+            with pytest.raises(InvalidRequestError, match="for the form stream; expected keys that are hidden"):
                 call(problem, ARITHMETICS["float64"])

@@ -180,7 +180,7 @@ def changed(path: Path, change: Any) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m, a: a.update(version=2), "version 2; expected version 1"),
+        (lambda m, a: a.update(version=1), "version 1; expected version 2"),
         (lambda m, a: a.update(tokens=-3), "damaged state"),
         (lambda m, a: a.update(tokens="many"), "damaged state"),
         (lambda m, a: a.pop("settings"), "damaged state"),
@@ -191,7 +191,7 @@ def changed(path: Path, change: Any) -> Path:
         (lambda m, a: a["settings"].update(order=7, head_size=64), "1,329,890,705 features of order 7"),
         (lambda m, a: a["settings"].update(order=10**7, head_size=10**7), "more than 2^64 features"),
         (lambda m, a: a["settings"].update(order=0, head_size=10**9), "1 features of order 0 at head size 1000000000"),
-        (lambda m, a: a.update(version=True), "version True; expected version 1"),
+        (lambda m, a: a.update(version=True), "version True; expected version 2"),
         (lambda m, a: m.update(sums=m["sums"].astype(np.float64)), "damaged state"),
         (lambda m, a: a["settings"].update(order=2), "with arrays sums [1, 35, 4] of float64"),
         (lambda m, a: a["formats"].update(sums="float8_e5m2"), "an array of uint64 for float8_e5m2"),
@@ -229,7 +229,7 @@ def test_damaged_and_wrong_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", q=np.ones(3))
     with pytest.raises(InvalidRequestError, match="holds no state"):
         verify.TaylorState.load(tmp_path / "c.npz")
-    np.savez(tmp_path / "d.npz", about=np.array([{"version": 1}], dtype=object))
+    np.savez(tmp_path / "d.npz", about=np.array([{"version": 2}], dtype=object))
     with pytest.raises(InvalidRequestError, match="without pickled objects"):
         verify.TaylorState.load(tmp_path / "d.npz")
     with pytest.raises(InvalidRequestError, match="which exists"):

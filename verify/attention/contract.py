@@ -131,10 +131,10 @@ class Form:
     own_factor: bool = False
     adjusts: bool = False
 
-    def refusal(self, problem: Problem) -> InvalidRequestError | None:
+    def refusal(self, problem: Problem, whose: str = "") -> InvalidRequestError | None:
         """Return what is to be raised for a problem that this form does not serve; else None.
 
-        Raises MechanismError for anything else that `serves` gives.
+        Raises MechanismError for anything else that `serves` gives; whose: the member and form, for messages.
         """
         if problem.adjustments and not self.adjusts:
             return InvalidRequestError(
@@ -142,7 +142,7 @@ class Form:
                 "a problem without it",
                 "leave it out, or take a form that goes pair by pair",
             )
-        return checked_refusal(self.serves(problem), f"serves() of {self.name}")
+        return checked_refusal(self.serves(problem), f"serves() of {whose or self.name}")
 
 
 # (member, factor, balls): balls times their factors add up; a member named has all of its own with that term.

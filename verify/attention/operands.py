@@ -113,24 +113,6 @@ def checked_chunk(chunk: int, tokens: int) -> int:
     return max(1, min(int(chunk), tokens))
 
 
-def unservable(problem: Problem, *, form: str, instead: str) -> InvalidRequestError | None:
-    """Return what is to be raised for a mask or a causal alignment that a running state cannot serve; else None."""
-    if problem.mask is None and not (problem.causal and problem.queries != problem.keys):
-        return None
-    return InvalidRequestError(
-        f"{problem.name} with a mask or a shifted causal alignment for the form {form}",
-        "no mask, and n_q = n_k if causal",
-        f"use the form {instead}",
-    )
-
-
-def require_servable(problem: Problem, *, form: str, instead: str) -> None:
-    """Raise InvalidRequestError for a mask or a causal alignment that a running state cannot serve."""
-    refusal = unservable(problem, form=form, instead=instead)
-    if refusal is not None:
-        raise refusal
-
-
 def scale_of(scale: float | None, head_size: int, arithmetic: Arithmetic) -> Any:
     """Return the scale as a number of the sums' format; 1/sqrt(d_k) by two operations, as any implementation has it."""
     if scale is not None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verify.arguments import checked_flag, checked_integer, checked_lead, checked_scale, exact_float64
+from verify.arguments import checked_flag, checked_integer, checked_lead, checked_scale, exact_float64, exact_tokens
 from verify.attention.computed import AttentionOutput, quotient
 from verify.attention.contract import Member
 from verify.attention.hazards import Hazards
@@ -23,6 +23,7 @@ from verify.integers import how_many
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format, named_format
+from verify.problem.checks import check_finite, checked_booleans
 
 
 class RunningSums(Protocol):
@@ -48,7 +49,7 @@ class AttentionState:
     """What all states have in common.
 
     lead: the leading dimensions of k and v, [..., G]; q may have [..., H] with H a multiple of G.  tokens: how many
-    have been taken in, an exact integer.  settings: everything two states must share to be merged.
+    have been taken in, an exact integer, padding among them.  settings: everything two states must share to be merged.
 
     One thread at a time may use a state, for reading too: its buffers are its own.  An update or merge that is
     interrupted leaves a state that refuses to go on.
@@ -58,11 +59,14 @@ class AttentionState:
     known_settings: ClassVar[tuple[str, ...]]
     settings: dict[str, Any]
     _sums: RunningSums
+    # a component of a key that stands in for padding: no feature of it is large
+    _padding = 0.0
 
     def __init__(self, settings: dict[str, Any], chunk: int) -> None:
         """Take in settings that have been checked, and how many tokens are taken at once."""
         self.settings = settings
         self.tokens = 0
+        self._seen = np.zeros(prod(settings["lead"]), dtype=np.bool_)  # the heads that have seen more than padding
         self._whole = True
         self._arithmetic: Arithmetic = named_arithmetic(settings["arithmetic"])
         self._chunk = chunk
@@ -82,10 +86,11 @@ class AttentionState:
         """Numbers of the state that are not finite, and additions that it has lost."""
         return self._sums.hazards
 
-    def update(self, k: ArrayLike, v: ArrayLike) -> None:
+    def update(self, k: ArrayLike, v: ArrayLike, mask: ArrayLike | None = None) -> None:
         """Take in any number of tokens, k [..., n, d_k] and v [..., n, d_v], a chunk at a time.
 
-        Raises InvalidRequestError for other shapes, or values that are not finite.
+        mask: booleans that broadcast to [..., n], False where a token is padding and has no weight; it may be NaN
+        there.  Raises InvalidRequestError for other shapes, or values that are not finite elsewhere.
         """
         keys, values = self._by_head("k", k, "head_size"), self._by_head("v", v, "value_size")
         if keys.shape[1] != values.shape[1]:
@@ -94,12 +99,22 @@ class AttentionState:
                 "one value for every key",
                 "check the tokens",
             )
+        shape = (*self.settings["lead"], keys.shape[1])
+        given = checked_booleans("mask", mask, shape)
+        counts = np.broadcast_to(True if given is None else given, shape).reshape(keys.shape[:2])
+        keys, values = (check_finite(name, x, counts)[0] for name, x in (("k", keys), ("v", values)))
+        if given is not None:
+            keys = np.where(counts[..., None], keys, self._padding)
         with self._changing():
             for first in range(0, keys.shape[1], self._chunk):
                 rows = slice(first, first + self._chunk)
                 taken = self._arithmetic.as_input(keys[:, rows]), self._arithmetic.as_input(values[:, rows])
-                self._sums.add(taken[0], with_ones(taken[1], self._arithmetic))
+                weighed = with_ones(taken[1], self._arithmetic)
+                if given is not None:
+                    weighed = np.where(counts[:, rows, None], weighed, weighed.dtype.type(0))
+                self._sums.add(taken[0], weighed)
             self.tokens += keys.shape[1]
+            self._seen |= counts.any(axis=1)
 
     def read(self, q: ArrayLike) -> AttentionOutput:
         """Return the attention of queries [..., n, d_k] over all tokens taken in so far; the state stays as it is.
@@ -132,9 +147,10 @@ class AttentionState:
                 scaled = self._scaled(self._arithmetic.as_input(by_state[:, :, rows]))
                 self._sums.read(scaled, totals[:, :, rows])
         totals = totals.reshape((*queries.shape[:-1], totals.shape[-1]))
-        everywhere = np.ones((*queries.shape[:-1], 1), dtype=np.bool_)
+        seeing = np.broadcast_to(self._seen.reshape((*lead, 1, 1, 1)), (*lead, heads // groups, count, 1))
         parts = totals[..., :-1], totals[..., -1:]
-        value, hazards = quotient(self._arithmetic, *parts, everywhere, self.hazards)
+        seeing = seeing.reshape((*queries.shape[:-1], 1))
+        value, hazards = quotient(self._arithmetic, *parts, seeing, self.hazards)
         return AttentionOutput(value, parts[1][..., 0], hazards)
 
     def merge(self, other: Self) -> None:
@@ -154,6 +170,7 @@ class AttentionState:
         with self._changing():
             self._sums.merge(other._sums)
             self.tokens += other.tokens
+            self._seen |= other._seen
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the state to a .npz file that holds no pickled object, in one step.
@@ -162,7 +179,8 @@ class AttentionState:
         """
         self._require_whole()
         lost = self._sums.sums.lost
-        write_state(StateFile(self.mechanism, self.settings, self.tokens, lost, self._arrays()), path, overwrite)
+        seen = tuple(self._seen.tolist())
+        write_state(StateFile(self.mechanism, self.settings, self.tokens, seen, lost, self._arrays()), path, overwrite)
 
     @classmethod
     def load(
@@ -200,6 +218,10 @@ class AttentionState:
             ) from error
         held = state._arrays()
         layouts = [{name: (a.shape, a.dtype) for name, a in arrays.items()} for arrays in (file.arrays, held)]
+        if len(file.seen) != len(state._seen):
+            raise InvalidRequestError(
+                f"{path} of {len(file.seen)} heads", f"{len(state._seen)}, as its settings say", "save the state again"
+            )
         if layouts[0] != layouts[1]:
             raise InvalidRequestError(
                 f"{path} with arrays {_layout_text(file.arrays)}", f"{_layout_text(held)}", "save the state again"
@@ -207,6 +229,7 @@ class AttentionState:
         for name, array in held.items():
             array[...] = file.arrays[name]
         state.tokens, state._sums.sums.lost = file.tokens, file.lost
+        state._seen[:] = file.seen
         return state
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -232,7 +255,7 @@ class AttentionState:
             )
 
     def _by_head(self, label: str, values: ArrayLike, size: str) -> Float64Array:
-        array = exact_float64(label, values)
+        array = exact_tokens(label, values)
         lead: tuple[int, ...] = self.settings["lead"]
         shape = (*lead, "n", self.settings[size])
         if array.ndim != len(shape) or array.shape[:-2] != lead or array.shape[-1] != shape[-1]:

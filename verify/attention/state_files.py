@@ -16,18 +16,19 @@ from verify.files.reading import reading
 from verify.numbers.formats import FORMATS
 
 # Raise it when the meaning of a saved state changes.
-VERSION = 1
+VERSION = 2
 
 _ABOUT = "about"
 
 
 @dataclass(frozen=True)
 class StateFile:
-    """What a file holds: the mechanism, the settings of the state, how far it has come, and its arrays."""
+    """What a file holds: mechanism, settings, how far the state has come (seen: by head), and its arrays."""
 
     mechanism: str
     settings: dict[str, Any]
     tokens: int
+    seen: tuple[bool, ...]
     lost: int
     arrays: dict[str, NDArray[Any]]
 
@@ -42,6 +43,7 @@ def write_state(state: StateFile, path: str | Path, overwrite: bool) -> None:
         "mechanism": state.mechanism,
         "settings": state.settings,
         "tokens": state.tokens,
+        "seen": list(state.seen),
         "lost": state.lost,
         "formats": {name: array.dtype.name for name, array in state.arrays.items()},
     }
@@ -80,13 +82,16 @@ def read_state(path: str | Path, mechanism: str, known: tuple[str, ...]) -> Stat
             raise ValueError(f"settings {', '.join(sorted(settings))}")
         arrays = {name: _restored(members.pop(name), format_) for name, format_ in about["formats"].items()}
         counts = about["tokens"], about["lost"]
+        seen = tuple(about["seen"])
+        if not all(type(flag) is bool for flag in seen):
+            raise ValueError("heads that have neither seen anything nor nothing")
         if members or not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("counts or arrays that no state has")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidRequestError(
             f"{path} with a damaged state ({type(error).__name__}: {error})", "a file that save wrote", "save it again"
         ) from error
-    return StateFile(mechanism, settings, *counts, arrays)
+    return StateFile(mechanism, settings, counts[0], seen, counts[1], arrays)
 
 
 def _restored(bits: NDArray[Any], format_: str) -> NDArray[Any]:

@@ -95,7 +95,7 @@ class Variant:
 
     def refusal(self, problem: Problem) -> InvalidRequestError | None:
         """Return what is to be raised for a problem that the mechanism does not have, or the form; else None."""
-        return self.member.mechanism.refusal(problem) or self.how.refusal(problem)
+        return self.member.mechanism.refusal(problem) or self.how.refusal(problem, self.name)
 
     def costs(self, problem: Problem) -> Cost:
         """Return what the form costs on the problem; MechanismError for anything but a Cost."""

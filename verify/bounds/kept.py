@@ -14,7 +14,6 @@ together, numbers being at most (1 + u)^2 (M + what is lost): 0.31 and 1.27 M th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 from verify.bounds.pairs import Pairs
 from verify.numbers.formats import FORMATS
@@ -60,7 +59,7 @@ def kept(pairs: Pairs, storage: str | None, compensated: bool, chunk: int, scali
     u = 2.0**-format_.precision
     a = min(pairs.s, u)
     tokens = max(1, min(chunk, pairs.n)) if pairs.arithmetic.keeps_sums else 1
-    times = ceil(pairs.n / tokens)
+    times = pairs.chunks(tokens)
     within = pairs.gamma(tokens - pairs.exact, pairs.s)
     if compensated:
         lost = (1.0 + pairs.gamma(COMPENSATED * (times + scalings), u * u)) * (1.0 + pairs.gamma(2 * scalings, a))

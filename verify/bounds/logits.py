@@ -120,7 +120,7 @@ class RatioTable:
 
         Infinite unless g is sure to be positive there: with weights of both signs an output may be anywhere.
         """
-        first = max(0, int(np.searchsorted(self.edges, low, side="right")) - 1)
+        first = min(len(self.least) - 1, max(0, int(np.searchsorted(self.edges, low, side="right")) - 1))
         last = max(first + 1, int(np.searchsorted(self.edges, high, side="left")))
         with flint_precision(_BITS):
             least, most = self.least[first:last].min(), self.most[first:last].max()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import frexp, log, sqrt
+from math import ceil, frexp, log, sqrt
 
 import numpy as np
 
@@ -68,12 +68,28 @@ class Pairs:
         self.values = float(np.abs(head.v).max(initial=0.0)) / (1.0 - head.dropout)
         self.scale = head.float_scale
         self.scale_error, self.scale_rounds = _held_scale(head.scale, self.d, sums)
-        self.causal = problem.causal
+        prefixes = problem.prefixes
+        self.causal = problem.causal if prefixes is None else prefixes.shifts is not None
+        self.before = prefixes.before if prefixes is not None and self.causal else 0
         self.logits: Float64Array = head.logits(rows)
         # |scale| sum_i |q_i k_i|, and L, the same with what is added to it
         self.product_sizes: Float64Array = head.logit_sizes(rows)
         self.added: Float64Array = head.added_sizes(rows)
         self.size: Float64Array = self.product_sizes + self.added
+
+    def chunks(self, count: int) -> int:
+        """Return in how many chunks a running state takes in the keys: those before the first query, and the others."""
+        if not self.causal:
+            return ceil(self.n / count)
+        return ceil(self.before / count) + ceil(int(self.queries) / count)
+
+    def inside(self, count: int) -> BoolArray:
+        """Return which keys of a causal problem come in a query's own chunk, [rows, n_k]."""
+        positions = self.head.attendance.positions
+        shift = int(positions[0]) + (self.head.attendance.reach or 0) if len(positions) else 0
+        own = np.arange(self.n) - shift
+        rows = np.arange(self.queries)[self.rows]
+        return np.asarray((own >= 0) & (rows[:, None] // count == own // count))
 
     def moved_logits(self, *, scaled_before: bool = False) -> Float64Array:
         """Return a bound on what rounding does to a logit.

@@ -103,6 +103,53 @@ def _cases() -> Iterator[Case]:
         "no key is seen: all is zero",
         Problem(normal(3, 2), normal(0, 2), normal(0, 1), name="no keys"),
     )
+    yield case(
+        "logits are capped, and something is added to them",
+        Problem(
+            *(2 * normal(2, 4, 2), normal(1, 4, 2), normal(1, 4, 2)),
+            causal=True,
+            softcap=2.0,
+            bias=normal(2, 1, 4),
+            alibi_slopes=[0.5, 0.25],
+            name="soft cap, bias and slopes",
+        ),
+    )
+    yield case(
+        "a weight without a value, and weights that are dropped",
+        Problem(
+            *(normal(2, 4, 2), normal(2, 4, 2), normal(2, 4, 2)),
+            sinks=[0.5, -1.0],
+            dropout_mask=rng.random((2, 4, 4)) < 0.6,
+            dropout=0.25,
+            name="sinks and dropout",
+        ),
+    )
+    yield case(
+        "a window over contexts of several lengths",
+        Problem(
+            *(normal(2, 1, 3, 2), normal(2, 1, 5, 2), normal(2, 1, 5, 2)),
+            causal=True,
+            window=(1, 0),
+            lengths=[5, 3],
+            alignment="bottom-right",
+            name="window and lengths",
+        ),
+    )
+    yield case(
+        "padding, and queries that continue contexts of several lengths",
+        Problem(
+            *(normal(3, 2, 2, 2), normal(3, 1, 6, 2), normal(3, 1, 6, 2)),
+            causal=True,
+            lengths=[6, 3, 0],
+            mask=rng.random((3, 1, 1, 6)) < 0.7,
+            alignment="bottom-right",
+            name="padding",
+        ),
+    )
+    yield case(
+        "several contexts one after the other",
+        Problem(*(normal(6, 2), normal(6, 2), normal(6, 2)), causal=True, segments=[0, 0, 1, 1, 1, 2], name="segments"),
+    )
     yield case("nothing is asked", Problem(normal(0, 2), normal(3, 2), normal(3, 1), name="no queries"))
     yield case(
         "logits up to 20 in size, of either sign",

@@ -104,6 +104,8 @@ def wrong_states(subject: Subject) -> Iterator[str]:
     for kept in _with_states(subject):
         for problem in problems[kept.arithmetic.name]:
             yield from guarded(kept.name, _fed, kept, problem)
+        for problem in problems[kept.arithmetic.name]:
+            yield from guarded(kept.name, _padded, kept, problem)
         yield from guarded(kept.name, _refusals, kept)
     for kept in _in_other_arithmetics(subject):
         for problem in problems[kept.arithmetic.name][:2]:
@@ -235,6 +237,24 @@ def _fed(kept: Kept, problem: Problem) -> Iterator[str]:
         way = "all tokens merged with themselves"
         yield from _counted(way, itself, twice)
         yield from _wrong(way, kept, twice, itself.read(own.q), exact, kept.bound(twice, exact.value))
+
+
+def _padded(kept: Kept, problem: Problem) -> Iterator[str]:
+    """Yield that padding between the tokens, NaN and in every head somewhere else, counts for something."""
+    exact = kept.subject.exact(problem, kept.member)
+    if exact is None:
+        return
+    rng, padded = np.random.default_rng(57), problem.keys + 3
+    made, lead = kept.new(problem), problem.k.shape[:-2]
+    mask = np.zeros((*lead, padded), dtype=np.bool_)
+    k, v = (np.full((*lead, padded, x.shape[-1]), np.nan) for x in (problem.k, problem.v))
+    for index in np.ndindex(*lead):
+        places = np.sort(rng.permutation(padded)[: problem.keys])
+        mask[index][places] = True
+        k[index][places], v[index][places] = problem.k[index], problem.v[index]
+    made.update(k, v, mask)
+    bound = kept.bound(problem, exact.value)
+    yield from _wrong("tokens among padding", kept, problem, made.read(problem.q), exact, bound)
 
 
 def _counted(way: str, state: State, problem: Problem) -> Iterator[str]:

@@ -72,7 +72,8 @@ def taylor_attention(
 
     Shapes as in `softmax_attention`.  options: those of the form; packed and stream have side, degrees and
     memory_limit, see `verify.families.polynomial.forms.packed`.  Raises InvalidRequestError for a wrong request,
-    TooLargeError where the features would not fit into memory; forms with a state take no mask.
+    TooLargeError where the features would not fit into memory; forms with a state take masks that hide a key from all
+    queries.
     """
     problem = Problem(q, k, v, scale=scale, causal=causal, alignment=alignment, mask=mask)
     member = known().mechanism("taylor").member(order=order)

@@ -8,6 +8,9 @@ from math import ceil, floor, isqrt
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
+# Beyond it exponents are not worked out: exp(-65536) has 94,000 zeros.
+NOTHING = 1 << 16
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -74,7 +77,12 @@ def _floor(x: Fraction, bits: int) -> Fraction:
 
 
 def exponential(x: Interval, bits: int) -> Interval:
-    """Return an interval that contains exp(t) for every t in x, about `bits` bits wide of the value."""
+    """Return an interval that contains exp(t) for every t in x, about `bits` bits wide of the value.
+
+    Below exp(-NOTHING) it starts at 0.
+    """
+    if x.high < -NOTHING:
+        return Interval(ZERO, Fraction(1, 1 << NOTHING))  # exp(-n) is below 2^-n
     fine = 2 ** (bits + 16)  # rounding the argument outward this finely moves the value by less than its width
     low, high = Fraction(floor(x.low * fine), fine), Fraction(ceil(x.high * fine), fine)
     return Interval(_exp_ends(low, bits)[0], _exp_ends(high, bits)[1])

@@ -20,6 +20,41 @@ Window = tuple[int | None, int | None]
 _PAIRS = 1 << 22
 
 
+# The kept keys [n_k] of a row, and the shift up to which a query sees them, or None.
+Prefix = tuple[BoolArray, int | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prefixes:
+    """What queries see where each sees the kept keys up to its own, or all of them.
+
+    kept: [states, n_k].  shifts: [states], query i sees keys up to i + shift; None if all see all.  before: how many
+    keys come before the first query, at most.  aligned: whether query and key i belong together in all of them.
+    """
+
+    kept: BoolArray
+    shifts: NDArray[np.int64] | None
+    before: int
+    aligned: bool
+
+
+def joined_prefixes(states: list[list[Prefix | None]], queries: int, keys: int) -> Prefixes | None:
+    """Return what the heads of each state see, if those that share one see the same; else None."""
+    kept, shifts = [], []
+    for heads in states:
+        first = heads[0]
+        if first is None or any(h is None or h[1] != first[1] or (h[0] != first[0]).any() for h in heads):
+            return None
+        kept.append(first[0])
+        shifts.append(first[1])
+    together = np.array(kept, dtype=np.bool_).reshape((len(kept), keys))
+    if None in shifts or not shifts:
+        return Prefixes(together, None, keys, False)
+    moved = np.array(shifts, dtype=np.int64)
+    before = int(np.clip(moved, 0, keys).max(initial=0))
+    return Prefixes(together, moved, before, queries == keys and not moved.any())
+
+
 @dataclass(frozen=True, eq=False)
 class Attendance:
     """What the queries of one head see: every key that no rule hides.
@@ -89,7 +124,7 @@ class Attendance:
         step = max(1, _PAIRS // max(1, len(self.places)))
         return [slice(first, first + step) for first in range(0, len(self.positions), step)]
 
-    def prefixes(self) -> tuple[BoolArray, int | None] | None:
+    def prefixes(self) -> Prefix | None:
         """Return (kept, shift) if query i sees the kept keys up to i + shift, or all of them if that is None.
 
         Such a row needs no more than running sums over keys.  None where other rows see something else.

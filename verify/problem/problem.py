@@ -15,7 +15,7 @@ from verify.errors import InvalidRequestError
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.formats import Format
 from verify.problem import checks
-from verify.problem.attendance import Attendance, Window
+from verify.problem.attendance import Attendance, Prefix, Prefixes, Window, joined_prefixes
 from verify.problem.digest import digest_of
 from verify.problem.head import Head, float_scale
 from verify.problem.positions import standing as positions_of
@@ -274,6 +274,15 @@ class Problem:
         found = [np.abs(positions[:, None] - places[keys]) for positions, places in self.standing.values()]
         shape = (*self.q.shape[:-3], *((1,) if self.q.ndim > 2 else ()), *found[0].shape)
         return np.array(found).reshape(shape)
+
+    @cached_property
+    def prefixes(self) -> Prefixes | None:
+        """What running sums over keys have to know, if they serve the problem; None if they do not."""
+        states = np.ndindex(*self.k.shape[:-2])
+        found: dict[tuple[int, ...], list[Prefix | None]] = {index: [] for index in states}
+        for index in np.ndindex(*self.q.shape[:-2]):
+            found[self.shared_head(index)].append(self._attendance(index).prefixes())
+        return joined_prefixes(list(found.values()), self.queries, self.keys)
 
     def _attendances(self) -> list[Attendance]:
         return [self._attendance(index) for index in np.ndindex(*self.q.shape[:-2])]

@@ -45,8 +45,7 @@ def stream(
     spread = state.spread(pairs, features.count, more=int(pairs.causal))
     moved, size = features.moved, features.size
     if pairs.causal:
-        rows = np.arange(pairs.rows.start, pairs.rows.stop)
-        inside = rows[:, None] // count == np.arange(pairs.n) // count
+        inside = pairs.inside(count)
         own = features.multiplied(features.moved)
         size = np.where(inside, np.abs(features.weights) + own, size)
         moved = np.where(inside, own, moved)

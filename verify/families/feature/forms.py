@@ -7,9 +7,9 @@ import numpy as np
 from verify.attention.computed import AttentionOutput, divided, normalised
 from verify.attention.contract import Cost, Member
 from verify.attention.memory import MEMORY_LIMIT
-from verify.attention.operands import checked_chunk, operands, require_servable
+from verify.attention.operands import checked_chunk, operands
+from verify.attention.running import in_turn, require_servable
 from verify.attention.state import storage_format
-from verify.attention.sums import with_ones
 from verify.families.feature.features import computed_features, feature_map
 from verify.families.feature.state import CHUNK, FeatureSums
 from verify.numbers.arithmetic import Arithmetic
@@ -47,8 +47,8 @@ def stream(
     require_servable(problem, form="stream", instead="pairs")
     count = checked_chunk(CHUNK if chunk is None else chunk, max(problem.queries, problem.keys))
     parts = operands(problem, arithmetic)
-    q, k, v = parts.by_state()
-    values = with_ones(v, arithmetic)
+    turn = in_turn(parts)
+    q, k, values = turn.q, turn.k, turn.values
     state = FeatureSums(
         arithmetic,
         len(k),
@@ -63,21 +63,20 @@ def stream(
     totals = np.zeros((*q.shape[:-1], values.shape[-1]), dtype=arithmetic.dtype)
     later = ~np.tri(count, dtype=np.bool_)
     with np.errstate(all="ignore"):
-        if not problem.causal:
-            for first in range(0, problem.keys, count):
-                state.add(k[:, first : first + count], values[:, first : first + count])
+        for first in range(0, k.shape[1], count):
+            state.add(k[:, first : first + count], values[:, first : first + count])
         for first in range(0, problem.queries, count):
             rows = slice(first, first + count)
             of_q = state.features(q[:, :, rows])
-            if first or not problem.causal:
+            if first or k.shape[1]:
                 state.read_features(of_q, totals[:, :, rows])
-            if problem.causal:
-                of_k = state.features(k[:, rows])
+            if turn.own_k is not None and turn.own_values is not None:
+                of_k, own = state.features(turn.own_k[:, rows]), turn.own_values[:, rows]
                 weights = arithmetic.as_factor(arithmetic.product(of_q, of_k[:, None].mT))
                 size = weights.shape[-1]
                 np.copyto(weights, arithmetic.dtype.type(0), where=later[:size, :size])
-                arithmetic.add_product(totals[:, :, rows], weights, values[:, None, rows])
-                state.add_features(of_k, values[:, rows])
+                arithmetic.add_product(totals[:, :, rows], weights, own[:, None])
+                state.add_features(of_k, own)
         return divided(parts, totals[..., :-1], totals[..., -1:], state.hazards)
 
 

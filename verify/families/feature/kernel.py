@@ -11,7 +11,7 @@ from flint import arb_mat
 
 from verify.arguments import Choice, Flag, Whole
 from verify.attention.contract import Attended, Form, Mechanism, Member, Terms, TileWeights
-from verify.attention.operands import unservable
+from verify.attention.running import unservable
 from verify.attention.tiles import as_ball, ball_matrix, only_attended, scale_of_block
 from verify.families.costs import FeatureCost, cache_cost, feature_cost
 from verify.families.feature import bounds, forms

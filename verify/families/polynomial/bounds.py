@@ -106,8 +106,7 @@ def packed(
         return through
     moved = _horner(pairs, sizes, pairs.moved_logits(scaled_before=True))
     own = _weights(pairs, sizes, _narrowed(pairs, sizes, moved), through.spread)
-    rows = np.arange(pairs.rows.start, pairs.rows.stop)
-    inside = rows[:, None] // count == np.arange(pairs.n) // count
+    inside = pairs.inside(count)
     return replace(
         through,
         moved=np.where(inside, own.moved, through.moved),

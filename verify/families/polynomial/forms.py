@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from verify.attention.computed import AttentionOutput, divided, normalised
 from verify.attention.contract import Member
 from verify.attention.memory import MEMORY_LIMIT, check_memory
-from verify.attention.operands import checked_chunk, logits_of, operands, require_servable, scale_of
+from verify.attention.operands import checked_chunk, logits_of, operands, scale_of
+from verify.attention.running import in_turn, require_servable
 from verify.attention.state import storage_format
-from verify.attention.sums import with_ones
 from verify.errors import TooLargeError
 from verify.families.polynomial.basis import dense_feature_count
 from verify.families.polynomial.polynomial import coefficients_of, nearest, polynomial
@@ -114,7 +114,8 @@ def stream(
     """
     require_servable(problem, form="stream", instead="scores")
     limits: dict[str, Any] = {"watch": watch, "memory_limit": memory_limit}
-    tokens = 1 if problem.causal else chunk_of(problem.queries, problem.keys, None)
+    assert problem.prefixes is not None, "it is servable"
+    tokens = 1 if problem.prefixes.shifts is not None else chunk_of(problem.queries, problem.keys, None)
     return _through_state(problem, arithmetic, member, own_pairs=False, chunk=tokens, **options, **limits)
 
 
@@ -183,8 +184,8 @@ def _through_state(
 ) -> AttentionOutput:
     """Return the attention output with every pair through the state, or in a causal problem all but a chunk's own."""
     parts = operands(problem, arithmetic)
-    q, k, v = parts.by_state()
-    values = with_ones(v, arithmetic)
+    turn = in_turn(parts)
+    k, values = turn.k, turn.values
     kernel = polynomial(member)
     state = PolynomialSums(
         arithmetic,
@@ -197,22 +198,26 @@ def _through_state(
         storage=storage_format(storage),
         **options,
     )
-    own = OwnPairs(arithmetic, member, q.shape[:2], chunk, values.shape[-1]) if problem.causal and own_pairs else None
+    own = None
+    if turn.own_k is not None and own_pairs:
+        own = OwnPairs(arithmetic, member, turn.q.shape[:2], chunk, values.shape[-1])
     with np.errstate(all="ignore"):
-        q = arithmetic.as_factor(q * scale_of(problem.scale, problem.head_size, arithmetic))
+        q = arithmetic.as_factor(turn.q * scale_of(problem.scale, problem.head_size, arithmetic))
         totals = np.zeros((*q.shape[:-1], values.shape[-1]), dtype=arithmetic.dtype)
-        if not problem.causal:
-            for first in range(0, problem.keys, chunk):
-                state.add(k[:, first : first + chunk], values[:, first : first + chunk])
+        for first in range(0, k.shape[1], chunk):
+            state.add(k[:, first : first + chunk], values[:, first : first + chunk])
         for first in range(0, problem.queries, chunk):
             rows = slice(first, first + chunk)
-            if own is not None:
-                if first:
-                    state.read(q[:, :, rows], totals[:, :, rows])
-                own.add(totals[:, :, rows], q[:, :, rows], k[:, rows], values[:, rows])
-                state.add(k[:, rows], values[:, rows])
+            if turn.own_k is None or turn.own_values is None:
+                state.read(q[:, :, rows], totals[:, :, rows])
                 continue
-            if problem.causal:
-                state.add(k[:, rows], values[:, rows])
-            state.read(q[:, :, rows], totals[:, :, rows])
+            tokens = turn.own_k[:, rows], turn.own_values[:, rows]
+            if own is None:
+                state.add(*tokens)
+                state.read(q[:, :, rows], totals[:, :, rows])
+                continue
+            if first or k.shape[1]:
+                state.read(q[:, :, rows], totals[:, :, rows])
+            own.add(totals[:, :, rows], q[:, :, rows], *tokens)
+            state.add(*tokens)
         return divided(parts, totals[..., :-1], totals[..., -1:], state.hazards)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from verify.arguments import Choice, Flag, Parameter, Whole, checked_size
 from verify.attention.contract import Cost, Form, Member, TileWeights
-from verify.attention.operands import unservable
+from verify.attention.running import unservable
 from verify.families.costs import FeatureCost, PolynomialCost, cache_cost, feature_cost
 from verify.families.logit import LogitKernel
 from verify.families.polynomial import bounds, forms

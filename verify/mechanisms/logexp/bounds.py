@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil, expm1, inf, log, log1p
+from math import expm1, inf, log, log1p
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def stream(
     by one, which rounds less.  Sums: as kept, multiplied C - 1 times; d to read.
     """
     logits, largest = log_sums(pairs.q, pairs.k)
-    later = max(0, ceil(pairs.n / chunk) - 1)
+    later = max(0, pairs.chunks(chunk) - 1)
     way = min(2 * largest, 2 * pairs.lowest) * (3 if pairs.causal else 1)
     exponent = pairs.s * (largest * (1.0 + 4 * pairs.s) + way)
     exponent += 2 * pairs.library(pairs.f) + later * pairs.library(pairs.s)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from verify.attention.computed import AttentionOutput, divided
 from verify.attention.contract import Member
-from verify.attention.operands import Operands, checked_chunk, operands, require_servable
+from verify.attention.operands import Operands, checked_chunk, operands
+from verify.attention.running import in_turn, require_servable
 from verify.attention.state import storage_format
-from verify.attention.sums import with_ones
 from verify.mechanisms.logexp.state import CHUNK, LogExpSums
 from verify.mechanisms.softmax.forms import softmax_of
 from verify.numbers.arithmetic import Arithmetic
@@ -49,8 +49,8 @@ def stream(
     require_servable(problem, form="stream", instead="quadratic")
     chunk = checked_chunk(chunk, max(problem.queries, problem.keys))
     parts = operands(problem, arithmetic)
-    q, k, v = parts.by_state()
-    values = with_ones(v, arithmetic)
+    turn = in_turn(parts)
+    q, k, values = turn.q, turn.k, turn.values
     state = LogExpSums(
         arithmetic,
         len(k),
@@ -61,13 +61,13 @@ def stream(
     )
     totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
     with np.errstate(all="ignore"):
-        if not problem.causal:
-            for first in range(0, problem.keys, chunk):
-                state.add(k[:, first : first + chunk], values[:, first : first + chunk])
+        for first in range(0, k.shape[1], chunk):
+            state.add(k[:, first : first + chunk], values[:, first : first + chunk])
         for first in range(0, problem.queries, chunk):
             rows = slice(first, first + chunk)
-            if problem.causal:
-                state.read_causally(q[:, :, rows], k[:, rows], values[:, rows], totals[:, :, rows])
+            if turn.own_k is not None and turn.own_values is not None:
+                tokens = turn.own_k[:, rows], turn.own_values[:, rows]
+                state.read_causally(q[:, :, rows], *tokens, totals[:, :, rows])
             else:
                 state.read(q[:, :, rows], totals[:, :, rows])
         return divided(parts, totals[..., :-1], totals[..., -1:], state.hazards)
@@ -84,14 +84,12 @@ def linear(problem: Problem, arithmetic: Arithmetic, member: Member) -> Attentio
     """
     require_servable(problem, form="linear", instead="quadratic")
     parts = operands(problem, arithmetic)
-    q, k, v = parts.by_state()
+    turn = in_turn(parts)
+    q = turn.q
     totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
     with np.errstate(all="ignore"):
-        # of [v | 1]: logarithms of magnitudes [states, n_k, d_v + 1], and signs
-        values = with_ones(v, arithmetic)
-        signs = np.sign(values)
-        logs = arithmetic.as_sum(np.log(np.abs(values)))
-        latent = np.full((len(k), problem.head_size, problem.value_size + 1), -np.inf, dtype=arithmetic.dtype)
+        # of [v | 1]: logarithms of magnitudes of sums, [states, d_k, d_v + 1], and signs
+        latent = np.full((len(q), problem.head_size, problem.value_size + 1), -np.inf, dtype=arithmetic.dtype)
         latent_signs = np.zeros_like(latent)
 
         def read(rows: int) -> None:
@@ -101,14 +99,19 @@ def linear(problem: Problem, arithmetic: Arithmetic, member: Member) -> Attentio
             terms = arithmetic.as_sum(np.exp(arithmetic.as_sum(sums - top))) * latent_signs[:, None]
             totals[:, :, rows] = arithmetic.total(terms.swapaxes(-1, -2))[..., 0]
 
-        for token in range(problem.keys):
-            added = arithmetic.as_sum(k[:, token, :, None] + logs[:, token, None, :])
-            latent, latent_signs = _signed_log_add(latent, latent_signs, added, signs[:, token, None, :], arithmetic)
-            if problem.causal:
-                read(token)
-        if not problem.causal and problem.keys:
-            for row in range(problem.queries):
-                read(row)
+        def take(k: NDArray[Any], values: NDArray[Any]) -> None:
+            nonlocal latent, latent_signs
+            logs = arithmetic.as_sum(np.log(np.abs(values)))
+            added = arithmetic.as_sum(k[:, :, None] + logs[:, None, :])
+            signs = np.sign(values)[:, None, :]
+            latent, latent_signs = _signed_log_add(latent, latent_signs, added, signs, arithmetic)
+
+        for token in range(turn.k.shape[1]):
+            take(turn.k[:, token], turn.values[:, token])
+        for row in range(problem.queries if problem.keys else 0):
+            if turn.own_k is not None and turn.own_values is not None:
+                take(turn.own_k[:, row], turn.own_values[:, row])
+            read(row)
         return divided(parts, totals[..., :-1], totals[..., -1:])
 
 

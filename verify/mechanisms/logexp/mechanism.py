@@ -7,7 +7,7 @@ from functools import partial
 
 from verify.arguments import Choice, Flag, Whole
 from verify.attention.contract import Form, Mechanism, Member, TileWeights
-from verify.attention.operands import unservable
+from verify.attention.running import unservable
 from verify.families.costs import cache_cost
 from verify.mechanisms.logexp import bounds, forms
 from verify.mechanisms.logexp.costs import logexp_cost

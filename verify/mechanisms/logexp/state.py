@@ -170,6 +170,7 @@ class LogExpState(AttentionState):
         limit = checked_integer("memory limit", memory_limit, 0)
         check_memory(f"a state of head size {head_size}", 8 * numbers, limit, "take fewer heads at a time")
         super().__init__(settings, CHUNK)
+        self._padding = -self._arithmetic.inputs.largest  # no maximum rises to it
         self._sums: LogExpSums = LogExpSums(
             self._arithmetic,
             heads,
