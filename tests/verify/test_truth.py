@@ -22,6 +22,7 @@ from verify.parallel import blocks as block
 from verify.problem import Problem
 from verify.truth import MAX_DIGITS, Reference, defined_attention, enclosure, reference, references
 from verify.truth.enclosure import _Quotients
+from verify.truth.totals import Totals
 
 DIGITS = 40
 
@@ -195,7 +196,7 @@ def test_only_what_is_proven_to_be_nothing_counts_as_nothing() -> None:
             arb(0, arb(2) ** -103),
             arb.nan(),
         ]
-        found = _Quotients(whole, arb_mat([[*balls, 1]]), 300)
+        found = _Quotients(whole, Totals(arb_mat([[*balls, 1]]), None), 300)
         found.find_zeros(named_member("softmax"), wanted)
     # 2**-102 of the terms is the line: 2**-41 is a number, and a ball that reaches beyond the line proves nothing
     assert found.absolute.tolist() == [[False, False, False, True, False]]

@@ -160,6 +160,13 @@ class TileWeights(ABC):
         """Yield terms of the sink, a ball for each query; of functions of the logits alone."""
         raise NotImplementedError("a sink is a logit, and these weights are no function of logits")
 
+    def factor(self) -> tuple[int, list[arb]] | None:
+        """Return (n, l): weights times exp(l) / n, with an l for each row, are those of the formula.
+
+        None where that is unknown: sums of weights then have no logarithm of their own.
+        """
+        return None
+
 
 class Mechanism(ABC):
     """One way to weigh keys: y = sum_t w_t v_t / sum_t w_t.

@@ -175,7 +175,7 @@ def _magnitudes(member: Member, case: Case) -> Iterator[str]:
             weights, sizes = (np.where(attended, x, 0.0).sum(axis=1) for x in given)
         with flint_precision(BITS):
             added, plain = (
-                [row[-1] for row in weighted_sums(block, [member], magnitudes=each)[member].tolist()]
+                [row[-1] for row in weighted_sums(block, [member], magnitudes=each)[member].sums.tolist()]
                 for each in (True, False)
             )
             # None where nothing is attended, or weights add up to nothing

@@ -131,6 +131,10 @@ class _FunctionOfLogits(TileWeights):
         weights = self._weights(only_attended(attended, self.logits.of(keys)))
         yield self.member, 1, only_attended(attended, weights)
 
+    def factor(self) -> tuple[int, list[arb]]:
+        """Return none: the function is taken as it is."""
+        return 1, [arb(0)] * len(self.logits.block.rows)
+
     def sink(self) -> Terms:
         """Yield what the sink adds."""
         yield self.member, 1, self._weights([self.logits.sink]) * len(self.logits.block.rows)

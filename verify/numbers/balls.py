@@ -115,6 +115,15 @@ class Balls:
         return arbs
 
 
+def in_base_two(balls: Balls) -> Balls:
+    """Return natural logarithms as logarithms to base 2."""
+    arbs = balls.arbs()
+    longest = max((abs(m).bit_length() for m in balls.mantissa.flat), default=1)
+    with flint_precision(min(MAX_BITS, longest + 64)):
+        two = arb(2).log()
+        return Balls.of(np.array([ball / two for ball in arbs.flat], dtype=object).reshape(arbs.shape))
+
+
 _RADIUS_BITS = 30  # of flint's radii
 
 _TINY = 2.0**-1000  # above it, a number of 30 bits is a float64

@@ -4,6 +4,7 @@ from verify.numbers.precision import MAX_BITS
 from verify.truth.certificate import Certificate, certify, certify_some
 from verify.truth.definition import defined_attention
 from verify.truth.in_blocks import MEMORY_LIMIT, processes_for
+from verify.truth.merging import merged
 from verify.truth.reference import MAX_DIGITS, Reference, difference, reference, references
 from verify.truth.vectors import require_writable, write_vectors
 
@@ -17,6 +18,7 @@ __all__ = [
     "certify_some",
     "defined_attention",
     "difference",
+    "merged",
     "processes_for",
     "reference",
     "references",

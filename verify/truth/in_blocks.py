@@ -8,8 +8,6 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from verify.attention.contract import Member
 from verify.attention.tiles import TILE_BYTES
 from verify.errors import MechanismError, WorkerDiedError
@@ -93,6 +91,7 @@ def memory_estimate(problem: Problem, members: int, digits: int, processes: int)
     bits = bits_for(digits) + GUARD_BITS
     integer, number, pointer, character = 28 + bits // 7, 8, 8, 4
     element = integer + pointer + 7 * number + 2 * character * digits
-    outputs = 2 * members * int(np.prod(problem.output_shape, dtype=np.int64)) * element
+    elements = problem.heads * problem.queries * (problem.value_size + 1)  # and a logarithm for each row
+    outputs = 2 * members * elements * element
     keys = number * problem.keys * (problem.head_size + problem.value_size) + BLOCK_ROWS * problem.keys
     return outputs + processes * TILE_BYTES + (2 * in_flight(processes) if processes > 1 else 1) * keys

@@ -16,7 +16,7 @@ from verify.attention.contract import Member
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arrays import BoolArray, Float64Array
-from verify.numbers.balls import Balls
+from verify.numbers.balls import Balls, in_base_two
 from verify.numbers.formats import Format
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision, mpmath_precision
 from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
@@ -41,6 +41,8 @@ class Reference:
     |v| under the magnitudes of the weights, or below 2**-32768.  Such a value has no digits of its own: it is kept as a
     ball around 0.
     normaliser_sign: [..., H, n_q], sign of the exact sum of weights: -1, 0 or 1.
+    logs: [..., H, n_q], natural logarithms of the sums of weights (of the sink's too), as narrow as values; NaN where
+    nothing is added up, the sum is not positive, or the mechanism's formula leaves a factor open.
     asked: the digits that were asked for.
     """
 
@@ -50,6 +52,7 @@ class Reference:
     digits: int
     absolute: BoolArray
     normaliser_sign: NDArray[np.int8]
+    logs: Balls
     asked: int
 
     @property
@@ -75,6 +78,26 @@ class Reference:
                 mantissa, exponent = self.balls.mantissa[place], int(self.balls.exponent[place])
                 output[place] = mp.ldexp(mp.mpf(mantissa), exponent) if defined else mp.nan
         return output
+
+    def log_sum_exp(self, base: int | None = None) -> tuple[Float64Array, Float64Array]:
+        """Return logarithms of sums of weights, [..., H, n_q], and their radii: |exact - returned| <= radius.
+
+        log sum_t exp(s_t) for softmax; minus infinity in rows that add up nothing, NaN where there is none.  base: 2
+        for logarithms to base 2, by default natural ones.  Raises InvalidRequestError for another base.
+        """
+        if base not in (None, 2):
+            raise InvalidRequestError(f"logarithms to base {base!r}", "2, or None for natural ones", "choose one")
+        balls = self.logs if base is None else in_base_two(self.logs)
+        value = np.where(self.adds_up, balls.value, -np.inf)
+        # the value is the centre rounded to float64
+        radius = balls.radius + np.abs(balls.residual) * (1 + 2.0**-50)
+        return value, np.where(self.adds_up, np.nextafter(radius, np.inf), 0.0)
+
+    @property
+    def adds_up(self) -> BoolArray:
+        """Rows in which there is a weight at all, be it the sink's."""
+        rows: BoolArray = self.problem.attended_rows | (self.problem.sinks is not None)
+        return rows
 
     def rounded(self, format_: Format) -> NDArray[Any]:
         """Return the exact values correctly rounded to a format, as an array of its numpy type; NaN where undefined.
@@ -238,11 +261,13 @@ class _Collected:
         self.absolute = np.zeros(shape, dtype=np.bool_)
         self.sign = np.zeros(shape[:-1], dtype=np.int8)
         self.balls = Balls.zeros(shape)
+        self.logs = Balls.zeros(shape[:-1])
 
     def add(self, place: Any, found: Enclosure) -> None:
         self.absolute[place] = found.absolute
         self.sign[place] = found.sign
         self.balls.put(place, found.balls)
+        self.logs.put(place, found.logs)
         self.fewest = min(self.fewest, int(found.bits.min(initial=self.fewest)))
 
     def reference(self, member: Member) -> Reference:
@@ -253,5 +278,6 @@ class _Collected:
             digits=digits_of(self.fewest - 1),
             absolute=self.absolute,
             normaliser_sign=self.sign,
+            logs=self.logs,
             asked=self.asked,
         )

@@ -6,6 +6,7 @@ Keys are taken in tiles, so that memory does not grow with their number.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import flint
 import numpy as np
@@ -18,22 +19,34 @@ from verify.numbers.arrays import Float64Array
 from verify.parallel.blocks import Block
 
 
-def weighted_sums(block: Block, members: Sequence[Member], *, magnitudes: bool = False) -> dict[Member, arb_mat]:
-    """Return W [V | 1] for members of one mechanism: numerators in the first d_v columns, sums of weights in the last.
+@dataclass(frozen=True)
+class Totals:
+    """What the weights of a block's queries add up to.
+
+    sums: W [V | 1], numerators in the first d_v columns, sums of weights in the last, up to a factor of each row.
+    factor: what they are to be multiplied with, as `TileWeights.factor` says.
+    """
+
+    sums: arb_mat
+    factor: tuple[int, list[arb]] | None
+
+
+def weighted_sums(block: Block, members: Sequence[Member], *, magnitudes: bool = False) -> dict[Member, Totals]:
+    """Return what weights add up to for members of one mechanism.
 
     Members that share work share a factor.  With magnitudes, every term of the sums is replaced by its absolute value.
     Raises MechanismError for a mechanism that leaves out a member.
     """
-    totals: dict[Member, arb_mat] = {}
+    totals: dict[Member, Totals] = {}
     for weights in members[0].mechanism.balls(block, members, magnitudes=magnitudes):
         for member, total in _summed(block, weights, magnitudes).items():
-            totals[member] = total
+            totals[member] = Totals(total, weights.factor())
     for member in members:
         if member not in totals and (block.attended.any() or block.sink is not None):
             raise MechanismError(
                 f"no weights of {member.name} in balls", "those of every member asked for", f"mend {member.of}"
             )
-    nothing = arb_mat(len(block.rows), block.v.shape[1] + 1)
+    nothing = Totals(arb_mat(len(block.rows), block.v.shape[1] + 1), None)
     return {member: totals.get(member, nothing) for member in members}
 
 

@@ -29,8 +29,8 @@ class PowerSums(TileWeights):
         self.by_order = {len(coefficients_of(member)) - 1: member for member in members}
         longest = self.by_order[max(self.by_order)]
         coefficients = coefficients_of(longest)
-        denominator = lcm(*(c.denominator for c in coefficients))
-        self.coefficients = [int(c * denominator) for c in coefficients]
+        self.denominator = lcm(*(c.denominator for c in coefficients))
+        self.coefficients = [int(c * self.denominator) for c in coefficients]
         if magnitudes:
             self.coefficients = [abs(c) for c in self.coefficients]
 
@@ -38,6 +38,10 @@ class PowerSums(TileWeights):
         """Yield what the keys of a tile add, power by power."""
         logits = only_attended(attended, self.logits.of(keys))
         yield from self._powers(logits, only_attended(attended, [arb(1)] * len(logits)))
+
+    def factor(self) -> tuple[int, list[arb]]:
+        """Return the common denominator."""
+        return self.denominator, [arb(0)] * len(self.logits.block.rows)
 
     def sink(self) -> Terms:
         """Yield what the sink adds, power by power."""

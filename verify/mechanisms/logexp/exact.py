@@ -22,6 +22,11 @@ class LogExpWeights(TileWeights):
         rows = zip(block.q.tolist(), tops, strict=True)
         self.queries = ball_matrix([(arb(x) - top).exp() for row, top in rows for x in row], block.q.shape)
         self.top = float(block.k.max(initial=-np.inf))
+        self.tops = tops
+
+    def factor(self) -> tuple[int, list[arb]]:
+        """Return the shifts of queries and keys: sums are those of LE (1) without its constant."""
+        return 1, [arb(top) + (self.top if len(self.k) else 0) for top in self.tops]
 
     def terms(self, keys: slice, attended: Attended) -> Terms:
         """Yield what the keys of a tile add."""

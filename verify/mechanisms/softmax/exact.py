@@ -43,6 +43,10 @@ class SoftmaxWeights(TileWeights):
             zero = arb(0)
             yield self.member, 1, [s.exp() if seen else zero for s, seen in zip(logits, attended, strict=True)]
 
+    def factor(self) -> tuple[int, list[arb]]:
+        """Return the shifts."""
+        return 1, self.tops
+
     def sink(self) -> Terms:
         """Yield what the sink adds."""
         yield self.member, 1, [(self.logits.sink - top).exp() for top in self.tops]
