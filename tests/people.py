@@ -144,3 +144,43 @@ def answer(given: dict[str, Any], weight: Any = mp.exp) -> tuple[np.ndarray[Any,
                 y = mp.fsum(w * mp.mpf(float(v[b, group, j, c])) for w, j in zip(weights, seen, strict=True) if kept[j])
                 outputs[b, h, i, c] = mp.zero if not seen else mp.nan if z == 0 else y / z / share
     return outputs, sums
+
+
+def gradient(given: dict[str, Any], dout: Any, weight: Any = mp.exp, slope: Any = mp.exp) -> dict[str, Any]:
+    """Return dq, dk, dv, dbias and dsinks of sum(dout * output), for weights that are functions of logits."""
+    q, k, v = given["q"], given["k"], given["v"]
+    found = {name: np.full(x.shape, mp.zero, object) for name, x in (("dq", q), ("dk", k), ("dv", v))}
+    pairs = (*q.shape[:3], k.shape[2])
+    bias = given.get("bias")
+    places = None if bias is None else np.broadcast_to(np.arange(bias.size).reshape(bias.shape), pairs)
+    of_bias = None if bias is None else np.full(bias.size, mp.zero, object)
+    of_sinks = np.full(q.shape[1], mp.zero, object)
+    outputs, sums = answer(given, weight)
+    with mp.workprec(BITS):
+        scale = 1 / mp.sqrt(q.shape[3]) if given.get("scale") is None else mp.mpf(given["scale"])
+        share = 1 - mp.mpf(given.get("dropout", 0.0))
+        for b, h, i in np.ndindex(*q.shape[:3]):
+            seen, group, z = seen_by(given, b, h, i), h // (q.shape[1] // k.shape[1]), sums[b, h, i]
+            own = [mp.mpf(float(x)) for x in dout[b, h, i]]
+            delta = mp.fdot(own, outputs[b, h, i].tolist())
+            if "sinks" in given:
+                of_sinks[h] -= delta * slope(mp.mpf(float(given["sinks"][h]))) / z
+            for j, s in zip(seen, logits_of(given, b, h, i, seen), strict=True):
+                kept = "dropout_mask" not in given or bool(given["dropout_mask"][h, i, j])
+                values = [mp.mpf(float(x)) for x in v[b, group, j]]
+                for c, d in enumerate(own):
+                    found["dv"][b, group, j, c] += d * weight(s) / z / share if kept else 0
+                change = ((mp.fdot(own, values) / share if kept else 0) - delta) / z * slope(s)
+                if places is not None and of_bias is not None:
+                    of_bias[places[b, h, i, j]] += change
+                if "softcap" in given:
+                    product = scale * mp.fdot(*([mp.mpf(float(x)) for x in y] for y in (q[b, h, i], k[b, group, j])))
+                    change *= 1 - mp.tanh(product / given["softcap"]) ** 2
+                for c in range(q.shape[3]):
+                    found["dq"][b, h, i, c] += scale * change * mp.mpf(float(k[b, group, j, c]))
+                    found["dk"][b, group, j, c] += scale * change * mp.mpf(float(q[b, h, i, c]))
+    if of_bias is not None and bias is not None:
+        found["dbias"] = of_bias.reshape(bias.shape)
+    if "sinks" in given:
+        found["dsinks"] = of_sinks
+    return found

@@ -61,7 +61,7 @@ def test_states_serve_padding_and_continued_contexts(part: int) -> None:
     for seed in range(7000 + part * COUNT, 7000 + (part + 1) * COUNT):
         rng = np.random.default_rng((1302, seed))
         given = drawn(seed, most=40 if seed % 10 == 0 else 6)
-        for part_ in ("bias", "softcap", "sinks", "alibi_slopes", "dropout_mask", "dropout", "segments", "positions"):
+        for part_ in ("bias", "softcap", "sinks", "alibi_slopes", "segments", "positions"):
             given.pop(part_, None)
         given.setdefault("alignment", "bottom-right")
         given["window"] = (-1, given.get("window", (0, -1))[1])
@@ -72,7 +72,7 @@ def test_states_serve_padding_and_continued_contexts(part: int) -> None:
         problem = Problem(**given, name=f"problem {seed}").rounded(arithmetic.inputs)
         assert problem.prefixes is not None, seed
         served += bounded(problem, STATES[seed // 7 % len(STATES)], arithmetic)[1]
-    assert served > 2 * COUNT
+    assert served > 1.7 * COUNT
 
 
 @pytest.mark.parametrize("part", range(2))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flint import arb
+from flint import arb, arb_mat
 
 from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
@@ -168,6 +168,34 @@ class TileWeights(ABC):
         return None
 
 
+@dataclass
+class Pulled:
+    """What changes of the weights of a tile do: to q [r, d_k], k [n, d_k], and to logits, by pair, if there are."""
+
+    q: arb_mat
+    k: arb_mat
+    logits: list[arb] | None
+
+
+class Pullback(ABC):
+    """Weights of a block's queries in balls, and their derivatives, a tile of keys at a time.
+
+    Weights have a factor of each row that is the same in all tiles.
+    """
+
+    @abstractmethod
+    def weights(self, keys: slice, attended: Attended) -> list[arb]:
+        """Return the weights of some keys, zero where not attended."""
+
+    @abstractmethod
+    def pulled(self, keys: slice, attended: Attended, changes: list[arb]) -> Pulled:
+        """Return sum_t c_t dw_t for changes c_t of the weights, pair by pair, that are zero where not attended."""
+
+    def sink(self) -> tuple[list[arb], list[arb]]:
+        """Return the weight of the sink by row, and its derivative."""
+        raise NotImplementedError("a sink is a logit, and these weights are no function of logits")
+
+
 class Mechanism(ABC):
     """One way to weigh keys: y = sum_t w_t v_t / sum_t w_t.
 
@@ -249,6 +277,10 @@ class Mechanism(ABC):
         Shapes [rows, n_k]; what is not attended does not count.
         """
 
+    def pullback(self, block: Block, member: Member) -> Pullback | None:
+        """Return the weights of a block and what changes of them do to its q and k; None if that is unknown."""
+        return None
+
     def work(self, member: Member) -> int:
         """Return how many times the balls of a pair are gone through for the exact value."""
         return 1
@@ -262,9 +294,9 @@ class Mechanism(ABC):
 
         Raises MechanismError for anything else that `unservable` gives.
         """
-        if problem.adjustments and not self.of_logits:
+        if problem.logit_changes and not self.of_logits:
             return InvalidRequestError(
-                f"{problem.name} with {problem.adjustments} for {self.name}, whose weights are no function of logits",
+                f"{problem.name} with {problem.logit_changes} for {self.name}, whose weights are no function of logits",
                 "a problem without it",
                 "leave it out, or take a mechanism whose weights are",
             )

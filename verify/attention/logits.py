@@ -19,25 +19,29 @@ class BallLogits:
 
     def of(self, keys: slice) -> list[arb]:
         """Return the logits of some keys of the block, row after row, attended or not."""
-        products = self.queries * exact_matrix(self.block.k[keys]).transpose()
-        return adjusted(self.block, keys, products.entries())
+        return self.added(keys, self.capped(keys))
+
+    def capped(self, keys: slice) -> list[arb]:
+        """Return scaled products, capped if there is a cap."""
+        products: list[arb] = (self.queries * exact_matrix(self.block.k[keys]).transpose()).entries()
+        if self.block.softcap is None:
+            return products
+        cap = arb(self.block.softcap)
+        return [(s / cap).tanh() * cap for s in products]
+
+    def added(self, keys: slice, logits: list[arb]) -> list[arb]:
+        """Return capped products with bias and slope times the distance."""
+        block = self.block
+        if block.bias is not None:
+            logits = list(map(add, logits, map(arb, block.bias[:, keys].ravel().tolist())))
+        if block.slope is not None:
+            assert block.distances is not None, "a slope is multiplied with distances"
+            slope = arb(block.slope)
+            logits = list(map(sub, logits, (slope * n for n in block.distances[:, keys].ravel().tolist())))
+        return logits
 
     @property
     def sink(self) -> arb:
         """The logit of the sink."""
         assert self.block.sink is not None, "there is a sink"
         return arb(self.block.sink)
-
-
-def adjusted(block: Block, keys: slice, logits: list[arb]) -> list[arb]:
-    """Return scaled products of some keys, row after row, with all that is done to them."""
-    if block.softcap is not None:
-        cap = arb(block.softcap)
-        logits = [(s / cap).tanh() * cap for s in logits]
-    if block.bias is not None:
-        logits = list(map(add, logits, map(arb, block.bias[:, keys].ravel().tolist())))
-    if block.slope is not None:
-        assert block.distances is not None, "a slope is multiplied with distances"
-        slope = arb(block.slope)
-        logits = list(map(sub, logits, (slope * n for n in block.distances[:, keys].ravel().tolist())))
-    return logits

@@ -140,11 +140,11 @@ def logits_of(problem: Problem, parts: Operands, keys: slice = slice(None)) -> N
         logits = settled(logits + _constants(parts, parts.fold(np.broadcast_to(problem.bias, pairs))[..., keys]))
     if problem.alibi_slopes is not None:
         apart = np.broadcast_to(problem.distances(keys), (*pairs[:-1], of_k.shape[-1]))
-        slopes = parts.per_head(_constants(parts, problem.alibi_slopes))
+        slopes = parts.per_head(_constants(parts, problem.by_head(problem.alibi_slopes)))
         logits = settled(logits - settled(slopes * _constants(parts, parts.fold(apart))))
     if problem.sinks is None or len(range(problem.keys + 1)[keys]) == of_k.shape[-1]:
         return logits
-    return parts.with_sink(logits, parts.per_head(_constants(parts, problem.sinks)))
+    return parts.with_sink(logits, parts.per_head(_constants(parts, problem.by_head(problem.sinks))))
 
 
 def _constants(parts: Operands, values: NDArray[Any]) -> NDArray[Any]:

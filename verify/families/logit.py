@@ -9,13 +9,14 @@ import numpy as np
 from flint import arb
 
 from verify.attention.computed import AttentionOutput, normalised
-from verify.attention.contract import Attended, Form, Mechanism, Member, Terms, TileWeights
+from verify.attention.contract import Attended, Form, Mechanism, Member, Pullback, Terms, TileWeights
 from verify.attention.logits import BallLogits
 from verify.attention.operands import logits_of, operands
 from verify.attention.tiles import as_ball, only_attended
 from verify.bounds.logits import RatioTable, extreme_logits, output_bounds
 from verify.bounds.pairs import Pairs, WeightBound
 from verify.families.costs import cache_cost
+from verify.families.pullback import LogitPullback, ball_duals
 from verify.families.rounded import RoundedField
 from verify.families.tracked import TrackedField, tracked_weights
 from verify.numbers.arithmetic import Arithmetic
@@ -93,6 +94,11 @@ class LogitKernel(Mechanism):
     def balls(self, block: Block, members: Sequence[Member], *, magnitudes: bool) -> Iterable[TileWeights]:
         """Return the weights of a block in balls: logits by a matrix product, then g of each."""
         return [_FunctionOfLogits(block, self, member, magnitudes) for member in members]
+
+    def pullback(self, block: Block, member: Member) -> Pullback:
+        """Return the weights of a block with their derivatives, which follow from the formula."""
+        field = ball_duals()
+        return LogitPullback(block, lambda s: self.function(field, s, member))
 
     def float_weights(
         self, head: Head, rows: slice, attended: BoolArray, member: Member

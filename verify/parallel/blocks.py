@@ -23,8 +23,9 @@ class Block:
     Blocks are independent of each other and small enough to be sent to a process.
 
     name: of the problem, for messages.  index: the head's place in the leading dimensions.  rows: [r], the queries'
-    place in the head.  q: [r, d_k].  k: [n_k, d_k].  v: [n_k, d_v].  attended: [r, n_k].  softcap, bias [r, n_k],
-    slope with distances [r, n_k], sink, kept [r, n_k], dropout: as in `verify.problem.Head`; None where there is none.
+    place in the head.  keys: [n_k], that of the keys.  q: [r, d_k].  k: [n_k, d_k].  v: [n_k, d_v].  attended: [r,
+    n_k].  softcap, bias [r, n_k], slope with distances [r, n_k], sink, kept [r, n_k], dropout: as in
+    `verify.problem.Head`; None where there is none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Block:
     v: Float64Array
     attended: BoolArray
     scale: float | None
+    keys: NDArray[np.int64]
     softcap: float | None = None
     bias: Float64Array | None = None
     slope: float | None = None
@@ -71,6 +73,7 @@ def blocks_of(problem: Problem) -> Iterator[Block]:
                 head.v[seen],
                 attended[:, seen],
                 problem.scale,
+                np.flatnonzero(seen),
                 problem.softcap,
                 None if head.bias is None else head.bias[np.ix_(rows, seen)],
                 head.slope,

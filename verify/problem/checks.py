@@ -81,7 +81,7 @@ def checked_bias(bias: ArrayLike | None, shape: tuple[int, ...]) -> tuple[Float6
 
 
 def checked_per_head(name: str, values: ArrayLike | None, shape: tuple[int, ...]) -> Float64Array | None:
-    """Return one finite number for each head, broadcast to the leading dimensions of q."""
+    """Return finite numbers that broadcast to one for each head, read-only; None as it is."""
     if values is None:
         return None
     exact = exact_numbers(name, values)
@@ -89,7 +89,7 @@ def checked_per_head(name: str, values: ArrayLike | None, shape: tuple[int, ...]
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(exact))[0])
         raise InvalidRequestError(f"{name} holds {exact[place]} at index {list(place)}", "finite numbers", "correct it")
     _require_shape(name, exact, shape, "one for each head, ")
-    return frozen(np.array(np.broadcast_to(exact, shape)))
+    return frozen(exact)
 
 
 def checked_softcap(softcap: Any) -> float | None:
@@ -199,6 +199,7 @@ def descaled(label: str, values: Float64Array, descale: ArrayLike | None) -> tup
     factors = checked_per_head(name, descale, values.shape[:-2])
     if factors is None:
         return values, None
+    factors = frozen(np.array(np.broadcast_to(factors, values.shape[:-2])))
     with np.errstate(all="ignore"):
         product = values * factors[..., None, None]
     finite = np.isfinite(values)

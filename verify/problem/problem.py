@@ -19,6 +19,7 @@ from verify.problem.attendance import Attendance, Prefix, Prefixes, Window, join
 from verify.problem.digest import digest_of
 from verify.problem.head import Head, float_scale
 from verify.problem.positions import standing as positions_of
+from verify.problem.sdpa import from_sdpa
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,16 +232,20 @@ class Problem:
         return (*self.q.shape[:-1], self.value_size)
 
     @property
-    def adjustments(self) -> str:
-        """By what the output depends on more than scale q.k and what may be seen, in words; empty if by nothing."""
+    def logit_changes(self) -> str:
+        """By what logits are more than scale q.k, or more than those of keys, in words; empty if by nothing."""
         parts = {
             "a soft cap": self.softcap,
             "a bias": self.bias,
             "slopes": self.alibi_slopes,
             "sinks": self.sinks,
-            "dropout": self.dropout_mask,
         }
         return " and ".join(words for words, part in parts.items() if part is not None)
+
+    @property
+    def adjustments(self) -> str:
+        """The same, and dropout."""
+        return self.logit_changes or ("dropout" if self.dropout_mask is not None else "")
 
     @property
     def hides(self) -> bool:
@@ -301,6 +306,10 @@ class Problem:
             None if self.mask is None else self._of_head(self.mask, index),
         )
 
+    def by_head(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return what broadcasts to heads as one for each, [..., H]."""
+        return np.broadcast_to(array, self.q.shape[:-2])
+
     def _of_head(self, array: NDArray[Any], index: tuple[int, ...]) -> NDArray[Any]:
         """Return the part of one head, [n_q, n_k], of what broadcasts to all."""
         found: NDArray[Any] = np.broadcast_to(array, (*self.q.shape[:-1], self.keys))[index]
@@ -319,8 +328,8 @@ class Problem:
                 self.scale,
                 self.softcap,
                 None if self.bias is None else self._of_head(self.bias, index),
-                None if self.alibi_slopes is None else float(self.alibi_slopes[index]),
-                None if self.sinks is None else float(self.sinks[index]),
+                None if self.alibi_slopes is None else float(self.by_head(self.alibi_slopes)[index]),
+                None if self.sinks is None else float(self.by_head(self.sinks)[index]),
                 None if self.dropout_mask is None else self._of_head(self.dropout_mask, index),
                 self.dropout,
             )
@@ -350,6 +359,28 @@ class Problem:
             return self
         return self.but(**rounded)
 
+    @classmethod
+    def from_sdpa(
+        cls,
+        query: ArrayLike,
+        key: ArrayLike,
+        value: ArrayLike,
+        attn_mask: ArrayLike | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Problem:
+        """Return what scaled_dot_product_attention of torch is asked with the same arguments.
+
+        Booleans of attn_mask say what may be seen, numbers are added to logits; is_causal aligns at the top left.  A
+        row that sees nothing is 0 here.  Raises InvalidRequestError for what torch refuses, and for dropout, of which
+        the mask is not known.
+
+            Problem.from_sdpa(query, key, value, is_causal=True)
+        """
+        return cls(query, key, value, **from_sdpa(query, key, attn_mask, dropout_p, is_causal, scale, enable_gqa))
+
     def named(self, name: str) -> Problem:
         """Return the same problem under another name."""
         return self.but(name=name)
@@ -357,38 +388,11 @@ class Problem:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that determines the exact answer; the name is left out."""
-        of_q, of_k = (None, None) if self.segments is None else self.segments
-        rules = {"segments_q": of_q, "segments_k": of_k, "dropout_mask": self.dropout_mask}
-        rules |= {label: getattr(self, label) for label in ("lengths", "positions", "bias", "alibi_slopes", "sinks")}
-        layout: dict[str, Any] = {
-            "scale": None if self.scale is None else self.scale.hex(),
-            "causal": self.causal,
-            "alignment": self.alignment,
-        }
-        layout |= {} if self.window == (None, None) else {"window": self.window}
-        numbers = {"softcap": self.softcap, "dropout": self.dropout}
-        layout |= {label: value.hex() for label, value in numbers.items() if value}
-        return digest_of(layout, {"q": self.q, "k": self.k, "v": self.v}, {"mask": self.mask}, rules)
+        return digest_of(self)
 
 
 # What a problem is made of, under the names that its constructor knows.
 PARTS = (
-    "q",
-    "k",
-    "v",
-    "scale",
-    "causal",
-    "mask",
-    "alignment",
-    "window",
-    "lengths",
-    "segments",
-    "positions",
-    "softcap",
-    "bias",
-    "alibi_slopes",
-    "sinks",
-    "dropout_mask",
-    "dropout",
-    "name",
+    *("q", "k", "v", "scale", "causal", "mask", "alignment", "window", "lengths", "segments", "positions", "softcap"),
+    *("bias", "alibi_slopes", "sinks", "dropout_mask", "dropout", "name"),
 )

@@ -24,7 +24,14 @@ from verify.parallel.blocks import Block
 from verify.problem import Head, Problem
 
 FORMS = (
-    Form("pairs", "weights from features, every pair of tokens", forms.pairs, cache_cost, rounding=bounds.pairs),
+    Form(
+        "pairs",
+        "weights from features, every pair of tokens",
+        forms.pairs,
+        cache_cost,
+        rounding=bounds.pairs,
+        adjusts=True,
+    ),
     Form(
         "stream",
         f"a state of features times values, {CHUNK} tokens at a time; a causal chunk's own pairs by their weights",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from flint import arb
+from operator import mul
 
-from verify.attention.contract import Attended, Member, Terms, TileWeights
+import numpy as np
+from flint import arb, arb_mat
+
+from verify.attention.contract import Attended, Member, Pullback, Pulled, Terms, TileWeights
 from verify.attention.tiles import ball_matrix, only_attended
 from verify.parallel.blocks import Block
 
@@ -30,6 +32,30 @@ class LogExpWeights(TileWeights):
 
     def terms(self, keys: slice, attended: Attended) -> Terms:
         """Yield what the keys of a tile add."""
+        yield self.member, 1, only_attended(attended, (self.queries * self.keys(keys).transpose()).entries())
+
+    def keys(self, keys: slice) -> arb_mat:
+        """Return exp(k - top) of some keys."""
         k = self.k[keys]
-        right = ball_matrix([(arb(x) - self.top).exp() for x in k.ravel().tolist()], k.shape)
-        yield self.member, 1, only_attended(attended, (self.queries * right.transpose()).entries())
+        return ball_matrix([(arb(x) - self.top).exp() for x in k.ravel().tolist()], k.shape)
+
+
+class LogExpPullback(Pullback):
+    """w_t = sum_i a_i b_ti with a = exp(q), b = exp(k): dw_t = sum_i a_i b_ti (dq_i + dk_ti)."""
+
+    def __init__(self, block: Block, member: Member) -> None:
+        self.own, self.rows = LogExpWeights(block, member), len(block.rows)
+
+    def weights(self, keys: slice, attended: Attended) -> list[arb]:
+        """Return the weights of some keys."""
+        return only_attended(attended, (self.own.queries * self.own.keys(keys).transpose()).entries())
+
+    def pulled(self, keys: slice, attended: Attended, changes: list[arb]) -> Pulled:
+        """Return a_i sum_t c_t b_ti, and b_ti times the sum of c_t a_i over queries."""
+        a, b = self.own.queries, self.own.keys(keys)
+        table = ball_matrix(changes, (self.rows, b.nrows()))
+        return Pulled(_entrywise(a, table * b), _entrywise(b, table.transpose() * a), None)
+
+
+def _entrywise(one: arb_mat, other: arb_mat) -> arb_mat:
+    return ball_matrix(list(map(mul, one.entries(), other.entries())), (one.nrows(), one.ncols()))

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from verify.arguments import Choice, Flag, Whole
-from verify.attention.contract import Form, Mechanism, Member, TileWeights
+from verify.attention.contract import Form, Mechanism, Member, Pullback, TileWeights
 from verify.attention.running import unservable
 from verify.families.costs import cache_cost
 from verify.mechanisms.logexp import bounds, forms
 from verify.mechanisms.logexp.costs import logexp_cost
-from verify.mechanisms.logexp.exact import LogExpWeights
+from verify.mechanisms.logexp.exact import LogExpPullback, LogExpWeights
 from verify.mechanisms.logexp.state import CHUNK, LogExpState
 from verify.mechanisms.softmax.forms import shares
 from verify.numbers.arrays import BoolArray, Float64Array
@@ -35,6 +35,7 @@ class LogExp(Mechanism):
             forms.quadratic,
             cache_cost,
             rounding=bounds.quadratic,
+            adjusts=True,
         ),
         Form(
             "linear",
@@ -72,6 +73,10 @@ class LogExp(Mechanism):
     def balls(self, block: Block, members: Sequence[Member], *, magnitudes: bool) -> Iterable[TileWeights]:
         """Return the weights of a block in balls; they are their own magnitudes."""
         return [LogExpWeights(block, member) for member in members]
+
+    def pullback(self, block: Block, member: Member) -> Pullback:
+        """Return the weights of a block with their derivatives."""
+        return LogExpPullback(block, member)
 
     def float_weights(
         self, head: Head, rows: slice, attended: BoolArray, member: Member

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from verify.arguments import Whole
-from verify.attention.contract import Form, Member, TileWeights
+from verify.attention.contract import Form, Member, Pullback, TileWeights
 from verify.families.logit import LogitKernel
+from verify.families.pullback import LogitPullback, ball_duals
 from verify.mechanisms.softmax import bounds, forms
 from verify.mechanisms.softmax.costs import conventional_cost, operations
 from verify.mechanisms.softmax.exact import SoftmaxWeights
@@ -58,6 +59,11 @@ class Softmax(LogitKernel):
     def balls(self, block: Block, members: Sequence[Member], *, magnitudes: bool) -> Iterable[TileWeights]:
         """Return the weights of a block in balls; they are their own magnitudes."""
         return [SoftmaxWeights(block, member) for member in members]
+
+    def pullback(self, block: Block, member: Member) -> Pullback:
+        """Return exp(s_t - s*), which is its own derivative, s* near the largest logit of the row."""
+        field = ball_duals()
+        return LogitPullback(block, lambda s: self.function(field, s, member), SoftmaxWeights(block, member).tops)
 
     def float_weights(
         self, head: Head, rows: slice, attended: BoolArray, member: Member
