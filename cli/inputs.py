@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +13,37 @@ from cli.text import number, words
 from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from verify.inputs import InputSource
+    from verify.inputs import FileInput, InputSource
 
 # What commands that read input files ask about them
-Keys = Annotated[str, typer.Option(help="Names of q, k and v inside an input file.")]
+Keys = Annotated[
+    str | None,
+    typer.Option(
+        help="What is what in an input file: q=Q,k=K,v=V,mask=pad, or the names of q, k, v.  [default: usual names]"
+    ),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(help="Entries of an input file to leave out, repeatable or separated by commas.", show_default=False),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        help="Axes of an input file: bhsd (batch, heads, tokens, size), bshd or packed.  [default: its own, or bhsd]"
+    ),
+]
+Bits = Annotated[
+    str | None,
+    typer.Option(
+        help="Format of what an input file holds as bit patterns: bfloat16, float16, float8_e4m3fn or float8_e5m2."
+    ),
+]
 Scale = Annotated[
     str | None, typer.Option(help="Scale of the logits of an input file.  [default: the file's, or 1/sqrt(d)]")
+]
+Causal = Annotated[
+    bool | None,
+    typer.Option("--causal/--no-causal", help="Whether an input file is causal.  [default: as it says, or no]"),
 ]
 Alignment = Annotated[str | None, typer.Option(help="Of a causal file with n_q != n_k: top-left or bottom-right.")]
 
@@ -34,6 +60,9 @@ _APPLIES = {
     "seeds": {"synthetic"},
     "causal": {"synthetic", "file"},
     "keys": {"file"},
+    "ignore": {"file"},
+    "layout": {"file"},
+    "bits": {"file"},
     "scale": {"file"},
     "alignment": {"file"},
 }
@@ -57,22 +86,65 @@ def require_applicable(given: set[str], sources: Iterable[InputSource]) -> None:
             )
 
 
-def fixed_source(
-    name: str, *, keys: str, scale: str | None, causal: bool | None, alignment: str | None
-) -> InputSource | None:
-    """Return the sample or the file of that name, or None if it names neither."""
-    from verify.inputs import FileInput, SampleInput
+@dataclass(frozen=True)
+class FileOptions:
+    """What the command line says about input files."""
 
-    q, k, v = _names(keys)
-    factor = None if scale is None else number(scale, "scale")
+    keys: str | None
+    ignore: list[str] | None
+    layout: str | None
+    bits: str | None
+    scale: str | None
+    causal: bool | None
+    alignment: str | None
+
+    def source(self, paths: tuple[str, ...]) -> FileInput:
+        """Return the input of that file, or of those three."""
+        from verify.inputs import FileInput
+
+        return FileInput(
+            paths,
+            () if self.keys is None else words(self.keys),
+            None if self.scale is None else number(self.scale, "scale"),
+            self.causal,
+            self.alignment,
+            self.layout,
+            self.bits,
+            tuple(name for names in self.ignore or () for name in words(names)),
+        )
+
+
+def fixed_source(name: str, options: FileOptions) -> InputSource | None:
+    """Return the sample or the file of that name, or None if it names neither."""
+    from verify.inputs import SampleInput
+
     if name.startswith("sample:"):
         return SampleInput(name.removeprefix("sample:"))
     suffix = Path(name).suffix
     if not suffix or suffix[1:2].isdigit():  # no ending: the fraction of a number, as in nosuch:height=0.5
         return None
+    return options.source(_paths(name))
+
+
+def _paths(name: str) -> tuple[str, ...]:
+    """Return the paths of one file, or of several .npy files joined by commas, which their names may have, too."""
     parts = name.split(",")
-    triple = len(parts) > 1 and all(part.lower().endswith(".npy") for part in parts)
-    return FileInput(tuple(parts) if triple else (name,), (q, k, v), factor, causal, alignment)
+    if len(parts) == 1 or Path(name).exists():
+        return (name,)
+    found = next(_split(parts), None)
+    if found is not None:
+        return found
+    return tuple(parts) if all(part.lower().endswith(".npy") for part in parts) else (name,)
+
+
+def _split(parts: list[str]) -> Iterator[tuple[str, ...]]:
+    """Yield how parts can be joined again to the names of .npy files that exist."""
+    if not parts:
+        yield ()
+    for count in range(1, len(parts) + 1):
+        first = ",".join(parts[:count])
+        if first.lower().endswith(".npy") and Path(first).exists():
+            yield from ((first, *rest) for rest in _split(parts[count:]))
 
 
 def unknown_input(name: str, known: Iterable[str]) -> InvalidRequestError:
@@ -92,10 +164,3 @@ def parameters_in(text: str) -> tuple[tuple[str, float], ...]:
             )
         parameters.append((name, number(value, name)))
     return tuple(parameters)
-
-
-def _names(keys: str) -> tuple[str, str, str]:
-    names = words(keys)
-    if len(set(names)) != 3 or len(names) != 3:
-        raise InvalidRequestError(f"keys {','.join(names)!r}", "three different names, of q, k and v", "name all three")
-    return names[0], names[1], names[2]

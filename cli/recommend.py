@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
+from cli.inputs import (
+    Alignment,
+    Bits,
+    Causal,
+    FileOptions,
+    Ignore,
+    Keys,
+    Layout,
+    Scale,
+    fixed_source,
+    given_options,
+    require_applicable,
+    unknown_input,
+)
 from cli.progress import progress_bar
 from cli.text import LARGEST_SIZE, WIDTH, integer, number, one_line, print_json
 from verify.errors import InvalidRequestError
@@ -43,12 +56,12 @@ def recommend(
     max_order: Annotated[
         str | None, typer.Option(help="Largest order, or value along the mechanism's axis, to try.  [default: its own]")
     ] = None,
-    keys: Keys = "q,k,v",
+    keys: Keys = None,
+    ignore: Ignore = None,
+    layout: Layout = None,
+    bits: Bits = None,
     scale: Scale = None,
-    causal: Annotated[
-        bool | None,
-        typer.Option("--causal/--no-causal", help="Whether an input file is causal.  [default: as it says, or no]"),
-    ] = None,
+    causal: Causal = None,
     alignment: Alignment = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -65,7 +78,7 @@ def recommend(
     largest = None if max_order is None else integer(max_order, "largest order", least=0, most=LARGEST_SIZE)
     varied = RECOMMENDED if mechanism is None else mechanism
     chosen, _ = known(files_in([varied])).opened(varied)
-    source = fixed_source(input_, keys=keys, scale=scale, causal=causal, alignment=alignment)
+    source = fixed_source(input_, FileOptions(keys, ignore, layout, bits, scale, causal, alignment))
     if source is None:
         raise unknown_input(input_, [])
     given = given_options(context)

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.inputs import Alignment, Keys, Scale, fixed_source, given_options, require_applicable, unknown_input
+from cli.inputs import (
+    Alignment,
+    Bits,
+    Causal,
+    FileOptions,
+    Ignore,
+    Keys,
+    Layout,
+    Scale,
+    fixed_source,
+    given_options,
+    require_applicable,
+    unknown_input,
+)
 from cli.progress import progress_bar
 from cli.text import gibibytes, integer, one_line, print_json
 from verify.errors import InvalidRequestError
@@ -41,12 +54,12 @@ def reference(
         str | None, typer.Option(help="Order (highest power kept, terms - 1) of a mechanism that has one.")
     ] = None,
     digits: Annotated[str, typer.Option(help="Digits to certify of every output element, 1 to 1000.")] = "50",
-    keys: Keys = "q,k,v",
+    keys: Keys = None,
+    ignore: Ignore = None,
+    layout: Layout = None,
+    bits: Bits = None,
     scale: Scale = None,
-    causal: Annotated[
-        bool | None,
-        typer.Option("--causal/--no-causal", help="Whether an input file is causal.  [default: as it says, or no]"),
-    ] = None,
+    causal: Causal = None,
     alignment: Alignment = None,
     out: Annotated[Path, typer.Option(help="File to write, .npz or .json.")] = Path("reference.npz"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -62,6 +75,7 @@ def reference(
     Writes inputs, values, radii and full decimals to a file that other projects' tests can read, and says how many
     digits are certified.
     """
+    from verify.inputs import FileInput
     from verify.mechanisms.loading import explained, is_shipped
     from verify.parallel.executors import ended_pool, worker_pool
     from verify.truth import (
@@ -78,14 +92,14 @@ def reference(
     member = _member(mechanism, order)
     limit = MEMORY_LIMIT if memory is None else gibibytes(memory, "memory")
     workers = None if jobs is None else integer(jobs, "jobs", least=0, most=256)
-    source = fixed_source(input_, keys=keys, scale=scale, causal=causal, alignment=alignment)
+    source = fixed_source(input_, FileOptions(keys, ignore, layout, bits, scale, causal, alignment))
     if source is None:
         raise unknown_input(input_, [])
     require_applicable(given_options(context), [source])
 
     require_writable(out, overwrite=force)
     problem = source.load()
-    if os.path.realpath(out) in map(os.path.realpath, input_.split(",")):
+    if os.path.realpath(out) in map(os.path.realpath, source.paths if isinstance(source, FileInput) else ()):
         raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     if workers is None:
         with explained(member.mechanism):

@@ -12,7 +12,11 @@ import typer
 
 from cli.inputs import (
     Alignment,
+    Bits,
+    FileOptions,
+    Ignore,
     Keys,
+    Layout,
     Mechanisms,
     Scale,
     fixed_source,
@@ -61,7 +65,10 @@ def sweep(
     arithmetics: Annotated[
         str, typer.Option("--arithmetic", help="Arithmetics (see attnproof list).")
     ] = "float64,float32",
-    keys: Keys = "q,k,v",
+    keys: Keys = None,
+    ignore: Ignore = None,
+    layout: Layout = None,
+    bits: Bits = None,
     scale: Scale = None,
     causal: Annotated[
         bool | None,
@@ -94,10 +101,7 @@ def sweep(
             tokens=integers(tokens, "tokens", least=1, most=LARGEST_SIZE),
             logit_stds=numbers(logit_std, "logit standard deviation"),
             seeds=integers(seeds, "seed", least=0, most=2**31 - 1),
-            keys=keys,
-            scale=scale,
-            causal=causal,
-            alignment=alignment,
+            options=FileOptions(keys, ignore, layout, bits, scale, causal, alignment),
         ),
         plans=_plans(mechanisms, own or []),
         orders=integers(orders, "order", least=0, most=ORDER_LIMIT),
@@ -146,10 +150,7 @@ def _inputs(
     tokens: tuple[int, ...],
     logit_stds: tuple[float, ...],
     seeds: tuple[int, ...],
-    keys: str,
-    scale: str | None,
-    causal: bool | None,
-    alignment: str | None,
+    options: FileOptions,
 ) -> tuple[InputSource, ...]:
     from verify.inputs import SAMPLES, SCENARIOS, SampleInput, SyntheticInput
 
@@ -162,14 +163,14 @@ def _inputs(
         elif scenario in SCENARIOS:
             parameters = parameters_in(text) if colon else ()
             found = [
-                SyntheticInput(scenario, d, n, std, seed, causal=causal is not False, parameters=parameters)
+                SyntheticInput(scenario, d, n, std, seed, causal=options.causal is not False, parameters=parameters)
                 for d in head_sizes
                 for n in tokens
                 for std in logit_stds
                 for seed in seeds
             ]
         else:
-            source = fixed_source(name, keys=keys, scale=scale, causal=causal, alignment=alignment)
+            source = fixed_source(name, options)
             if source is None:
                 raise unknown_input(name, ["samples", *SCENARIOS])
             found = [source]

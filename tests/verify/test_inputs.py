@@ -98,15 +98,20 @@ def test_bfloat16_metadata_mask_and_other_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(problem.q, narrow["qq"].astype(np.float64))
     assert (problem.scale, problem.causal) == (0.25, True)
     np.testing.assert_array_equal(problem.mask, mask)
-    overridden = FileInput((path,), ("qq", "kk", "vv"), scale=1.0, causal=False).load()
-    assert (overridden.scale, overridden.causal) == (1.0, False)
+    named = FileInput((path,), ("q=qq", "v=vv", "k=kk"), scale=0.25, causal=True).load()
+    assert named.digest == problem.digest
 
 
 def test_scale_and_causal_in_an_archive(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", q=Q, k=K, v=V, scale=0.25, causal=True)
     problem = FileInput((str(tmp_path / "a.npz"),)).load()
     assert (problem.scale, problem.causal) == (0.25, True)
-    assert FileInput((str(tmp_path / "a.npz"),), causal=False).load().causal is False
+    path = (str(tmp_path / "a.npz"),)
+    assert FileInput(path, causal=False, ignore=("causal",)).load().causal is False
+    with pytest.raises(InvalidRequestError, match=r"causal False where the file says True .*--ignore causal"):
+        FileInput(path, causal=False).load()
+    with pytest.raises(InvalidRequestError, match=r"scale 0.5 where the file says 0.25 .*--ignore scale"):
+        FileInput(path, scale=0.5).load()
     np.savez(tmp_path / "bad.npz", q=Q, k=K, v=V, scale=np.ones(2))
     with pytest.raises(InvalidRequestError, match=r"scale of type float64 and shape \[2\]"):
         FileInput((str(tmp_path / "bad.npz"),)).load()
@@ -165,7 +170,7 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    np.savez(tmp_path / "names.npz", query=Q, key=K, value=V)
+    np.savez(tmp_path / "names.npz", Q=Q, K=K, V=V)
     np.savez(tmp_path / "shapes.npz", q=Q[..., :2], k=K, v=V)
     np.savez(tmp_path / "one.npz", q=Q, k=K, v=V)
     whole = (tmp_path / "one.npz").read_bytes()
@@ -180,11 +185,12 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     np.save(tmp_path / "q.npy", Q)
     save_file({"q": Q, "k": K, "v": V}, tmp_path / "scale.safetensors", metadata={"scale": "one"})
     save_file({"q": Q, "k": K, "v": V}, tmp_path / "causal.safetensors", metadata={"causal": "perhaps"})
-    save_file({"q": Q.astype(np.int32), "k": K, "v": V}, tmp_path / "int.safetensors")
+    save_file({"q": Q.astype(np.int16), "k": K, "v": V}, tmp_path / "int.safetensors")
+    (tmp_path / "a.pt").write_bytes(pickle.dumps({"q": Q}))
     cases = {
         "absent.npz": "no file",
         "absent.safetensors": "no file",
-        "names.npz": "without q, k, v: it holds key, query, value",
+        "names.npz": "without q, k, v: it holds K, Q, V",
         "shapes.npz": "q of head size 2 and k of head size 3",
         "cut.npz": "cannot be read",
         "flipped.npz": "cannot be read",
@@ -196,7 +202,8 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         "x.txt": "expected one .npz file",
         "scale.safetensors": "scale 'one'",
         "causal.safetensors": "causal 'perhaps'",
-        "int.safetensors": "q of type I32",
+        "int.safetensors": "q of type int16, which may be bit patterns",
+        "a.pt": "expected arrays without them; store tensors: safetensors.torch.save_file",
     }
     for name, message in cases.items():
         with pytest.raises(InvalidRequestError, match=message) as caught:

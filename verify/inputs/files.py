@@ -1,39 +1,94 @@
-"""Problems from files: .npz archives, three .npy files, .safetensors. Never pickle."""
+"""Problems from files: .npz archives, three .npy files, .safetensors. What is not understood is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from verify.arguments import exact_float64
 from verify.errors import InvalidRequestError
-from verify.files.reading import reading
+from verify.inputs import stated
+from verify.inputs.bits import checked_bits, numbers_in
+from verify.inputs.layouts import (
+    checked_layout,
+    heads_first,
+    require_clear_axes,
+    segments_of,
+    without_leading_ones,
+)
+from verify.inputs.masks import role_of_mask
+from verify.inputs.reading import Entry, opened
+from verify.inputs.roles import OTHERS, assigned, checked_keys, is_vectors, results_of
+from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
 
-SUFFIXES = (".npz", ".npy", ".safetensors")
+_TOKENS = ("q", "k", "v", *OTHERS)
+_PAIRS = ("mask", "bias", "dropout_mask")
+_PER_HEAD = ("alibi_slopes", "sinks", "q_descale", "k_descale", "v_descale")
+_SEGMENTS = ("segments", "q_segment_ids", "kv_segment_ids")
+_OFFSETS = ("cu_seqlens", "cu_seqlens_q", "cu_seqlens_k")
+_LARGEST = ("max_seqlen_q", "max_seqlen_k")
 
-_TRUTH_WORDS = {"true": True, "false": False}
+# How roles that are no arrays are read; all others are.
+_READ: Mapping[str, Callable[[str, Entry], Any]] = {
+    "scale": stated.number,
+    "causal": stated.flag,
+    "alignment": stated.word,
+    "layout": stated.word,
+    "format": stated.word,
+    "softcap": stated.number,
+    "window": stated.pair,
+    "dropout": stated.number,
+    **dict.fromkeys(_LARGEST, stated.whole),
+}
+
+# By what libraries a file of tensors says that it was written.
+_WRITERS = ("pt", "np", "tf", "flax", "jax", "mlx", "paddle")
+
+
+@dataclass(frozen=True)
+class FileContents:
+    """What a file holds.
+
+    others: arrays that are no part of the problem, by role: dout, a gradient for every element of the output.
+    """
+
+    problem: Problem
+    others: Mapping[str, Float64Array]
 
 
 @dataclass(frozen=True)
 class FileInput:
-    """q, k and v from one .npz or .safetensors file, or from three .npy files in that order.
+    """A problem in one .npz or .safetensors file, or q, k and v in three .npy files in that order.
 
-    keys: the names of q, k and v inside the file.  An entry "mask", boolean, is used if there is one.
-    scale, causal, alignment: override what the file says (entries of that name in an .npz file, metadata of a
-    .safetensors file); without either they are 1/sqrt(d_k), False and none.
+    keys: what entries are, as in ("q=Q", "mask=pad"), or three names, of q, k and v; others are known by their usual
+    names (`verify.inputs.roles.USUAL`).  ignore: names of entries to leave out.  scale, causal, alignment, layout: what
+    the file does not say; it must not say otherwise.  bits: the format of numbers that are stored as bit patterns.
+
+    Raises InvalidRequestError for arguments that mean nothing.
     """
 
     paths: tuple[str, ...]
-    keys: tuple[str, str, str] = ("q", "k", "v")
+    keys: tuple[str, ...] = ()
     scale: float | None = None
     causal: bool | None = None
     alignment: str | None = None
+    layout: str | None = None
+    bits: str | None = None
+    ignore: tuple[str, ...] = ()
     kind: str = field(default="file", init=False)
     logit_std: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the file."""
+        checked_keys(self.keys)
+        checked_layout(self.layout)
+        checked_bits(self.bits)
+        if len(self.paths) > 1 and (self.keys or self.ignore):
+            raise InvalidRequestError(
+                f"keys or names to ignore with {self.name}", "none, as .npy files name nothing", "leave them out"
+            )
 
     @property
     def name(self) -> str:
@@ -41,97 +96,119 @@ class FileInput:
         return ",".join(self.paths)
 
     def load(self) -> Problem:
-        """Read the arrays; InvalidRequestError says what is wrong with the file or with what it holds."""
-        arrays, stated = self._read()
-        scale = self.scale if self.scale is not None else _stated_scale(self.name, stated)
-        causal = self.causal if self.causal is not None else _stated_causal(self.name, stated)
-        alignment = self.alignment if self.alignment is not None else stated.get("alignment")
-        q, k, v = (arrays[key] for key in self.keys)
+        """Read the problem; InvalidRequestError says what is wrong with the file or with what it holds."""
+        return self.load_all().problem
+
+    def load_all(self) -> FileContents:
+        """Read the problem, and what else the file holds that is understood."""
+        entries, names, digest = self._entries()
         try:
-            return Problem(q, k, v, scale, causal, arrays.get("mask"), alignment, name=self.name)
+            found = self._contents(entries, names)
         except InvalidRequestError as error:
             raise InvalidRequestError(f"in {self.name}: {error.given}", error.expected, error.remedy) from error
-
-    def _read(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Return the arrays, and what the file states about scale, causal and alignment, as text."""
-        suffixes = {Path(path).suffix.lower() for path in self.paths}
-        if suffixes == {".npy"} and len(self.paths) == 3:
-            return dict(zip(self.keys, map(_read_npy, self.paths), strict=True)), {}
-        if suffixes == {".npz"} and len(self.paths) == 1:
-            return self._read_npz(self.paths[0])
-        if suffixes == {".safetensors"} and len(self.paths) == 1:
-            return self._read_safetensors(self.paths[0])
-        raise InvalidRequestError(
-            f"input {self.name!r}",
-            "one .npz file, one .safetensors file, or three .npy files joined by commas (q,k,v)",
-            "convert the file or check its ending",
-        )
-
-    def _read_npz(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        with reading(path) as file, np.load(file, allow_pickle=False) as archive:
-            self._require_keys(path, archive.files)
-            arrays = {key: archive[key] for key in (*self.keys, "mask") if key in archive.files}
-            words = [key for key in ("scale", "causal", "alignment") if key in archive.files]
-            stated = {key: _stated_text(path, key, archive[key]) for key in words}
-            return arrays, stated
-
-    def _read_safetensors(self, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        from safetensors import safe_open
-
-        with reading(path), safe_open(path, "np") as archive:
-            held = list(archive.keys())
-            self._require_keys(path, held)
-            wanted = [key for key in (*self.keys, "mask") if key in held]
-            for key in wanted:
-                self._require_numpy_type(path, key, archive.get_slice(key).get_dtype())
-            return {key: archive.get_tensor(key) for key in wanted}, archive.metadata() or {}
-
-    def _require_keys(self, path: str, held: list[str]) -> None:
-        missing = [key for key in self.keys if key not in held]
-        if missing:
+        if digest is not None and digest != found.problem.digest:
             raise InvalidRequestError(
-                f"{path} without {', '.join(missing)}: it holds {', '.join(sorted(held)) or 'nothing'}",
-                f"arrays named {', '.join(self.keys)}",
-                "name the arrays to read in the order q, k, v",
+                f"{self.name} with a problem of digest {found.problem.digest[:16]}...",
+                f"{digest[:16]}..., as it says",
+                "leave out options that change it, or write the file anew; --ignore digest takes it as it is",
             )
+        return found
 
-    @staticmethod
-    def _require_numpy_type(path: str, key: str, kind: str) -> None:
-        known = ("F64", "F32", "F16", "BF16", "BOOL")
-        if kind not in known:
-            raise InvalidRequestError(f"{key} of type {kind} in {path}", f"one of {', '.join(known)}", "convert it")
+    def _entries(self) -> tuple[dict[str, Entry], dict[str, str], str | None]:
+        """Return what the file holds and what it is called there, by role; and the digest that it says, if any."""
+        with opened(self.paths) as archive:
+            vectors = is_vectors(archive.names)
+            known = results_of(stated.word("member", archive.entry("member"))) if vectors else set()
+            names = assigned(self.name, archive.names, checked_keys(self.keys), self.ignore, known)
+            says = vectors and "digest" not in self.ignore
+            digest = stated.word("digest", archive.entry("digest")) if says else None
+            return {role: archive.entry(name) for role, name in names.items()}, names, digest
+
+    def _contents(self, entries: Mapping[str, Entry], names: Mapping[str, str]) -> FileContents:
+        parts = {role: _READ.get(role, stated.array)(names[role], entry) for role, entry in entries.items()}
+        for role in ("scale", "causal", "alignment", "layout"):
+            if getattr(self, role) is not None:
+                _require_agreement(role, getattr(self, role), parts.get(role), names.get(role))
+                parts[role] = getattr(self, role)
+        if parts.pop("format", "np") not in _WRITERS:
+            raise InvalidRequestError(f"format {entries['format']!r}", "one of " + ", ".join(_WRITERS), "correct it")
+        layout = checked_layout(parts.pop("layout", None))
+        tokens = {role: parts.pop(role) for role in _TOKENS if role in parts}
+        tokens = heads_first(numbers_in(tokens, self.bits), layout)
+        others = {role: tokens.pop(role) for role in OTHERS if role in tokens}
+        _settle_masks(parts, names, (*tokens["q"].shape[:-1], tokens["k"].shape[-2]))
+        _settle_segments(parts, layout, {"q": tokens["q"].shape[-2], "k": tokens["k"].shape[-2]})
+        _drop_leading_ones(parts, tokens["q"].ndim)
+        problem = Problem(**{**tokens, **parts}, name=self.name)
+        return FileContents(problem, {role: _of_output(role, array, problem) for role, array in others.items()})
 
 
-def _read_npy(path: str) -> NDArray[Any]:
-    with reading(path) as file:
-        array: NDArray[Any] = np.load(file, allow_pickle=False)
-        return array
-
-
-def _stated_text(path: str, key: str, array: NDArray[Any]) -> str:
-    """Return one value as text from which it comes back exactly."""
-    if array.size != 1 or array.dtype.kind not in "biufU" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
+def _require_agreement(role: str, asked: Any, said: Any, name: str | None) -> None:
+    """Raise InvalidRequestError if what is asked for is not what the file says."""
+    if said is not None and said != asked:
         raise InvalidRequestError(
-            f"{key} of type {array.dtype} and shape {list(array.shape)} in {path}",
-            "one number, truth value or word",
-            "store it so; a number as float64",
+            f"{role} {asked} where the file says {said} ({name})", "one of the two", f"leave it out, or --ignore {name}"
         )
-    return str(array.item())  # Python's float writes all digits of it; numpy's narrower types do not
 
 
-def _stated_scale(path: str, stated: dict[str, str]) -> float | None:
-    if "scale" not in stated:
-        return None
-    try:
-        return float(stated["scale"])
-    except ValueError:
+def _settle_masks(parts: dict[str, Any], names: Mapping[str, str], pairs: tuple[int, ...]) -> None:
+    """Make a mask that is added to logits a bias, and refuse masks whose axes may mean two things."""
+    if "mask" in parts and role_of_mask(names["mask"], parts["mask"], pairs) == "bias":
+        if "bias" in parts:
+            raise InvalidRequestError(
+                f"{names['mask']} and {names['bias']}, both added to logits", "one of them", "store their sum as bias"
+            )
+        parts["bias"] = parts.pop("mask")
+    for role in _PAIRS:
+        if role in parts:
+            parts[role] = without_leading_ones(parts[role], len(pairs))
+            require_clear_axes(names.get(role, names.get("mask", role)), parts[role], pairs)
+
+
+def _settle_segments(parts: dict[str, Any], layout: str | None, tokens: Mapping[str, int]) -> None:
+    """Make one part of the segments, however the file says them."""
+    offsets = {role: parts.pop(role) for role in _OFFSETS if role in parts}
+    largest = {role: parts.pop(role) for role in _LARGEST if role in parts}
+    said = {role: parts.pop(role) for role in _SEGMENTS if role in parts}
+    if layout == "packed":
+        if said:
+            raise InvalidRequestError(f"{', '.join(said)} in layout packed", "cu_seqlens alone", "leave one out")
+        parts["segments"] = segments_of(offsets, largest, tokens)
+    elif offsets or largest:
         raise InvalidRequestError(
-            f"scale {stated['scale']!r} in {path}", "a number", "correct it or give the scale"
-        ) from None
+            f"{', '.join((*offsets, *largest))} without the layout that it belongs to",
+            "layout packed",
+            "--layout packed",
+        )
+    elif set(said) == {"q_segment_ids", "kv_segment_ids"}:
+        parts["segments"] = (said["q_segment_ids"], said["kv_segment_ids"])
+    elif set(said) == {"segments"}:
+        parts["segments"] = said["segments"]
+    elif said:
+        raise InvalidRequestError(
+            ", ".join(said),
+            "segments of queries and keys, or one array for both",
+            "give q_segment_ids and kv_segment_ids",
+        )
 
 
-def _stated_causal(path: str, stated: dict[str, str]) -> bool:
-    word = stated.get("causal", "false")
-    if word.lower() not in _TRUTH_WORDS:
-        raise InvalidRequestError(f"causal {word!r} in {path}", "true or false", "correct it or say causal or not")
-    return _TRUTH_WORDS[word.lower()]
+def _drop_leading_ones(parts: dict[str, Any], axes: int) -> None:
+    """Let arrays have axes of size 1 in front, as files without a batch do that are meant for those with one."""
+    batch = max(axes - 3, 0)
+    most = {"lengths": batch, "positions": batch + 1, **dict.fromkeys(_PER_HEAD, max(axes - 2, 0))}
+    for role in most.keys() & parts.keys():
+        parts[role] = without_leading_ones(parts[role], most[role])
+    if isinstance(parts.get("segments"), tuple):
+        parts["segments"] = tuple(without_leading_ones(side, batch + 1) for side in parts["segments"])
+    elif "segments" in parts:
+        parts["segments"] = without_leading_ones(parts["segments"], batch + 1)
+
+
+def _of_output(role: str, array: Any, problem: Problem) -> Float64Array:
+    """Return an array with a finite number for each element of the output."""
+    exact = exact_float64(role, array)
+    if exact.shape != problem.output_shape:
+        raise InvalidRequestError(
+            f"{role} of shape {list(exact.shape)}", f"that of the output, {list(problem.output_shape)}", "correct it"
+        )
+    return exact

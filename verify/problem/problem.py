@@ -46,8 +46,8 @@ class Problem:
     them must be given where causal, a window or slopes need it and queries and keys are not as many.
 
     dropout_mask: boolean, broadcastable to [..., H, n_q, n_k], True where a weight is kept; kept weights are divided by
-    1 - dropout, after the sum of weights has been taken.  k_descale, v_descale: a factor for each key head [..., G],
-    multiplied with k and v exactly.
+    1 - dropout, after the sum of weights has been taken.  q_descale, k_descale, v_descale: factors that q, k and v are
+    multiplied by exactly, one for each head [..., H] or key head [..., G].
 
     NaN and infinity in q, k or v are allowed where nothing attends, and count as 0 there.  Raises InvalidRequestError
     for anything that is not such a problem.
@@ -72,6 +72,7 @@ class Problem:
     sinks: Float64Array | None = None
     dropout_mask: BoolArray | None = None
     dropout: float = 0.0
+    q_descale: Float64Array | None = None
     k_descale: Float64Array | None = None
     v_descale: Float64Array | None = None
     name: str = field(default="problem", kw_only=True)
@@ -103,6 +104,7 @@ class Problem:
         sinks: ArrayLike | None = None,
         dropout_mask: ArrayLike | None = None,
         dropout: float = 0.0,
+        q_descale: ArrayLike | None = None,
         k_descale: ArrayLike | None = None,
         v_descale: ArrayLike | None = None,
         name: str = "problem",
@@ -114,8 +116,10 @@ class Problem:
         lead, queries, keys = arrays["q"].shape[:-2], arrays["q"].shape[-2], arrays["k"].shape[-2]
         pairs, batch = (*lead, queries, keys), lead[:-1]
         formats = {label: str(np.asarray(values).dtype) for label, values in given.items()}
-        arrays["k"], of_k = checks.descaled("k", arrays["k"], k_descale)
-        arrays["v"], of_v = checks.descaled("v", arrays["v"], v_descale)
+        descales = {"q_descale": q_descale, "k_descale": k_descale, "v_descale": v_descale}
+        for label in arrays:
+            factor = f"{label}_descale"
+            arrays[label], descales[factor] = checks.descaled(label, arrays[label], descales[factor])
         seen = checks.checked_booleans("mask", mask, pairs)
         added, finite = checks.checked_bias(bias, pairs)
         if finite is not None:
@@ -141,8 +145,7 @@ class Problem:
             "sinks": checks.checked_per_head("sinks", sinks, lead),
             "dropout_mask": kept,
             "dropout": checks.checked_dropout(dropout, kept),
-            "k_descale": of_k,
-            "v_descale": of_v,
+            **descales,
             "name": name,
             "formats": formats,
         }
@@ -192,8 +195,9 @@ class Problem:
         found = Problem(**(own | changes))
         kept = {label: kind for label, kind in self.formats.items() if label not in changes}
         object.__setattr__(found, "formats", {**found.formats, **kept})
-        for label, descale in (("k", self.k_descale), ("v", self.v_descale)):
-            object.__setattr__(found, f"{label}_descale", None if label in changes else descale)
+        for label in "qkv":
+            factor = f"{label}_descale"
+            object.__setattr__(found, factor, None if label in changes else getattr(self, factor))
         return found
 
     @property
