@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.echo import echo, loaded
 from cli.inputs import (
     Alignment,
     Bits,
@@ -85,9 +86,10 @@ def recommend(
     require_applicable(given, [source])
     if "form" in given and arithmetic is None:
         raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
+    problem, facts = loaded(source)
     with progress_bar(f"values of {chosen.axis}") as update, explained(chosen):
         found = recommended(
-            source.load(),
+            problem,
             wanted,
             mechanism=varied,
             metric=metric,
@@ -97,19 +99,20 @@ def recommend(
             progress=lambda done, all_: update(done, all_, ""),
         )
     if json_:
-        print_json(_document(input_, found))
+        print_json(_document(input_, facts, found))
     else:
-        _print(input_, found)
+        _print(input_, facts, found)
     if found.overall.value is None:
         raise typer.Exit(1)
 
 
-def _document(input_: str, found: Recommendation) -> dict[str, Any]:
+def _document(input_: str, facts: dict[str, Any], found: Recommendation) -> dict[str, Any]:
     from verify.files.documents import plain
 
     document: dict[str, Any] = plain(
         {
             "input": input_,
+            "problem": facts,
             **{name: value for name, value in asdict(found).items() if name not in ("overall", "per_head")},
             **{name: value for name, value in asdict(found.overall).items() if name != "head"},
             "per_head": [asdict(advice) for advice in found.per_head],
@@ -118,11 +121,12 @@ def _document(input_: str, found: Recommendation) -> dict[str, Any]:
     return document
 
 
-def _print(input_: str, found: Recommendation) -> None:
+def _print(input_: str, facts: dict[str, Any], found: Recommendation) -> None:
     from reports.advice import advice_table, overall_text
 
     how = "exact values" if found.arithmetic is None else f"{found.form} in {found.arithmetic}"
     tried = f"{found.axis} up to {found.largest}"
     print(f"{one_line(input_)}: {found.metric} error of at most {found.tolerance:g}, {how}, {found.mechanism}, {tried}")
+    print(echo(facts))
     print(advice_table(found).plain(WIDTH))
     print(overall_text(found))

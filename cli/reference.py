@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.echo import echo, loaded
 from cli.inputs import (
     Alignment,
     Bits,
@@ -98,7 +99,7 @@ def reference(
     require_applicable(given_options(context), [source])
 
     require_writable(out, overwrite=force)
-    problem = source.load()
+    problem, facts = loaded(source)
     if os.path.realpath(out) in map(os.path.realpath, source.paths if isinstance(source, FileInput) else ()):
         raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     if workers is None:
@@ -121,8 +122,9 @@ def reference(
             certify_some(problem, wanted, member)
     write_vectors(truth, out, overwrite=force)
     zeros = int(truth.absolute.sum())
-    facts = {
+    summary = {
         "input": problem.name,
+        "problem": facts,
         "mechanism": member.of,
         "member": member.name,
         **dict(member.parameters),
@@ -135,17 +137,18 @@ def reference(
         "out": str(out),
     }
     if json_:
-        print_json(facts)
+        print_json(summary)
         return
     shape = " x ".join(map(str, truth.value.shape))
     print(f"exact {one_line(member.name)} on {one_line(problem.name)}: {shape} output elements")
+    print(echo(facts))
     print(f"certified digits: at least {truth.digits}, {wanted} asked for")
     if zeros:
         print(f"essentially zero, and so without digits: {how_many(zeros, 'element')}")
-    if facts["nonpositive_rows"]:
-        print(f"rows whose sum of weights is zero or less: {facts['nonpositive_rows']}")
-    if facts["undefined_rows"]:
-        print(f"rows without a value, their weights summing to zero: {facts['undefined_rows']}")
+    if summary["nonpositive_rows"]:
+        print(f"rows whose sum of weights is zero or less: {summary['nonpositive_rows']}")
+    if summary["undefined_rows"]:
+        print(f"rows without a value, their weights summing to zero: {summary['undefined_rows']}")
     print(f"file: {one_line(str(out))}")
 
 

@@ -6,10 +6,11 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.echo import echo, facts_of
 from cli.inputs import (
     Alignment,
     Bits,
@@ -32,6 +33,7 @@ from verify.integers import how_many, integers
 if TYPE_CHECKING:
     from verify.inputs import InputSource
     from verify.mechanisms.registry import Plan
+    from verify.problem import Problem
 
 ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would still be found, slowly
 
@@ -107,14 +109,27 @@ def sweep(
         orders=integers(orders, "order", least=0, most=ORDER_LIMIT),
         arithmetics=tuple(dict.fromkeys(words(arithmetics))),
     )
+    read: list[dict[str, Any]] = []
+
+    def say(source: InputSource, problem: Problem) -> None:
+        read.append({"input": source.name, "kind": source.kind, **facts_of(source, problem)})
+
+    def opened() -> RunFile:
+        run = RunFile(out, write=True)
+        for facts in read:  # nothing is said before all inputs have been found right
+            if facts["kind"] == "file":
+                print(f"{one_line(facts['input'])}:\n{echo(facts)}", file=sys.stderr)
+        return run
+
     with progress_bar("cells") as update:
         summary = run_sweep(
             spec,
-            lambda: RunFile(out, write=True),
+            opened,
             (lambda: worker_pool(workers)) if workers else InProcessExecutor,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             command=shlex.join(["attnproof", *sys.argv[1:]]),
             progress=update,
+            planned=say,
         )
     counts = {
         "cells": summary.cells,
@@ -128,7 +143,7 @@ def sweep(
                 run.record(key)  # a damaged file is found out before anything is printed: half a document is none
             records = (run.record(key) for key in cell_keys(spec, summary.digests))
             rows = (record.to_json() for record in records if record is not None)
-            print_json_stream({"run": str(out), **counts}, "records", rows)
+            print_json_stream({"run": str(out), **counts, "problems": read}, "records", rows)
     else:
         ended = ", ".join(f"{count:,} {status}" for status, count in summary.by_status.items() if count)
         found = f"{summary.measured:,} measured now, {summary.reused:,} found in the file"

@@ -143,11 +143,14 @@ def test_a_folder_without_permission(inputs: Path, small_run: Path, capsys: pyte
 def test_sweep_and_report(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = inputs / "new folder" / "run.sqlite"
     code, printed, said = run(capsys, "sweep", *FAST, "--input", inputs / "good.npz", "--out", out)
-    assert (code, said) == (0, "")  # no terminal, no progress
+    shown = "1 head x 4 queries x 4 keys of size 3; float64; scale 1/sqrt(3); all pairs seen"
+    assert (code, said) == (0, f"{inputs / 'good.npz'}:\n{shown}\n")  # no terminal, no progress
     assert printed == f"32 cells: 32 measured now, 0 found in the file; 32 ok\nrun file: {out}\n"
     code, printed, said = run(capsys, "sweep", *FAST, "--input", inputs / "good.npz", "--out", out, "--json")
     document = json.loads(printed)
     assert (code, document["measured"], document["reused"], len(document["records"])) == (0, 0, 32, 32)
+    assert {record["input"] for record in document["records"]} == {facts["input"] for facts in document["problems"]}
+    assert {record["digest"] for record in document["records"]} == {facts["digest"] for facts in document["problems"]}
     assert {record["input"] for record in document["records"]} == {
         "normal:d=4,n=8,std=1,seed=0",
         str(inputs / "good.npz"),

@@ -22,6 +22,7 @@ def test_reference_writes_vectors_and_says_how_many_digits(
     assert (code, said) == (0, "")
     assert printed.splitlines() == [
         "exact taylor:order=2 on good.npz: 4 x 3 output elements",
+        "1 head x 4 queries x 4 keys of size 3; float64; scale 1/sqrt(3); all pairs seen",
         "certified digits: at least 67, 50 asked for",
         "file: reference.npz",
     ]

@@ -24,7 +24,7 @@ from verify.inputs import FileInput
 from verify.numbers.balls import Balls
 from verify.numbers.fields import Field, Number
 from verify.numbers.precision import flint_precision
-from verify.problem import Problem
+from verify.problem import Problem, described
 from verify.truth import reference, write_vectors
 from verify.truth.rational import rational_attention
 from verify.truth.vectors import MORE_DIGITS, decimals
@@ -105,13 +105,14 @@ def test_both_files_hold_the_same_and_are_inputs_again(tmp_path: Path) -> None:
     write_vectors(truth, tmp_path / "vectors.json")
     document = json.loads((tmp_path / "vectors.json").read_text())
     with np.load(tmp_path / "vectors.npz", allow_pickle=False) as archive:
-        assert set(archive.files) == set(document)
-        for name in archive.files:
+        assert set(archive.files) == {name for name, member in document.items() if member is not None}
+        assert json.loads(str(archive["problem"])) == document["problem"] == described(problem)
+        for name in set(archive.files) - {"problem"}:
             np.testing.assert_array_equal(archive[name], np.array(document[name]), err_msg=name)
         np.testing.assert_array_equal(archive["value"], truth.value)
     assert (document["mechanism"], document["order"], document["digits"]) == ("taylor", 3, truth.digits)
     assert document["member"] == "taylor:order=3"
-    assert document["problem"] == "<script>"
+    assert document["input"] == "<script>"
     again = FileInput((str(tmp_path / "vectors.npz"),)).load()
     assert again.digest == problem.digest == document["digest"]
 

@@ -52,10 +52,25 @@ class FileContents:
     """What a file holds.
 
     others: arrays that are no part of the problem, by role: dout, a gradient for every element of the output.
+    layout: that of the file; the arrays here are [..., heads, tokens, size] whatever it is.
     """
 
     problem: Problem
     others: Mapping[str, Float64Array]
+    layout: str
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Entries of a file and what they are called there, by role.
+
+    vectors: whether it is one of reference vectors.  digest: what that says is the problem's, unless it is ignored.
+    """
+
+    entries: Mapping[str, Entry]
+    names: Mapping[str, str]
+    vectors: bool
+    digest: str | None
 
 
 @dataclass(frozen=True)
@@ -101,46 +116,51 @@ class FileInput:
 
     def load_all(self) -> FileContents:
         """Read the problem, and what else the file holds that is understood."""
-        entries, names, digest = self._entries()
+        held = self._held()
         try:
-            found = self._contents(entries, names)
+            found = self._contents(held)
         except InvalidRequestError as error:
             raise InvalidRequestError(f"in {self.name}: {error.given}", error.expected, error.remedy) from error
-        if digest is not None and digest != found.problem.digest:
+        if held.digest is not None and held.digest != found.problem.digest:
             raise InvalidRequestError(
                 f"{self.name} with a problem of digest {found.problem.digest[:16]}...",
-                f"{digest[:16]}..., as it says",
+                f"{held.digest[:16]}..., as it says",
                 "leave out options that change it, or write the file anew; --ignore digest takes it as it is",
             )
         return found
 
-    def _entries(self) -> tuple[dict[str, Entry], dict[str, str], str | None]:
-        """Return what the file holds and what it is called there, by role; and the digest that it says, if any."""
+    def _held(self) -> _Held:
         with opened(self.paths) as archive:
             vectors = is_vectors(archive.names)
             known = results_of(stated.word("member", archive.entry("member"))) if vectors else set()
             names = assigned(self.name, archive.names, checked_keys(self.keys), self.ignore, known)
             says = vectors and "digest" not in self.ignore
             digest = stated.word("digest", archive.entry("digest")) if says else None
-            return {role: archive.entry(name) for role, name in names.items()}, names, digest
+            return _Held({role: archive.entry(name) for role, name in names.items()}, names, vectors, digest)
 
-    def _contents(self, entries: Mapping[str, Entry], names: Mapping[str, str]) -> FileContents:
-        parts = {role: _READ.get(role, stated.array)(names[role], entry) for role, entry in entries.items()}
+    def _contents(self, held: _Held) -> FileContents:
+        names = held.names
+        parts = {role: _READ.get(role, stated.array)(names[role], entry) for role, entry in held.entries.items()}
         for role in ("scale", "causal", "alignment", "layout"):
             if getattr(self, role) is not None:
                 _require_agreement(role, getattr(self, role), parts.get(role), names.get(role))
                 parts[role] = getattr(self, role)
         if parts.pop("format", "np") not in _WRITERS:
-            raise InvalidRequestError(f"format {entries['format']!r}", "one of " + ", ".join(_WRITERS), "correct it")
+            raise InvalidRequestError(
+                f"format {held.entries['format']!r}", "one of " + ", ".join(_WRITERS), "correct it"
+            )
         layout = checked_layout(parts.pop("layout", None))
         tokens = {role: parts.pop(role) for role in _TOKENS if role in parts}
         tokens = heads_first(numbers_in(tokens, self.bits), layout)
         others = {role: tokens.pop(role) for role in OTHERS if role in tokens}
-        _settle_masks(parts, names, (*tokens["q"].shape[:-1], tokens["k"].shape[-2]))
+        pairs = (*tokens["q"].shape[:-1], tokens["k"].shape[-2])
+        if not held.vectors:  # which are as a problem holds them
+            _settle_masks(parts, names, pairs)
         _settle_segments(parts, layout, {"q": tokens["q"].shape[-2], "k": tokens["k"].shape[-2]})
         _drop_leading_ones(parts, tokens["q"].ndim)
         problem = Problem(**{**tokens, **parts}, name=self.name)
-        return FileContents(problem, {role: _of_output(role, array, problem) for role, array in others.items()})
+        others = {role: _of_output(role, array, problem) for role, array in others.items()}
+        return FileContents(problem, others, layout or "bhsd")
 
 
 def _require_agreement(role: str, asked: Any, said: Any, name: str | None) -> None:

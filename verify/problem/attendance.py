@@ -103,13 +103,30 @@ class Attendance:
     @cached_property
     def seeing(self) -> BoolArray:
         """Which queries see at least one key, [n_q]."""
-        if self.mask is None and self.segments is None:  # an interval of keys
-            first = 0 if self.window[0] is None else np.maximum(self.positions - self.window[0], 0)
-            last = (
-                self.existing - 1 if self.reach is None else np.minimum(self.positions + self.reach, self.existing - 1)
-            )
-            return np.broadcast_to(np.asarray(first <= last), self.positions.shape)
+        if self._interval is not None:
+            first, last = self._interval
+            return np.asarray(first <= last)
         return np.concatenate([self.rows(rows).any(axis=1) for rows in self.blocks()] or [np.zeros(0, np.bool_)])
+
+    @cached_property
+    def pairs(self) -> int:
+        """How many pairs of a query and a key that it sees there are."""
+        if self._interval is not None:
+            first, last = self._interval
+            return int(np.maximum(last - first + 1, 0).sum())
+        return sum(int(self.rows(rows).sum()) for rows in self.blocks())
+
+    @property
+    def _interval(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """First and last key of every query, [n_q], the first behind the last where there is none; None with holes."""
+        if self.mask is not None or self.segments is not None:
+            return None
+        first, last = np.zeros_like(self.positions), np.full_like(self.positions, self.existing - 1)
+        if self.window[0] is not None:
+            first = np.maximum(self.positions - self.window[0], first)
+        if self.reach is not None:
+            last = np.minimum(self.positions + self.reach, last)
+        return first, last
 
     @cached_property
     def seen(self) -> BoolArray:

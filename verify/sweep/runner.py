@@ -13,6 +13,7 @@ from verify.inputs import InputSource
 from verify.measure.cell import Cell
 from verify.mechanisms.loading import explained
 from verify.parallel.executors import Executors, ended_pool, submitted
+from verify.problem import Problem
 from verify.sweep.provenance import machine
 from verify.sweep.record import Record, Status
 from verify.sweep.spec import SweepSpec, cell_key
@@ -67,20 +68,21 @@ def run_sweep(
     started: str,
     command: str,
     progress: Progress = lambda done, total, label: None,
+    planned: Callable[[InputSource, Problem], None] = lambda source, problem: None,
 ) -> SweepSummary:
     """Measure every cell of the spec that the run file does not hold yet, and commit each as it is finished.
 
     store opens the run file, after the inputs have been checked; executor makes a pool, once at first and again when
     a dying worker has broken it.  started and command are kept as provenance.  progress is told cells finished, cells
-    in all and the input last finished.
+    in all and the input last finished.  planned is told every input as it was read, before anything is measured.
 
     Raises InvalidRequestError for inputs or a run file that cannot be used: then nothing has been written.
     """
-    planned = [_plan(source) for source in spec.inputs]
-    summary = SweepSummary(digests=[task.blank.digest for _, task in planned])
+    plans = [_plan(source, planned) for source in spec.inputs]
+    summary = SweepSummary(digests=[task.blank.digest for _, task in plans])
     with store() as run:
         tasks = []
-        for work, task in planned:
+        for work, task in plans:
             missing = []
             for cell in spec.cells():
                 status = run.status(_key(task, cell))
@@ -119,8 +121,8 @@ def _key(task: Task, cell: Cell) -> str:
     return cell_key(cell, task.source, task.blank.digest)
 
 
-def _plan(source: InputSource) -> tuple[int, Task]:
-    """Load an input once to check it; return its work, heads n_q n_k d_k, and a task without cells."""
+def _plan(source: InputSource, planned: Callable[[InputSource, Problem], None]) -> tuple[int, Task]:
+    """Load an input once to check it, and tell of it; return its work, heads n_q n_k d_k, and a task without cells."""
     problem = source.load()
     if not problem.attended_rows.any():
         raise InvalidRequestError(
@@ -131,6 +133,7 @@ def _plan(source: InputSource) -> tuple[int, Task]:
         raise InvalidRequestError(
             f"{problem.name} with {pairs:,} query-key pairs", f"at most {MOST_PAIRS:,}", "take fewer tokens or heads"
         )
+    planned(source, problem)
     return pairs * problem.head_size, Task(source, blank_record(source, problem), ())
 
 

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
 from verify.files.placing import place, require_placeable
+from verify.inputs.roles import RESERVED
 from verify.numbers.arrays import Float64Array
 from verify.numbers.balls import Balls
+from verify.problem import Problem, described
 from verify.truth.reference import Reference
 
 # Digits written beyond those asked for: about what the guard bits of the enclosures hold.
@@ -26,6 +28,12 @@ _FINENESS = 128
 
 # What numpy's writer of archives calls its own arguments.
 _WRITERS_OWN = ("file", "allow_pickle")
+
+# Parts of a problem that stand in a file as the problem holds them, under their own names.
+_AS_THEY_ARE = (
+    *("scale", "causal", "alignment", "mask", "lengths", "positions", "softcap", "bias", "alibi_slopes", "sinks"),
+    *("dropout_mask", "q_descale", "k_descale", "v_descale"),
+)
 
 Writer = Callable[[BinaryIO, Reference], None]
 
@@ -76,37 +84,58 @@ def _writer(path: Path) -> Writer:
 def _members(truth: Reference) -> dict[str, Any]:
     """Return what a file holds, by name; a parameter whose name is another member's is told by `member` alone."""
     problem = truth.problem
+    of_q, of_k = (None, None) if problem.segments is None else problem.segments
     decimal, radius = decimals(truth.balls, truth.asked)
     named = {"mechanism": truth.member.of, "member": truth.member.name}
     others = {
         "digits": truth.digits,
         "digits_asked": truth.asked,
-        "problem": problem.name,
+        "input": problem.name,
+        "problem": described(problem),
         "digest": problem.digest,
-        "causal": problem.causal,
-        "alignment": problem.alignment,
-        "scale": problem.scale,
-        "mask": problem.mask,
-        "q": problem.q,
-        "k": problem.k,
-        "v": problem.v,
+        "layout": "bhsd",
+        **{part: getattr(problem, part) for part in _AS_THEY_ARE},
+        "window": _window(problem),
+        "q_segment_ids": of_q,
+        "kv_segment_ids": of_k,
+        "dropout": problem.dropout or None,
+        **{label: _as_given(problem, label) for label in "qkv"},
         "value": truth.value,
         "decimal": decimal,
         "radius": radius,
         "essentially_zero": truth.absolute,
         "normaliser_sign": truth.normaliser_sign,
     }
-    taken = {*named, *others, *_WRITERS_OWN}
+    taken = {*named, *others, *_WRITERS_OWN, *RESERVED}
     return named | {name: value for name, value in truth.member.parameters if name not in taken} | others
+
+
+def _as_given(problem: Problem, label: str) -> Float64Array:
+    """Return q, k or v before it was multiplied by its factors, which float64 divides out exactly; 0 where one is 0."""
+    values: Float64Array = getattr(problem, label)
+    factors = getattr(problem, f"{label}_descale")
+    if factors is None:
+        return values
+    spread = np.broadcast_to(factors[..., None, None], values.shape)
+    given: Float64Array = np.divide(values, spread, out=np.zeros(values.shape), where=spread != 0)
+    return given
+
+
+def _window(problem: Problem) -> NDArray[np.int64] | None:
+    """Return (left, right), -1 for no limit."""
+    if problem.window == (None, None):
+        return None
+    return np.array([-1 if end is None else end for end in problem.window], dtype=np.int64)
 
 
 def _write_npz(file: BinaryIO, truth: Reference) -> None:
     members: dict[str, Any] = {name: member for name, member in _members(truth).items() if member is not None}
+    members["problem"] = json.dumps(members["problem"], allow_nan=False)
     np.savez_compressed(file, **members)
 
 
 def _write_json(file: BinaryIO, truth: Reference) -> None:
-    """Write one document; arrays are nested lists, and what is no number or not there is null."""
+    """Write one document; arrays are nested lists, infinity is "inf", and what is no number or not there is null."""
     for position, (name, member) in enumerate(_members(truth).items()):
         text = json.dumps(_plain(member), allow_nan=False)
         file.write(f"{',' if position else '{'}\n {json.dumps(name)}: {text}".encode())
@@ -120,7 +149,8 @@ def _plain(member: Any) -> Any:
     if isinstance(member, np.ndarray):
         plain = member.astype(object)
         if member.dtype == np.float64:
-            plain[~np.isfinite(member)] = None
+            plain[np.isnan(member)] = None
+            plain[np.isinf(member)] = [str(value) for value in member[np.isinf(member)]]
         return plain.tolist()
     return member
 
