@@ -111,25 +111,18 @@ def sweep(
     )
     read: list[dict[str, Any]] = []
 
-    def say(source: InputSource, problem: Problem) -> None:
+    def planned(source: InputSource, problem: Problem) -> None:
         read.append({"input": source.name, "kind": source.kind, **facts_of(source, problem)})
-
-    def opened() -> RunFile:
-        run = RunFile(out, write=True)
-        for facts in read:  # nothing is said before all inputs have been found right
-            if facts["kind"] == "file":
-                print(f"{one_line(facts['input'])}:\n{echo(facts)}", file=sys.stderr)
-        return run
 
     with progress_bar("cells") as update:
         summary = run_sweep(
             spec,
-            opened,
+            lambda: RunFile(out, write=True),
             (lambda: worker_pool(workers)) if workers else InProcessExecutor,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             command=shlex.join(["attnproof", *sys.argv[1:]]),
             progress=update,
-            planned=say,
+            planned=planned,
         )
     counts = {
         "cells": summary.cells,
@@ -145,6 +138,9 @@ def sweep(
             rows = (record.to_json() for record in records if record is not None)
             print_json_stream({"run": str(out), **counts, "problems": read}, "records", rows)
     else:
+        for facts in read:
+            if facts["kind"] == "file":
+                print(f"{one_line(facts['input'])}:\n{echo(facts)}")
         ended = ", ".join(f"{count:,} {status}" for status, count in summary.by_status.items() if count)
         found = f"{summary.measured:,} measured now, {summary.reused:,} found in the file"
         print(f"{how_many(summary.cells, 'cell')}: {found}; {ended}")
