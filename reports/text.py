@@ -133,7 +133,19 @@ def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, (list, tuple)):
             yield name, " ".join(map(str, value))
         else:
-            yield name, printable(value) if isinstance(value, str) else value
+            yield name, csv_cell(value) if isinstance(value, str) else value
+
+
+def csv_cell(text: str) -> str:
+    """Return text as a cell of a CSV file: printable, with a quote in front where a spreadsheet would compute it."""
+    shown = printable(text)
+    if shown[:1] not in ("=", "+", "-", "@"):
+        return shown
+    try:
+        float(shown)
+    except ValueError:
+        return f"'{shown}"
+    return shown
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ from reports.frame import load_runs
 from reports.glance import glance_table
 from reports.page import Contents, html_page, markdown_page
 from reports.tables import input_sections, quantised, unmeasured_table
-from reports.text import csv_text, printable
+from reports.text import csv_cell, csv_text
 from verify.errors import InvalidRequestError
 from verify.files.documents import plain
 from verify.files.placing import place
@@ -78,10 +78,10 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with control characters in all texts written as escapes: no row ends early."""
+    """Return the frame with all texts as cells of CSV: no row ends early, and none is taken for a formula."""
     nested = {column: frame[column].map(_json) for column in ("by_position", "by_distance", "examples")}
-    texts = frame.assign(**nested).map(lambda value: printable(value) if isinstance(value, str) else value)
-    return texts.rename(columns=printable)
+    texts = frame.assign(**nested).map(lambda value: csv_cell(value) if isinstance(value, str) else value)
+    return texts.rename(columns=csv_cell)
 
 
 def _json(value: Any) -> str:

@@ -14,7 +14,7 @@ from reports.figures import Drawn, figures
 from reports.frame import load_runs
 from reports.glance import glance_table
 from reports.tables import input_sections, unmeasured_table
-from reports.text import Table, error_text, escape_markdown, skill_text
+from reports.text import Table, csv_text, error_text, escape_markdown, skill_text
 from reports.write import write_report
 from tests.conftest import SMALL_SPEC
 from tests.reports.pages import Page
@@ -127,6 +127,23 @@ def test_csv_has_every_cell_unrounded(small_run: Path, tmp_path: Path) -> None:
     frame = load_runs([small_run]).frame
     assert len(rows) == len(frame) == 32
     assert [float(row["total_rms"]) for row in rows] == frame["total_rms"].tolist()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_names_are_no_formulas_for_a_spreadsheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["=1+1.npz", "+a.npz", "-b.npz", "@c.npz", "d=e.npz"]
+    for name in names:
+        np.savez(name, q=np.ones((1, 1)), k=np.ones((1, 1)), v=np.ones((1, 1)))
+    plans = tuple(known().plans(["softmax/softmax"]))
+    spec = SweepSpec(tuple(FileInput((name,)) for name in names), plans, (), ("float32",))
+    run_sweep(spec, lambda: RunFile(Path("=run.sqlite"), write=True), InProcessExecutor, started="now", command="-x")
+    write_report([Path("=run.sqlite")], tmp_path)
+    with Path("cells.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["input"] for row in rows} == {f"'{name}" for name in names[:4]} | {"d=e.npz"}
+    assert {row["run"] for row in rows} == {"'=run.sqlite"}
+    assert csv_text([{"number": -1.5, "text": "-1.5", "formula": "-1.5+A1"}]).endswith("-1.5,-1.5,'-1.5+A1")
 
 
 @pytest.mark.usefixtures("undrawn")
