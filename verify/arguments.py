@@ -216,7 +216,7 @@ def plain_array(label: str, values: ArrayLike, kind: Any = None) -> NDArray[Any]
         raise InvalidRequestError(
             f"{label} of type {type(values).__name__} ({reason})",
             "an array of numpy",
-            "convert it; of torch: x.detach().cpu().float().numpy(), which holds every bfloat16",
+            "convert it; of torch: x.detach().cpu().numpy(), or x.detach().cpu().float().numpy() of bfloat16",
         ) from None
     if isinstance(values, np.ma.MaskedArray):
         raise InvalidRequestError(f"{label} with a mask of its own", "a plain array", "give the mask as mask=")

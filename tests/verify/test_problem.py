@@ -47,6 +47,38 @@ def test_says_what_is_wrong(arguments: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+class Tensor:
+    """What numpy meets in a tensor of torch."""
+
+    def __init__(self, values: Any, refusal: Exception | None = None) -> None:
+        self.values, self.refusal = np.asarray(values), refusal
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
+def test_tensors_of_other_libraries_are_taken_or_refused_in_our_words() -> None:
+    assert (
+        Problem(Tensor(OK), OK, OK, mask=Tensor(np.eye(2, dtype=bool))).digest
+        == Problem(OK, OK, OK, mask=np.eye(2, dtype=bool)).digest
+    )
+    refusals = (
+        TypeError("Got unsupported ScalarType BFloat16"),
+        RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."),
+        TypeError("can't convert cuda:0 device type tensor to numpy.\nUse Tensor.cpu()"),
+    )
+    for refusal in refusals:
+        for name in ("q", "k", "v", "bias", "sinks", "mask"):
+            parts: dict[str, Any] = {"q": OK, "k": OK, "v": OK, name: Tensor(OK, refusal)}
+            with pytest.raises(InvalidRequestError) as caught:
+                Problem(**parts)
+            assert str(caught.value).startswith(f"{name} of type Tensor (")
+            assert "x.detach().cpu().float().numpy()" in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("alignment", "expected"),
     [("top-left", [[1, 0, 0], [1, 1, 0]]), ("bottom-right", [[1, 1, 0], [1, 1, 1]])],
@@ -70,6 +102,21 @@ def test_narrow_formats_and_integers_are_exact() -> None:
     values = np.array([[0.1, -2.5]]).astype(ml_dtypes.bfloat16)
     assert Problem(values, values, values).q.tolist() == [[0.10009765625, -2.5]]
     assert Problem([[1, 2]], [[1, 2]], [[3]]).v.tolist() == [[3.0]]
+
+
+def test_factors_of_heads_are_multiplied_exactly() -> None:
+    rng = np.random.default_rng(26)
+    q, k, v = (rng.standard_normal((heads, 3, 2)).astype(np.float32) for heads in (4, 2, 2))
+    of_q, of_k = rng.standard_normal(4).astype(np.float32), rng.standard_normal(2).astype(np.float32)
+    problem = Problem(q, k, v, q_descale=of_q, k_descale=of_k)
+    expected = Problem(q * of_q.astype(float)[:, None, None], k * of_k.astype(float)[:, None, None], v)
+    assert problem.digest == expected.digest
+    assert problem.q_descale is not None
+    assert problem.named("other").q_descale is problem.q_descale
+    with pytest.raises(InvalidRequestError, match="q times q_descale, which float64 rounds"):
+        Problem(q, k, v, q_descale=np.full(4, 0.1))
+    with pytest.raises(InvalidRequestError, match=r"q_descale of shape \[2\]"):
+        Problem(q, k, v, q_descale=of_k)
 
 
 def test_inputs_cannot_be_changed_afterwards() -> None:
