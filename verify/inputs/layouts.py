@@ -34,6 +34,11 @@ def heads_first(arrays: Arrays, layout: str | None) -> dict[str, NDArray[Any]]:
     Raises InvalidRequestError for axes that the layout does not have, or, where none is said, that look swapped.
     """
     shapes = ", ".join(f"{name} {list(arrays[name].shape)}" for name in "qkv")
+    for name, array in arrays.items():
+        if array.ndim < 2:
+            raise InvalidRequestError(
+                f"{name} of shape {list(array.shape)}", "[..., tokens, size]", "give at least two dimensions"
+            )
     if layout is None:
         if _looks_swapped(*(arrays[name].shape for name in "qkv")):
             raise InvalidRequestError(

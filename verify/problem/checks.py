@@ -203,7 +203,8 @@ def descaled(label: str, values: Float64Array, descale: ArrayLike | None) -> tup
     with np.errstate(all="ignore"):
         product = values * factors[..., None, None]
     finite = np.isfinite(values)
-    bits = _significant_bits(values[finite]) + _significant_bits(factors)
+    lengths = _significant_bits(values[finite]), _significant_bits(factors)
+    bits = max(lengths) if min(lengths) == 1 else sum(lengths)  # a power of two has one, and adds none
     size = np.abs(product[finite & (product != 0)])
     vanished = (finite & (product == 0) & (values != 0) & (factors[..., None, None] != 0)).any()
     if bits > _BITS or vanished or not (size < np.inf).all() or size.min(initial=1.0) < 2.0**-969:
