@@ -132,6 +132,11 @@ def test_infinite_and_absent_numbers_in_json(tmp_path: Path) -> None:
     assert (document["value"], document["decimal"], document["window"]) == ([[None]], [["nan"]], None)
 
 
+def test_every_name_stands_in_the_readme() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    assert {name for name in RESERVED if f"`{name}`" not in text} == set()
+
+
 def test_each_usual_name_means_one_thing() -> None:
     names = [name for usual in USUAL.values() for name in usual]
     assert len(set(names)) == len(names)

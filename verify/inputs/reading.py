@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,9 +97,10 @@ def _require_single(path: str, names: Sequence[str]) -> None:
 
 @contextmanager
 def _without_pickle(path: str) -> Iterator[None]:
-    """Say in our words what numpy says of pickled objects, and of anything else that is no array."""
+    """Say in our words what numpy says of pickled objects, and of anything else that is no array; a warning is one."""
     try:
-        yield
+        with warnings.catch_warnings(action="error"):
+            yield
     except ValueError as error:
         if "allow_pickle" in str(error) or "pickled" in str(error):
             raise _pickled(path) from error
