@@ -49,10 +49,13 @@ def _rounded_mpf(exact: mpf, format_: Format) -> float:
 def _rounded_ball(ball: arb, format_: Format) -> float:
     if not ball.is_finite():
         return nan
-    ends = [end.man_exp() for end in (ball.lower(), ball.upper())] if not ball.is_exact() else [ball.man_exp()]
-    low, *high = (_rounded_dyadic(int(mantissa), int(exponent), format_) for mantissa, exponent in ends)
-    if high and repr(low) != repr(high[0]):  # tells zeros apart by sign, and takes one NaN for another
-        raise UndecidedRoundingError(f"{ball.str(20)} rounds to {low!r} or {high[0]!r} in {format_.name}")
+    ends = [ball] if ball.is_exact() else [ball.lower(), ball.upper()]
+    integers = [end.man_exp() for end in ends]
+    rounded = [_rounded_dyadic(int(mantissa), int(exponent), format_) for mantissa, exponent in integers]
+    low, high = rounded[0], rounded[-1]
+    # tells zeros apart by sign, and takes one NaN for another on the same side of 0: from side to side lie all numbers
+    if repr(low) != repr(high) or (low != low and ends[0] < 0 < ends[-1]):
+        raise UndecidedRoundingError(f"{ball.str(20)} rounds to {low!r} or {high!r} in {format_.name}")
     return low
 
 

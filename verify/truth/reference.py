@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count, islice, takewhile
 from typing import Any
 
 import numpy as np
-from flint import arb
+from flint import arb, fmpq
 from mpmath import mp
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
-from verify.errors import InvalidRequestError, TooLargeError
+from verify.errors import CertificationError, InvalidRequestError, TooLargeError
+from verify.integers import how_many
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.balls import Balls, in_base_two
@@ -24,9 +27,14 @@ from verify.parallel.executors import workers_of
 from verify.problem import Problem
 from verify.truth.enclosure import Enclosure
 from verify.truth.in_blocks import MEMORY_LIMIT, enclosures, memory_estimate
+from verify.truth.ties import Place, rational_values
 
 # More than any format or proof asks for; the time grows faster than the digits.
 MAX_DIGITS = 1000
+
+# What `Reference.rounded` does with what it cannot decide, and how many such places a message names.
+UNDECIDED = ("refused", "nan")
+MOST_NAMED = 20
 
 Progress = Callable[[int, int], None]
 
@@ -99,29 +107,85 @@ class Reference:
         rows: BoolArray = self.problem.attended_rows | (self.problem.sinks is not None)
         return rows
 
-    def rounded(self, format_: Format) -> NDArray[Any]:
+    def rounded(self, format_: Format, *, undecided: str = "refused") -> NDArray[Any]:
         """Return the exact values correctly rounded to a format, as an array of its numpy type; NaN where undefined.
 
-        Where a ball holds numbers that round differently, the value is enclosed again with twice the digits.  A value
-        that is essentially zero (absolute) and may have either sign becomes 0.0.  Raises CertificationError if no
-        precision up to the cap decides: the exact value may be a tie that no ball can show to be one.  Raises
-        TooLargeError as `reference` does.
+        Where a ball holds numbers that round differently, the value is found by algebra if that is rational, as ties
+        are (`verify.truth.ties`), and otherwise its row is enclosed again with more digits.  A value that is
+        essentially zero (absolute) and may have either sign becomes 0.0.
+
+        undecided: "refused", or "nan" for NaN in the places that no precision up to the cap decides.  Raises
+        CertificationError that lists these places if they are refused, and TooLargeError as `reference` does.
         """
-        values = np.empty(self.value.shape)
+        if undecided not in UNDECIDED:
+            raise InvalidRequestError(f"undecided {undecided!r}", "one of " + ", ".join(UNDECIDED), "choose one")
+        values = np.full(self.value.shape, np.nan)
+        left = self._round(format_, values, np.ndindex(self.value.shape))
+        self._round_rational(format_, values, left, by_formula=False)
+        digits = list(takewhile(lambda digits: digits < 2 * MAX_DIGITS, (self.asked << i for i in count(1))))
+        left = self._round_again(format_, values, left, digits[:1])
+        self._round_rational(format_, values, left, by_formula=True)
+        left = self._round_again(format_, values, left, digits[1:])
+        if left and undecided == "refused":
+            raise UndecidedRoundingError(_undecided_text(self, left))
+        return values.astype(format_.dtype)
+
+    def _round(self, format_: Format, values: Float64Array, places: Iterable[Place]) -> dict[Place, str]:
+        """Round what balls decide, and return the other places, each with what it might round to."""
+        left = {}
         with flint_precision(MAX_BITS):
-            for place in np.ndindex(self.value.shape):
+            for place in places:
                 ball = self.balls.ball(place)
                 try:
                     values[place] = correctly_rounded(ball, format_)
-                except UndecidedRoundingError:
+                except UndecidedRoundingError as error:
                     if self.absolute[place] and abs(ball) < arb(format_.smallest) / 2:
                         values[place] = 0.0
-                        continue
-                    if 2 * self.asked > MAX_DIGITS:
-                        raise
-                    again = reference(self.problem, 2 * self.asked, self.member)
-                    return again.rounded(format_)
-        return values.astype(format_.dtype)
+                    else:
+                        left[place] = str(error)
+        return left
+
+    def _round_rational(
+        self, format_: Format, values: Float64Array, left: dict[Place, str], *, by_formula: bool
+    ) -> None:
+        """Round what algebra decides, and take it from what is left."""
+        for place, exact in rational_values(self.problem, self.member, left, by_formula=by_formula).items():
+            self._require_inside(place, exact)
+            values[place] = correctly_rounded(exact, format_)
+            del left[place]
+
+    def _round_again(
+        self, format_: Format, values: Float64Array, left: dict[Place, str], digits: Sequence[int]
+    ) -> dict[Place, str]:
+        """Enclose the rows of some places with more and more digits, round them, and return what is undecided then."""
+        for more in digits:
+            still: dict[Place, str] = {}
+            for head in self.problem.each_head():
+                mine = [place for place in left if place[:-2] == head.index]
+                rows = sorted({place[-2] for place in mine})
+                if not rows:
+                    continue
+                mask = np.concatenate([head.attended(slice(row, row + 1)) for row in rows])
+                part = Problem(head.q[rows], head.k, head.v, head.scale, mask=mask, name=self.problem.name)
+                inside: dict[Place, Place] = {(rows.index(place[-2]), place[-1]): place for place in mine}
+                found = np.full(part.output_shape, np.nan)
+                again = reference(part, min(more, MAX_DIGITS), self.member)
+                unclear = again._round(format_, found, inside)
+                for own, place in inside.items():
+                    values[place] = found[own]
+                still.update({inside[own]: text for own, text in unclear.items()})
+            left = still
+        return left
+
+    def _require_inside(self, place: Place, exact: Fraction) -> None:
+        """Raise CertificationError unless a rational value lies in its ball: one of the two is wrong."""
+        with flint_precision(MAX_BITS):
+            ball = self.balls.ball(place)
+            if not (ball - arb(fmpq(exact.numerator, exact.denominator))).contains(0):
+                raise CertificationError(
+                    f"{self.member.name} on {self.problem.name}: element {list(place)} is {ball.str(30)} by balls and "
+                    f"{float(exact)!r} by algebra"
+                )
 
     @property
     def undefined_rows(self) -> BoolArray:
@@ -134,6 +198,15 @@ class Reference:
         """Rows that attend to something and whose exact sum of weights is zero or negative, [..., H, n_q]."""
         rows: BoolArray = (self.normaliser_sign <= 0) & self.problem.attended_rows
         return rows
+
+
+def _undecided_text(truth: Reference, left: Mapping[Place, str]) -> str:
+    """Return what is to be said of places whose rounding nothing decides."""
+    named = "; ".join(f"element {list(place)}, {text}" for place, text in islice(left.items(), MOST_NAMED))
+    more = f"; and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
+    roundings = how_many(len(left), "rounding")
+    where = f"{truth.member.name} on {truth.problem.name}: {roundings} undecided at {MAX_DIGITS} digits"
+    return f'{where}: {named}{more}; undecided="nan" leaves them out'
 
 
 def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64Array]:

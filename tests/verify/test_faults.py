@@ -1,0 +1,187 @@
+"""Faults found by attack, each with its right value by an account of its own: F1 to F11 of one list, in its order."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from math import factorial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cases import named
+from verify.errors import CertificationError, InvalidRequestError
+from verify.mechanisms import named_member
+from verify.numbers.exponentials import ExponentialField, InexpressibleError, Vector
+from verify.numbers.formats import FORMATS
+from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
+from verify.problem import Problem
+from verify.truth import reference
+from verify.truth.ties import rational_values
+
+BFLOAT16, FLOAT32, E4M3 = (FORMATS[name] for name in ("bfloat16", "float32", "float8_e4m3fn"))
+
+SHIPPED = ["softmax", "logexp", "taylor:order=0", "taylor:order=3", "power:degree=2", "elu", "favor:features=2", "mean"]
+
+
+def plain(rounded: Any) -> list[list[float]]:
+    values: list[list[float]] = rounded.astype(np.float64).tolist()
+    return values
+
+
+@pytest.mark.parametrize("member", SHIPPED)
+def test_f1_one_attended_key_gives_its_value(member: str) -> None:
+    truth = reference(Problem([[1.0, 1.0]], [[1.0, 0.5]], [[100.0, 104.0, -100.0]]), 30, member)
+    assert plain(truth.rounded(E4M3)) == [[96.0, 104.0, -96.0]]  # 100 lies between 96 and 104, and 96 is even
+
+
+def test_f1_causal_rows_of_float16_inputs_in_bfloat16() -> None:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        q, k, v = (rng.standard_normal((32, 128)).astype(np.float16) for _ in range(3))
+        rounded = plain(reference(Problem(q, k, v, causal=True)).rounded(BFLOAT16))
+        assert rounded[0] == [correctly_rounded(float(x), BFLOAT16) for x in v[0]]
+        logits = (q.astype(np.longdouble) @ k.T.astype(np.longdouble)) / np.sqrt(np.longdouble(128))
+        weights = np.tril(np.exp(logits))
+        expected = (weights @ v.astype(np.longdouble)) / weights.sum(axis=1, keepdims=True)
+        assert np.abs(np.array(rounded) - expected.astype(np.float64)).max() <= 2.0**-7  # half a step below 4
+
+
+@pytest.mark.parametrize("head_size", [3, 5, 16, 64, 67, 130])
+def test_f1_equal_keys_give_the_mean(head_size: int) -> None:
+    rng = np.random.default_rng(head_size)
+    n = 8
+    v = rng.integers(-3, 4, (n, 5)) / 4.0
+    v[:, 0], v[:, 1] = 1.0 + 2.0**-24, np.where(np.arange(n) % 2, 1.0, 1.0 + 2.0**-23)  # both means are ties
+    problem = Problem(rng.standard_normal((4, head_size)), np.tile(rng.standard_normal(head_size), (n, 1)), v)
+    means = [sum(map(Fraction, column), Fraction(0)) / n for column in v.T.tolist()]
+    for member in ("softmax", "logexp", "taylor:order=3"):
+        truth = reference(problem, 15, member)
+        for name in ("float32", "bfloat16", "float16"):
+            expected = [correctly_rounded(mean, FORMATS[name]) for mean in means]
+            assert plain(truth.rounded(FORMATS[name])) == [expected] * 4
+
+
+@pytest.mark.parametrize("member", SHIPPED)
+def test_f1_a_large_problem_of_ties_takes_less_than_a_second(member: str) -> None:
+    n, rng = 300, np.random.default_rng(3)
+    q, v = rng.standard_normal((n, 64)), np.full((n, 4), 1.0 + 2.0**-24)
+    v[:, 1] = np.where(np.arange(n) % 2, 1.0, 1.0 + 2.0**-23)
+    truth = reference(Problem(q, np.tile(rng.standard_normal(64), (n, 1)), v), 15, member)
+    start = time.perf_counter()
+    assert plain(truth.rounded(FLOAT32)) == [[1.0] * 4] * n  # the mean of v[:, 1] is a tie as well
+    assert time.perf_counter() - start < 1.0
+
+
+def test_f1_two_values_and_different_keys_are_decided_by_balls() -> None:
+    n, rng = 300, np.random.default_rng(4)
+    q, k = rng.standard_normal((2, n, 3))
+    v = np.where(rng.random((n, 2)) < 0.5, 1.0, -1.0)
+    truth = reference(Problem(q, k, v), 15)
+    start = time.perf_counter()
+    rounded = np.array(plain(truth.rounded(BFLOAT16)))
+    assert time.perf_counter() - start < 1.0
+    weights = np.exp(q @ k.T / np.sqrt(3))
+    assert np.abs(rounded - weights @ v / weights.sum(axis=1, keepdims=True)).max() <= 2.0**-9 + 1e-12
+
+
+def test_f1_equal_logits_of_different_keys() -> None:
+    # 2 x 1 + 1 x 2 = 1 x 2 + 2 x 1, and a third key by itself: the groups' means are the same, and a tie
+    tie = 1.0 + 2.0**-24
+    problem = Problem([[1.0, 1.0]], [[1.0, 2.0], [2.0, 1.0], [0.1, 0.3]], [[1.0], [1.0 + 2.0**-23], [tie]])
+    for member in ("softmax", "taylor:order=2", "logexp"):
+        assert plain(reference(problem, 15, member).rounded(FLOAT32)) == [[1.0]]
+    # beside it another mean: e^x + 2 for x = sqrt 2 is no rational number, and balls decide
+    moved = Problem(problem.q, problem.k, [[1.0], [1.0 + 2.0**-23], [2.0]])
+    assert 1.0 < reference(moved, 15).rounded(FLOAT32)[0, 0] < 2.0
+
+
+@pytest.mark.parametrize("scale", [0.5, None])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_f1_polynomials_of_rational_logits_are_rational(order: int, scale: float | None) -> None:
+    # four components: 1 / sqrt(4) is 1/2 as well
+    rng = np.random.default_rng(order)
+    for _ in range(40):
+        q, k, v = (rng.integers(-4, 5, shape).astype(float) for shape in ((1, 4), (3, 4), (3, 1)))
+        problem = Problem(q, k, v, scale=scale)
+        logits = [Fraction(int(q[0] @ row)) / 2 for row in k]
+        weights = [sum((s**p / factorial(p) for p in range(order + 1)), Fraction(0)) for s in logits]
+        total = sum(weights)
+        if total == 0:
+            continue
+        exact = sum((w * int(x) for w, x in zip(weights, v[:, 0], strict=True)), Fraction(0)) / total
+        member = named_member(named("taylor", order))
+        assert rational_values(problem, member, [(0, 0)]) == {(0, 0): exact}
+        truth = reference(problem, 15, member)
+        for name in ("float8_e4m3fn", "bfloat16"):
+            np.testing.assert_equal(plain(truth.rounded(FORMATS[name])), [[correctly_rounded(exact, FORMATS[name])]])
+
+
+def test_f1_polynomials_of_irrational_logits() -> None:
+    # d = 3: weights 1 + s / sqrt 3 of integers s; the outputs a + b sqrt 3 are rational only where b is 0
+    member = named_member("taylor:order=1")
+    cases = {(1, 1): Fraction(3, 2), (2, -2): None, (0, 0): Fraction(3, 2), (3, -3): None}
+    for (one, other), expected in cases.items():
+        problem = Problem([[1.0, 0.0, 0.0]], [[one, 0.0, 0.0], [other, 1.0, 1.0]], [[1.0], [2.0]])
+        found = rational_values(problem, member, [(0, 0)])
+        assert found == ({} if expected is None else {(0, 0): expected})
+
+
+def test_f1_one_undecided_element_does_not_lose_the_rest() -> None:
+    # the second key's weight of e^-9000 says on which side of the tie the first output lies, at 3,900 digits
+    tie = 1.0 + 2.0**-24
+    problem = Problem([[1.0], [0.0]], [[0.0], [-9000.0]], [[tie, 3.0], [2.0, 3.0]], scale=1.0)
+    truth = reference(problem, 15)
+    with pytest.raises(
+        CertificationError, match=r"1 rounding undecided at 1000 digits: element \[0, 0\], \[1\.0000"
+    ) as raised:
+        truth.rounded(FLOAT32)
+    assert "\n" not in str(raised.value)
+    rounded = plain(truth.rounded(FLOAT32, undecided="nan"))
+    assert np.isnan(rounded[0][0])
+    assert rounded[0][1] == 3.0
+    assert rounded[1] == [1.5, 3.0]
+    with pytest.raises(InvalidRequestError, match="undecided 'zero'; expected one of refused, nan; choose one"):
+        truth.rounded(FLOAT32, undecided="zero")
+
+
+def test_f1_a_value_by_algebra_outside_its_ball_is_an_error() -> None:
+    truth = reference(Problem([[1.0, 1.0, 1.0]], [[1.0, 0.5, 0.1]] * 3, [[100.0]] * 3), 15)
+    truth.balls.mantissa[0, 0] += 1 << 40
+    with pytest.raises(CertificationError, match=r"element \[0, 0\] is .* by balls and 100.0 by algebra"):
+        truth._require_inside((0, 0), Fraction(100))
+
+
+def test_f1_sums_of_exponentials_are_exact() -> None:
+    f = ExponentialField()
+    e, root = f.exp(1), f.sqrt(8)  # sqrt 8 = 2 sqrt 2
+    assert ((e + 1) * (e - 1) - e**2 + 1).terms == {}
+    assert (f.sqrt(2) * 2 - root).terms == {}
+    assert ((1 + root) / (1 + root) - 1).terms == {}
+    assert (f.exp(root) / f.exp(root - 1) - e).terms == {}
+    assert (f.sqrt(Fraction(9, 4)) - Fraction(3, 2)).terms == {}
+    assert (f.positive(3 - root) - 3 + root).terms == f.positive(2 - root).terms == {}
+    one, other = Vector(f, [0.5, -3e300]), Vector(f, [2.0**-1074, 1e-300])
+    exact = sum(Fraction(a) * Fraction(b) for a, b in ((0.5, 2.0**-1074), (-3e300, 1e-300)))
+    assert (f.dot(one, other) - exact).terms == (f.dot(list(one), list(other)) - exact).terms == {}
+    refused = ((f.sqrt, 3), (f.sqrt, -1), (f.sqrt, root), (f.exp, e), (f.positive, e), (f.number(1).__truediv__, e + 1))
+    for leave, given in refused:
+        with pytest.raises(InexpressibleError):
+            leave(given)
+    with pytest.raises(ZeroDivisionError):
+        e / (e - e)
+    with pytest.raises(TypeError, match="a float"):
+        e + 0.5
+
+
+def test_f2_an_exact_zero_between_huge_values_is_zero() -> None:
+    problem = Problem([[0.3]], [[0.7], [0.7]], [[1e45], [-1e45]])
+    for format_ in FORMATS.values():
+        for digits in (1, 15, 40):
+            assert plain(reference(problem, digits).rounded(format_)) == [[0.0]]
+    # beyond the largest number on either side it is NaN still, and a ball from side to side is not
+    beyond = Problem([[0.3]], [[0.7]], [[1e45, -1e45]])
+    assert np.isnan(plain(reference(beyond, 15).rounded(E4M3))).all()
+    with pytest.raises(UndecidedRoundingError, match="nan or nan"):
+        correctly_rounded(reference(problem, 15).balls.ball((0, 0)) + 0, E4M3)
