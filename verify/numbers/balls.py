@@ -19,8 +19,8 @@ from verify.numbers.precision import MAX_BITS, flint_precision
 class Balls:
     """An array of balls [c +- r]: c = mantissa 2**exponent and r = radius_mantissa 2**radius_exponent, all exact.
 
-    mantissa: object array of int.  exponent, radius_exponent: int64.  radius_mantissa: float64, at least 1/2 and below
-    1, or zero.  The rest is the same as float64, NaN where there is no value:
+    mantissa: object array of int.  exponent, radius_exponent: int64, of at least -2**40.  radius_mantissa: float64, at
+    least 1/2 and below 1, or zero.  The rest is the same as float64, NaN where there is no value:
 
     value: nearest to c; infinite if c lies beyond float64.  residual: nearest to c - value, or 0 where that is
     infinite; value + residual hold c to 106 bits where neither is subnormal.  radius: r, rounded up.
@@ -52,6 +52,12 @@ class Balls:
             balls = np.array([ball if ball.is_finite() else arb(0) for ball in balls], dtype=object)
         centres = list(map(arb.mid, balls))
         integers = list(map(arb.man_exp, centres))
+        small = [i for i, (_, shift) in enumerate(integers) if shift < _LEAST_EXPONENT]
+        if small:
+            balls = np.array(balls, dtype=object)
+            balls[small] = [_around_zero(balls[i]) for i in small]
+            centres = list(map(arb.mid, balls))
+            integers = list(map(arb.man_exp, centres))
         mantissa = np.empty(len(balls), dtype=object)
         mantissa[:] = [int(mantissa) for mantissa, _ in integers]
         exponent = np.array([int(exponent) for _, exponent in integers], dtype=np.int64)
@@ -68,7 +74,7 @@ class Balls:
             if not radii[i].is_zero():
                 bits, shift = (int(x) for x in radii[i].man_exp())
                 radius_mantissa[i], extra = math.frexp(bits)
-                radius_exponent[i] = shift + extra
+                radius_exponent[i] = max(shift + extra, _LEAST_EXPONENT)  # rounded up
                 radius[i] = math.nextafter(radius[i], math.inf)
         columns: tuple[NDArray[Any], ...] = (
             mantissa,
@@ -124,6 +130,15 @@ def in_base_two(balls: Balls) -> Balls:
         return Balls.of(np.array([ball / two for ball in arbs.flat], dtype=object).reshape(arbs.shape))
 
 
+def _around_zero(ball: arb) -> arb:
+    """Return a ball around 0 that holds another one, and numbers up to the smallest that is held."""
+    with flint_precision(_RADIUS_BITS):
+        return arb(0, abs(ball).upper().max(arb((1, _LEAST_EXPONENT))))
+
+
 _RADIUS_BITS = 30  # of flint's radii
+
+# Numbers below 2**this are held as 0, and radii as at least this: exponents of flint have no end, and these have.
+_LEAST_EXPONENT = -(1 << 40)
 
 _TINY = 2.0**-1000  # above it, a number of 30 bits is a float64
