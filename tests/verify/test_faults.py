@@ -9,16 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flint import arb
+from mpmath import mp
 
 from tests.cases import named
 from verify.errors import CertificationError, InvalidRequestError
 from verify.mechanisms import named_member
+from verify.numbers import intervals
+from verify.numbers.balls import Balls
 from verify.numbers.exponentials import ExponentialField, InexpressibleError, Vector
 from verify.numbers.formats import FORMATS
+from verify.numbers.precision import flint_precision, mpmath_precision
 from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
 from verify.problem import Problem
-from verify.truth import reference
+from verify.truth import certify, reference
+from verify.truth.certificate import certified
 from verify.truth.ties import rational_values
+from verify.truth.vectors import decimals
 
 BFLOAT16, FLOAT32, E4M3 = (FORMATS[name] for name in ("bfloat16", "float32", "float8_e4m3fn"))
 
@@ -185,3 +192,86 @@ def test_f2_an_exact_zero_between_huge_values_is_zero() -> None:
     assert np.isnan(plain(reference(beyond, 15).rounded(E4M3))).all()
     with pytest.raises(UndecidedRoundingError, match="nan or nan"):
         correctly_rounded(reference(problem, 15).balls.ball((0, 0)) + 0, E4M3)
+
+
+@pytest.mark.parametrize("digits", [1, 15, 30])
+@pytest.mark.parametrize(
+    ("problem", "member", "expected"),
+    [
+        (Problem([[0.0, 0.0]], [[1e80, 1.0]], [[1.0]]), "logexp", 1.0),
+        (Problem([[-3.0]], [[-1e30], [1.0], [2.0]], [[1.0], [1.0], [0.0]], scale=1e10), "softmax", 1.0),
+        # all but the first weigh exp(-10^600) and less, with exponents of 600 digits
+        (Problem([[1e300]], [[1e300], [-1e300], [1.0]], [[7.0], [5.0], [3.0]], scale=1.0), "softmax", 7.0),
+        (Problem([[1e300]], [[1e308], [-1e308], [1.0]], [[7.0], [5.0], [3.0]]), "logexp", 7.0),
+        (Problem([[1e300]], [[1e308], [-1e308], [1.0]], [[7.0], [5.0], [3.0]]), "elu", 7.0),
+        (Problem([[1e300]], [[1e300], [0.0]], [[0.0], [5.0]], scale=1.0), "softmax", 0.0),
+    ],
+)
+def test_f5_exponents_beyond_64_bits(problem: Problem, member: str, expected: float, digits: int) -> None:
+    truth = reference(problem, digits, member)
+    assert truth.value.tolist() == [[expected]]
+    assert truth.digits >= digits
+    assert (truth.radius <= 10.0**-digits * expected + 5e-324).all()
+    assert plain(truth.rounded(FLOAT32)) == [[expected]]
+    assert certify(problem, digits, member).elements == 1
+    decimal, radius = decimals(truth.balls, digits)
+    assert abs(float(decimal[0, 0]) - expected) <= radius[0, 0]
+
+
+def test_f5_balls_of_any_exponent_are_held() -> None:
+    beyond = 10**30
+    with flint_precision(100):
+        arbs = [arb(3, (1, -beyond)), arb((5, -beyond)), arb((-5, -beyond), (1, 3 - beyond)), arb((1, -beyond), 2)]
+        balls = Balls.of(np.array(arbs, dtype=object))
+        for place, ball in enumerate(arbs):
+            assert balls.ball((place,)).contains(ball)
+    assert balls.value.tolist() == [3.0, 0.0, 0.0, 0.0]
+    assert balls.radius[:3].tolist() == [5e-324] * 3
+    assert 2.0 <= balls.radius[3] < 2.001
+
+
+@pytest.mark.parametrize("member", ["softmax", "logexp", "elu", "taylor:order=5", "favor:features=2"])
+@pytest.mark.parametrize("size", [1e4, 2e4, 1e6, 1e9, 1e30, 1e300])
+def test_f6_large_logits_are_certified_at_once(size: float, member: str) -> None:
+    start = time.perf_counter()
+    found = certify(Problem([[size]], [[1.0], [0.0]], [[1.0], [2.0]], scale=1.0), 50, member)
+    assert time.perf_counter() - start < 2.0
+    assert (found.elements, found.rational) == (1, int(not member.startswith("favor")))
+    # its features have no common factor: exp(10^4) and more would have to be written out
+    expected = "1 output of weights beyond rational arithmetic" if member.startswith("favor") else ""
+    assert found.without_rational == expected
+
+
+def test_f6_the_certificate_says_what_was_not_asked() -> None:
+    small = Problem([[0.5]], [[1.0], [0.0]], [[1.0], [2.0]], scale=1.0)
+    start = time.perf_counter()
+    found = certify(small, 20, "taylor:order=512")
+    assert time.perf_counter() - start < 2.0
+    assert (found.elements, found.rational) == (1, 0)
+    assert found.without_rational == "rational arithmetic takes work of 8,194, more than 500"
+    # weights of exp(-10^5) beside each other: rationals hold them between 0 and exp(-16384)
+    wide = certified(reference(Problem([[1.0]], [[-1e5], [-1e5 - 1]], [[1.0], [2.0]]), 20, "elu"))
+    assert wide.without_rational in (
+        "1 interval too wide to say anything",
+        "1 output of weights beyond rational arithmetic",
+    )
+
+
+@pytest.mark.parametrize("digits", [30, 50, 300, 1000])
+@pytest.mark.parametrize("member", ["taylor:order=1", "taylor:order=3", "softmax", "logexp"])
+@pytest.mark.parametrize(("q", "scale"), [(1e-300, 1.0), (1.0, 1e-300), (1.0, 2.0**-1000)])
+def test_f6_tiny_logits_that_cancel_are_no_disagreement(q: float, scale: float, member: str, digits: int) -> None:
+    for k, v in (([[1.0], [2.0]], [[1.0], [-1.0]]), ([[1.0], [-1.0], [0.0]], [[1.0], [1.0], [-2.0]])):
+        assert certify(Problem([[q]], k, v, scale=scale), digits, member).elements == 1
+
+
+def test_f6_an_interval_of_an_exponential_beyond_all_digits() -> None:
+    limit = Fraction(intervals.LARGEST_EXPONENT)
+    for low, high in ((-(10**300), -(10**9)), (-(10**9), -3), (-limit - 1, -limit)):
+        found = intervals.exponential(intervals.Interval(Fraction(low), Fraction(high)), 40)
+        assert found.low == 0
+        with mpmath_precision(400):
+            top = mp.mpf(found.high.numerator) / found.high.denominator
+            assert mp.exp(int(high)) <= top <= max(mp.exp(int(high)), mp.exp(-int(limit))) * (1 + mp.mpf(2) ** -30)
+    with pytest.raises(OverflowError, match="above 16384"):
+        intervals.exponential(intervals.Interval(Fraction(0), limit + 1), 40)

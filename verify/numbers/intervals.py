@@ -8,9 +8,6 @@ from math import ceil, floor, isqrt
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
-# Beyond it exponents are not worked out: exp(-65536) has 94,000 zeros.
-NOTHING = 1 << 16
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -76,13 +73,20 @@ def _floor(x: Fraction, bits: int) -> Fraction:
     return (scaled.numerator // scaled.denominator) / Fraction(2) ** shift
 
 
+# exp of numbers up to this is worked out, in some 24,000 digits at most.
+LARGEST_EXPONENT = 1 << 14
+
+
 def exponential(x: Interval, bits: int) -> Interval:
     """Return an interval that contains exp(t) for every t in x, about `bits` bits wide of the value.
 
-    Below exp(-NOTHING) it starts at 0.
+    Below -LARGEST_EXPONENT it is that from 0 to exp(-LARGEST_EXPONENT); OverflowError above LARGEST_EXPONENT.
     """
-    if x.high < -NOTHING:
-        return Interval(ZERO, Fraction(1, 1 << NOTHING))  # exp(-n) is below 2^-n
+    if x.high > LARGEST_EXPONENT:
+        raise OverflowError(f"exp of a number above {LARGEST_EXPONENT}")
+    if x.low < -LARGEST_EXPONENT:
+        end = max(x.high, Fraction(-LARGEST_EXPONENT))
+        return Interval(ZERO, exponential(Interval(end, end), bits).high)
     fine = 2 ** (bits + 16)  # rounding the argument outward this finely moves the value by less than its width
     low, high = Fraction(floor(x.low * fine), fine), Fraction(ceil(x.high * fine), fine)
     return Interval(_exp_ends(low, bits)[0], _exp_ends(high, bits)[1])

@@ -34,7 +34,7 @@ def exponent_spread(problem: Problem) -> int:
     spread = 3 * 53
     numbers = [problem.alibi_slopes, problem.sinks, problem.bias, problem.softcap]
     added = np.concatenate([np.ravel(x) for x in numbers if x is not None] or [np.zeros(0)])
-    for array in (problem.q, problem.k, problem.v, added):
+    for array in (problem.q, problem.k, problem.v, np.array(problem.float_scale), added):
         _, exponents = np.frexp(array[array != 0.0])
         spread += int(exponents.max(initial=1)) - int(exponents.min(initial=1))
     return spread

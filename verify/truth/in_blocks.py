@@ -69,12 +69,17 @@ def processes_for(problem: Problem, member: Member) -> int:
     A pair takes a few microseconds each time it is gone through, a process about a second to start.  Raises
     MechanismError unless the mechanism says how many times that is.
     """
+    work = problem.heads * problem.queries * problem.keys * times_of(member)
+    processes = min(cores(), problem.heads * -(-problem.queries // BLOCK_ROWS))
+    return processes if work >= WORTH_A_POOL and processes > 1 else 0
+
+
+def times_of(member: Member) -> int:
+    """Return how often the balls of a pair are gone through; MechanismError unless the mechanism says so."""
     times: Any = member.mechanism.work(member)
     if type(times) is not int or times < 1:
         raise MechanismError(f"work() of {member.name} gives {times!r}", "an integer of at least 1", "mend it")
-    work = problem.heads * problem.queries * problem.keys * times
-    processes = min(cores(), problem.heads * -(-problem.queries // BLOCK_ROWS))
-    return processes if work >= WORTH_A_POOL and processes > 1 else 0
+    return times
 
 
 def in_flight(workers: int) -> int:

@@ -21,6 +21,8 @@ from verify.problem import Head, Problem
 def rational_attention(problem: Problem, member: str | Member, bits: int) -> Iterator[tuple[tuple[int, ...], Interval]]:
     """Yield (index, interval) for every output of a row that attends to something and has a sum of weights not zero.
 
+    Rows with an exponential of a number above `verify.numbers.intervals.LARGEST_EXPONENT` are left out.
+
     The formula is the mechanism's own.  About `bits` bits are carried, so that the intervals are about that narrow
     where nothing cancels.
     """
@@ -35,7 +37,10 @@ def rational_attention(problem: Problem, member: str | Member, bits: int) -> Ite
             if not seen.size:
                 continue
             query = [field.exact(x) for x in head.q[row].tolist()]
-            weights = row_weights(field, head, row, (query, keys), seen, scale, chosen)
+            try:
+                weights = row_weights(field, head, row, (query, keys), seen, scale, chosen)
+            except OverflowError:  # an exponential with too many digits to be written out
+                continue
             total = sum(weights, Interval(ZERO, ZERO))
             if total.low <= 0 <= total.high:
                 continue
