@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Rational
+from operator import index
 from typing import Any
 
 import ml_dtypes
@@ -16,6 +19,16 @@ from verify.integers import how_many, integers
 from verify.numbers.arrays import Float64Array
 
 _INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
+
+
+def whole(value: Any) -> int | None:
+    """Return an integer of any type as Python's own, which cannot wrap; None for anything else, truth values too."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return index(value)
+    except TypeError:
+        return None
 
 
 def real_number(name: str, text: str) -> float:
@@ -95,13 +108,16 @@ class Whole:
 
     def checked(self, name: str, value: Any, tokens: int | None = None) -> int:
         """Return the value as an integer; InvalidRequestError if it is none, or out of bounds."""
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        most = value if self.most is None else self.most
-        if not whole or not self.least <= value <= most or (value - self.least) % self.step:
+        found = whole(value)
+        if found is None or not self._allows(found):
             bounds = f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
             bounds += f" in steps of {self.step}" if self.step > 1 else ""
             raise InvalidRequestError(f"{name} {value!r}", f"an integer {bounds}", f"choose another {name}")
-        return int(value)
+        return found
+
+    def _allows(self, value: int) -> bool:
+        most = value if self.most is None else self.most
+        return self.least <= value <= most and (value - self.least) % self.step == 0
 
     def read(self, name: str, text: str) -> int:
         """Return the value that a text holds."""
@@ -269,17 +285,37 @@ def exact_float64(label: str, values: ArrayLike) -> Float64Array:
     return exact
 
 
-def checked_scale(scale: float | None) -> float | None:
-    """Return a scale as a float, None as it is; InvalidRequestError if it is not finite."""
+def checked_scale(scale: Any) -> float | None:
+    """Return a scale as a float, None as it is.
+
+    Raises InvalidRequestError for what is no finite number that float64 holds exactly.
+    """
     if scale is None:
         return None
-    try:
-        value = float(scale)
-    except (TypeError, ValueError, OverflowError):
-        value = np.nan
-    if not np.isfinite(value):
-        raise InvalidRequestError(f"scale {str(scale)[:40]}", "a finite number", "leave it out for 1/sqrt(d_k)")
-    return value
+    found = _exact_number(scale)
+    if found is None or not np.isfinite(found):
+        raise InvalidRequestError(
+            f"scale {str(scale)[:40]}", "a finite number that float64 holds exactly", "leave it out for 1/sqrt(d_k)"
+        )
+    return found
+
+
+def _exact_number(value: Any) -> float | None:
+    """Return a real number as the float64 that it equals; None for anything else, texts and truth values too."""
+    integer = whole(value)
+    if isinstance(value, bool):
+        return None
+    if integer is not None or isinstance(value, Rational | Decimal | np.longdouble):
+        exact: Any = value if integer is None else integer
+        try:
+            found = float(exact)
+        except (ValueError, OverflowError):
+            return None
+        return found if found == exact else None
+    array = np.asarray(value)
+    if array.ndim or array.dtype.newbyteorder("=") not in _EXACT_IN_FLOAT64:
+        return None
+    return float(array.astype(np.float64))
 
 
 def checked_flag(name: str, value: bool) -> bool:
@@ -289,11 +325,13 @@ def checked_flag(name: str, value: bool) -> bool:
     return bool(value)
 
 
-def checked_integer(name: str, value: Any, least: int) -> int:
-    """Return a value as an integer; InvalidRequestError if it is none, or below the least."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidRequestError(f"{name} {value!r}", f"an integer of at least {least}", "correct it")
-    return int(value)
+def checked_integer(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return a value as an integer; InvalidRequestError if it is none, or out of bounds."""
+    found = whole(value)
+    if found is None or found < least or (most is not None and found > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidRequestError(f"{name} {value!r}", f"an integer {bounds}", "correct it")
+    return found
 
 
 def checked_lead(lead: Any) -> tuple[int, ...]:
@@ -305,15 +343,18 @@ def checked_lead(lead: Any) -> tuple[int, ...]:
 
 def checked_size(name: str, value: Any, least: int = 1) -> int:
     """Return a size as a Python integer, which cannot wrap; InvalidRequestError if it is none, or below the least."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidRequestError(f"{name} {value}", f"an integer of at least {least}", "give the size of one head")
-    return int(value)
+    found = whole(value)
+    if found is None or found < least:
+        remedy = "give the size of one head" if name == "head size" else "correct it"
+        raise InvalidRequestError(f"{name} {value}", f"an integer of at least {least}", remedy)
+    return found
 
 
 def checked_order(order: Any) -> int:
     """Return an order as a Python integer; InvalidRequestError unless it is one of at least 0."""
-    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
+    found = whole(order)
+    if found is None or found < 0:
         raise InvalidRequestError(
             f"order {order}", "an integer of at least 0", "give the highest power kept (terms - 1)"
         )
-    return int(order)
+    return found

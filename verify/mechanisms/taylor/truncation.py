@@ -13,10 +13,14 @@ from math import factorial, inf
 
 from flint import arb, fmpz_poly
 
-from verify.arguments import checked_order
+from verify.arguments import checked_integer, checked_order
 from verify.bounds.logits import check_range, moved_by, resolved
-from verify.errors import CertificationError
+from verify.errors import CertificationError, InvalidRequestError
 from verify.numbers.precision import MAX_BITS, bits_for, flint_precision
+
+# Beyond these, bounds and zeros of orders take seconds, and mean nothing.
+MOST_ORDER = 1000
+MOST_DIGITS = 1000
 
 
 def relative_truncation(order: int, radius: float) -> float:
@@ -29,7 +33,7 @@ def relative_truncation(order: int, radius: float) -> float:
 
 def deviation_range(order: int, low: float, high: float) -> tuple[float, float]:
     """Return bounds on delta(s) = T_N(s) exp(-s) - 1 over low <= s <= high, rounded outwards to float64."""
-    checked_order(order)
+    _checked(order)
     check_range(low, high)
     ends = [resolved(partial(_deviation, order, end)) for end in (low, high)]
     least, most = min(down for down, _ in ends), max(up for _, up in ends)
@@ -42,7 +46,7 @@ def output_bound(low: float, high: float, order: int) -> float:
     `verify.bounds.logits.moved_by` of the smallest and the largest factor 1 + delta.  Infinite unless all weights are
     sure to be positive.
     """
-    checked_order(order)
+    _checked(order)
     check_range(low, high)
 
     def bound() -> arb:
@@ -61,31 +65,50 @@ def positivity_radius(order: int, digits: int = 30) -> arb | None:
 
     T_N' = T_{N-1}, and even orders are positive everywhere (at a minimum, T_N = s^N / N! there), so that odd ones rise
     and have one zero: weights are positive for s > -R and negative for s < -R.  The ball is an interval at whose ends
-    T_N is shown to have either sign.  Raises CertificationError if the precision cap does not suffice.
+    T_N is shown to have either sign.  Raises InvalidRequestError for orders or digits that are none or too large,
+    CertificationError if the precision cap does not suffice.
     """
-    checked_order(order)
+    order, digits = _checked(order), checked_integer("digits", digits, 1, MOST_DIGITS)
     if order % 2 == 0:
         return None
     polynomial = fmpz_poly([factorial(order) // factorial(p) * (-1) ** p for p in range(order + 1)])  # N! T_N(-R)
-    bits = bits_for(digits) + 4 * order.bit_length() + 16
-    with flint_precision(min(MAX_BITS, 4 * bits)):
-        # T_N(0) = 1, and T_N(-N - 1) < 0: terms grow there, so that each of odd degree outweighs the one before
-        low, high = arb(0), arb(order + 1)
-        for _ in range(bits + order.bit_length()):
-            middle = (low + high) / 2
-            value = polynomial(middle)
-            if value > 0:
-                low = middle
-            elif value < 0:
-                high = middle
-            elif value.is_zero():
-                low = high = middle
-            else:
-                break
-        found: arb = low.union(high)
-        if not found.rad() < arb(10) ** -digits:
+    wanted = bits_for(digits) + 16
+    bits = 2 * (wanted + order.bit_length() + 64)
+    while True:  # terms reach exp(R), and add up to nothing
+        with flint_precision(min(bits, MAX_BITS)):
+            found = _zero(polynomial, order, wanted)
+        if found is not None:
+            return found
+        if bits >= MAX_BITS:
             raise CertificationError(f"the zero of order {order} to {digits} digits exceeds the precision cap")
-        return found
+        bits *= 2
+
+
+def _zero(polynomial: fmpz_poly, order: int, bits: int) -> arb | None:
+    """Return the zero to within 2**-bits: by halving, and by Newton's method from there; None if signs do not tell.
+
+    Where halving meets the zero itself, that is exact.
+    """
+    # T_N(0) = 1, and T_N(-N - 1) < 0: terms grow there, so that each of odd degree outweighs the one before
+    low, high = arb(0), arb(order + 1)
+    for _ in range(order.bit_length() + 64):
+        middle = (low + high) / 2
+        value = polynomial(middle)
+        if value.is_zero():
+            return middle
+        low, high = (middle, high) if value > 0 else (low, middle)
+    near, derivative = (low + high).mid() / 2, polynomial.derivative()
+    for _ in range(bits.bit_length()):  # each has twice the bits of the one before
+        near = (near - polynomial(near) / derivative(near)).mid()
+    found = arb(near, arb(2) ** -bits)
+    return found if polynomial(found.lower()) > 0 and polynomial(found.upper()) < 0 else None
+
+
+def _checked(order: int) -> int:
+    found = checked_order(order)
+    if found > MOST_ORDER:
+        raise InvalidRequestError(f"order {found}", f"an integer from 0 to {MOST_ORDER}", "choose another order")
+    return found
 
 
 def _factor(order: int, s: float) -> arb:
