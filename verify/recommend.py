@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -377,8 +378,8 @@ def _values(mechanism: Mechanism, largest: int | None) -> Sequence[int]:
     return list(found)
 
 
-def _check(tolerance: float, metric: str) -> None:
-    if not 0.0 < tolerance < np.inf:
-        raise InvalidRequestError(f"tolerance {tolerance}", "a number above 0", "choose one such as 1e-3")
-    if metric not in METRICS:
+def _check(tolerance: Any, metric: Any) -> None:
+    if not isinstance(tolerance, Real) or not 0.0 < float(tolerance) < np.inf:
+        raise InvalidRequestError(f"tolerance {tolerance!r}", "a number above 0", "choose one such as 1e-3")
+    if not isinstance(metric, str) or metric not in METRICS:
         raise InvalidRequestError(f"unknown metric {metric!r}", "one of " + ", ".join(METRICS), "choose one of these")

@@ -115,7 +115,9 @@ def test_value_and_residual_hold_the_centre(problem: Problem) -> None:
 
 def test_what_is_known_exactly_has_the_most_digits_there_are() -> None:
     assert reference(Problem([[1.0]], [[3.0]], [[2.0]]), 5).digits == MAX_DIGITS
-    with pytest.raises(InvalidRequestError, match=f"{MAX_DIGITS + 1} digits"):
+    with pytest.raises(
+        InvalidRequestError, match=f"digits {MAX_DIGITS + 1}; expected an integer from 1 to {MAX_DIGITS}"
+    ):
         reference(Problem([[1.0]], [[3.0]], [[2.0]]), MAX_DIGITS + 1)
 
 
@@ -282,8 +284,8 @@ def test_a_shortfall_is_said_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> 
         ({"member": "taylor"}, "taylor without order; expected taylor:order="),
         ({"member": "taylor:order=-1"}, "order -1; expected an integer from 0 to "),
         ({"member": "taylor:order=2.0"}, "order '2.0'; expected an integer from 0 to "),
-        ({"digits": 0}, "0 digits|digits 0; expected an integer of at least 1"),
-        ({"digits": 10**6}, "expected 1 to 1000"),
+        ({"digits": 0}, "digits 0; expected an integer (of at least 1|from 1 to 1000)"),
+        ({"digits": 10**6}, "digits 1000000; expected an integer from 1 to 1000"),
     ],
 )
 def test_wrong_requests(arguments: dict[str, Any], message: str) -> None:

@@ -189,4 +189,5 @@ def _prefixes(attended: NDArray[np.bool_], lengths: NDArray[np.int64]) -> bool:
 
 def _difference(high: Float64Array, low: Float64Array) -> Float64Array:
     """Return high - low rounded up; of equal numbers it is 0 exactly."""
-    return np.where(high == low, 0.0, np.nextafter(high - low, inf))
+    with np.errstate(over="ignore"):
+        return np.where(high == low, 0.0, np.nextafter(high - low, inf))

@@ -33,7 +33,8 @@ def script_flops_per_token(tokens: int, head_size: int) -> int:
 
 def nearest(total: int, per_token: int) -> int:
     """Return total / per_token rounded to the nearest integer, halves up, in integers."""
-    return (2 * total + per_token) // (2 * per_token)
+    each = checked_size("numbers per token", per_token)
+    return (2 * checked_size("numbers", total, 0) + each) // (2 * each)
 
 
 def meeting_contexts(head_size: int, value_size: int, state: int, flops: int | None) -> tuple[int, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import ml_dtypes
@@ -100,5 +101,11 @@ def named_format(name: str) -> Format:
 
 
 def stored_bytes(numbers: int, format_: Format) -> int:
-    """Return the bytes that so many numbers take in a format."""
-    return numbers * format_.width // 8
+    """Return the bytes that so many numbers take in a format; InvalidRequestError for what is no number of them."""
+    try:
+        count = -1 if isinstance(numbers, bool) else index(numbers)  # Python's own integers do not wrap
+    except TypeError:
+        count = -1
+    if count < 0:
+        raise InvalidRequestError(f"numbers {numbers!r}", "an integer of at least 0", "correct it")
+    return count * format_.width // 8

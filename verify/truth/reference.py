@@ -14,6 +14,7 @@ from flint import arb, fmpq
 from mpmath import mp
 from numpy.typing import NDArray
 
+from verify.arguments import checked_integer
 from verify.attention.contract import Member
 from verify.errors import CertificationError, InvalidRequestError, TooLargeError
 from verify.integers import how_many
@@ -301,8 +302,7 @@ def _enclosed(
     memory_limit: int,
     progress: Progress,
 ) -> dict[Member, Reference]:
-    if not 1 <= digits <= MAX_DIGITS:
-        raise InvalidRequestError(f"{digits} digits", f"1 to {MAX_DIGITS}", "ask for fewer or more digits")
+    digits = checked_integer("digits", digits, 1, MAX_DIGITS)
     if isinstance(executor, ThreadPoolExecutor):
         raise InvalidRequestError("an executor of threads", "one of processes", "use a ProcessPoolExecutor")
     needed = memory_estimate(problem, len(members), digits, 1 if executor is None else workers_of(executor))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.arguments import checked_order, checked_size
+from verify.arguments import checked_order, checked_size, whole
 from verify.errors import InvalidRequestError, TooLargeError
 
 # What a list of all monomials of a degree may take.
@@ -45,7 +45,8 @@ def dense_feature_count(head_size: int, order: int) -> int:
 
 def slice_lengths(head_size: int, degree: int) -> list[int]:
     """Return for every last index j how many monomials of degree - 1 it multiplies, C(j + degree - 1, degree - 1)."""
-    return [comb(j + degree - 1, degree - 1) for j in range(head_size)]
+    d, p = checked_size("head size", head_size), checked_order(degree)
+    return [comb(j + p - 1, p - 1) if p else 0 for j in range(d)]
 
 
 def each_degree(tokens: NDArray[Any], order: int) -> Iterator[NDArray[Any]]:
@@ -114,8 +115,9 @@ _FIRST_BEYOND_INT64 = 21  # 20! < 2**63 < 21!
 
 def multiplicities(head_size: int, degree: int) -> list[int]:
     """Return C_p of SA (8) for every monomial of a degree: p! / (product of the factorials of the exponents)."""
-    *_, products = exponent_factorials(head_size, degree)
-    return [factorial(degree) // int(product) for product in products]
+    d, p = checked_size("head size", head_size), checked_order(degree)
+    *_, products = exponent_factorials(d, p)
+    return [factorial(p) // int(product) for product in products]
 
 
 def multiplicity(indices: Sequence[int]) -> int:
@@ -140,10 +142,11 @@ class Alpha:
 
 def alpha(degree: int, head_size: int) -> Alpha:
     """Return alpha_p = 1 / (p! c^p) of SA (3) for c = sqrt(d_k), exactly."""
-    root = isqrt(head_size)
-    if root * root == head_size:
-        return Alpha(factorial(degree) * root**degree, 1)
-    return Alpha(factorial(degree) * head_size ** (degree // 2), head_size if degree % 2 else 1)
+    p, d = checked_order(degree), checked_size("head size", head_size)
+    root = isqrt(d)
+    if root * root == d:
+        return Alpha(factorial(p) * root**p, 1)
+    return Alpha(factorial(p) * d ** (p // 2), d if p % 2 else 1)
 
 
 def monomial_indices(head_size: int, degree: int) -> list[tuple[int, ...]]:
@@ -151,10 +154,11 @@ def monomial_indices(head_size: int, degree: int) -> list[tuple[int, ...]]:
 
     Raises TooLargeError if the list would need more than LISTING_LIMIT bytes.
     """
-    _check_listing(head_size, degree, 56 + 8 * degree)  # a tuple of pointers to small integers, and its place
+    d, highest = checked_size("head size", head_size), checked_order(degree)
+    _check_listing(d, highest, 56 + 8 * highest)  # a tuple of pointers to small integers, and its place
     below: list[tuple[int, ...]] = [()]
-    for p in range(1, degree + 1):
-        below = [(*m, j) for j, length in enumerate(slice_lengths(head_size, p)) for m in below[:length]]
+    for p in range(1, highest + 1):
+        below = [(*m, j) for j, length in enumerate(slice_lengths(d, p)) for m in below[:length]]
     return below
 
 
@@ -173,9 +177,10 @@ def monomial_table(head_size: int, degree: int) -> list[Monomial]:
 
     Raises TooLargeError if the table, as text, would need more than LISTING_LIMIT bytes.
     """
-    _check_listing(head_size, degree, 1024 + 136 * degree)
-    rows = zip(monomial_indices(head_size, degree), multiplicities(head_size, degree), strict=True)
-    return [Monomial(i, lexicographic_rank(m, head_size), m, weight) for i, (m, weight) in enumerate(rows)]
+    d, p = checked_size("head size", head_size), checked_order(degree)
+    _check_listing(d, p, 1024 + 136 * p)
+    rows = zip(monomial_indices(d, p), multiplicities(d, p), strict=True)
+    return [Monomial(i, lexicographic_rank(m, d), m, weight) for i, (m, weight) in enumerate(rows)]
 
 
 def rank(indices: Sequence[int]) -> int:
@@ -192,16 +197,17 @@ def unrank(position: int, degree: int) -> tuple[int, ...]:
 
     The last index is the largest j with C(j + p - 1, p) <= position.
     """
-    if position < 0 or degree < 0 or (degree == 0 and position):
+    place, highest = whole(position), whole(degree)
+    if place is None or highest is None or place < 0 or highest < 0 or (highest == 0 and place):
         raise InvalidRequestError(
             f"position {position} at degree {degree}",
             "a position of at least 0, and 0 alone at degree 0",
             "count monomials from 0",
         )
     indices = []
-    for r in range(degree, 0, -1):
-        j = _last_index(position, r)
-        position -= comb(j + r - 1, r)
+    for r in range(highest, 0, -1):
+        j = _last_index(place, r)
+        place -= comb(j + r - 1, r)
         indices.append(j)
     return tuple(reversed(indices))
 
@@ -211,28 +217,32 @@ def lexicographic_rank(indices: Sequence[int], head_size: int) -> int:
 
     With i' = d_k - 1 - i read backwards, the first of one order is the last of the other: m_p - 1 - rank(i').
     """
-    mirrored = _mirrored(_sorted_indices(indices), head_size)
-    return comb(head_size + len(indices) - 1, len(indices)) - 1 - rank(mirrored)
+    d = checked_size("head size", head_size)
+    mirrored = _mirrored(_sorted_indices(indices), d)
+    return comb(d + len(indices) - 1, len(indices)) - 1 - rank(mirrored)
 
 
 def lexicographic_unrank(position: int, head_size: int, degree: int) -> tuple[int, ...]:
     """Return the indices of the monomial at a position of the paper's order: the inverse of `lexicographic_rank`."""
-    last = comb(head_size + degree - 1, degree) - 1
-    if not 0 <= position <= last:
+    d, p, place = checked_size("head size", head_size), checked_order(degree), whole(position)
+    last = comb(d + p - 1, p) - 1
+    if place is None or not 0 <= place <= last:
         raise InvalidRequestError(
             f"position {position} among the monomials of degree {degree} in {head_size} variables",
             f"a position from 0 to {last}",
             "count monomials from 0",
         )
-    return _mirrored(unrank(last - position, degree), head_size)
+    return _mirrored(unrank(last - place, p), d)
 
 
 def _sorted_indices(indices: Sequence[int]) -> Sequence[int]:
-    if any(a > b for a, b in pairwise(indices)) or (indices and indices[0] < 0):
+    given = [whole(i) for i in indices]
+    found = [i for i in given if i is not None]
+    if len(found) < len(given) or any(a > b for a, b in pairwise(found)) or (found and found[0] < 0):
         raise InvalidRequestError(
             f"indices {list(indices)}", "0 <= i1 <= ... <= ip", "sort them: a monomial has its indices in order"
         )
-    return indices
+    return found
 
 
 def _mirrored(indices: Sequence[int], head_size: int) -> tuple[int, ...]:

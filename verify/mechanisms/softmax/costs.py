@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from verify.arguments import checked_size
 from verify.attention.contract import Cost, Member
 from verify.families.costs import conventional_flops_per_token, kv_cache_size
 from verify.numbers.counted import Operations
@@ -26,7 +27,8 @@ def as_softmax(tokens: int, head_size: int, value_size: int) -> Operations:
     each for the output.  Beyond it, the largest logit is found by comparing, and the output divided by Z; the first of
     every sum over keys is not added.
     """
-    n = tokens
+    n, head_size = checked_size("tokens", tokens), checked_size("head size", head_size)
+    value_size = checked_size("value size", value_size)
     return Operations(
         multiplications=n * (head_size + 1 + value_size),
         additions=n * (head_size - 1) + n + (n - 1) * (1 + value_size),

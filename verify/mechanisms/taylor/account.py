@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from verify.arguments import checked_order, checked_size
 from verify.families.polynomial.basis import degree_feature_count, feature_count
 from verify.families.polynomial.features import factored_slices
 from verify.numbers.counted import Operations
@@ -73,6 +74,7 @@ def charged(head_size: int, order: int, value_size: int) -> Parts[int]:
     2 (p - 1) for the features of q and k, 1 for alpha_p and 1 for C_p where p >= 1, 2 (d_v + 1) to update, as many to
     read.  The paper gives the sum only.
     """
+    head_size, order, value_size = _checked(head_size, order, value_size)
     features = feature_count(head_size, order)
     each = 2 * (value_size + 1) * features + features - 1  # coefficients from degree 1 on
     return Parts(2 * _index_products(head_size, order), each, each)
@@ -83,6 +85,7 @@ def as_published(head_size: int, order: int, value_size: int) -> Parts[Operation
 
     Z_p <- Z_p + alpha_p Phi_p(k), S_p <- S_p + alpha_p Phi_p(k) v^T, y = (C_p Phi_p(q))^T S_p / (C_p Phi_p(q))^T Z_p.
     """
+    head_size, order, value_size = _checked(head_size, order, value_size)
     features = feature_count(head_size, order)
     state = features * (value_size + 1)
     return Parts(
@@ -98,6 +101,7 @@ def as_packed(head_size: int, order: int, value_size: int) -> Parts[Operations]:
     Slices of the highest degree that are long enough are not multiplied out: their x_j goes to [v | 1], or to what was
     read.
     """
+    head_size, order, value_size = _checked(head_size, order, value_size)
     features = feature_count(head_size, order)
     state = features * (value_size + 1)
     kept_k, kept_q = (factored_slices(head_size, order, by_exponent=coefficients) for coefficients in (False, True))
@@ -117,11 +121,17 @@ def as_own_pairs(head_size: int, order: int, value_size: int, chunk: int) -> Ope
 
     Pairs under the mask are worked out too, and set to zero.
     """
+    head_size, order, value_size = _checked(head_size, order, value_size)
+    chunk = checked_size("chunk", chunk)
     return Operations(
         multiplications=chunk * (head_size + order + value_size + 1),
         additions=chunk * (head_size - 1 + order + value_size + 1),
         divisions=chunk * order,
     )
+
+
+def _checked(head_size: int, order: int, value_size: int) -> tuple[int, int, int]:
+    return checked_size("head size", head_size), checked_order(order), checked_size("value size", value_size)
 
 
 def _index_products(head_size: int, order: int) -> int:
