@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 import time
 from fractions import Fraction
 from math import factorial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +16,24 @@ import pytest
 from flint import arb
 from mpmath import mp
 
+from cli.reference import reference as reference_command
 from tests.cases import named
-from verify.errors import CertificationError, InvalidRequestError
-from verify.mechanisms import named_member
+from verify.errors import CertificationError, InvalidRequestError, TooLargeError
+from verify.measure import decomposition
+from verify.measure.cell import Exact, Setting
+from verify.mechanisms import named_member, named_variant
 from verify.numbers import intervals
+from verify.numbers.arithmetic import named_arithmetic
 from verify.numbers.balls import Balls
 from verify.numbers.exponentials import ExponentialField, InexpressibleError, Vector
 from verify.numbers.formats import FORMATS
 from verify.numbers.precision import flint_precision, mpmath_precision
 from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
 from verify.problem import Problem
-from verify.truth import certify, reference
+from verify.recommend import recommend
+from verify.truth import certify, members_at_once, reference, references
 from verify.truth.certificate import certified
+from verify.truth.in_blocks import memory_estimate
 from verify.truth.ties import rational_values
 from verify.truth.vectors import decimals
 
@@ -192,6 +202,90 @@ def test_f2_an_exact_zero_between_huge_values_is_zero() -> None:
     assert np.isnan(plain(reference(beyond, 15).rounded(E4M3))).all()
     with pytest.raises(UndecidedRoundingError, match="nan or nan"):
         correctly_rounded(reference(problem, 15).balls.ball((0, 0)) + 0, E4M3)
+
+
+KEPT = """
+import sys
+import numpy as np
+from verify.mechanisms import named_member, named_variant
+from verify.problem import Problem
+from verify.truth import references
+from verify.truth.in_blocks import memory_estimate
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+
+heads, queries, value_size, orders, digits = map(int, sys.argv[1:])
+rng = np.random.default_rng(34)
+members = [named_member(f"taylor:order={order}") for order in range(orders)]
+references(Problem(*rng.standard_normal((3, 4, 4))), members, digits)
+shapes = (heads, queries, 4), (heads, 8, 4), (heads, 8, value_size)
+problem = Problem(*(rng.standard_normal(shape) for shape in shapes))
+before = peak()
+references(problem, members, digits)
+print(peak() - before, memory_estimate(problem, len(members), digits, 1, decimals=False))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak of memory that Linux tells")
+@pytest.mark.parametrize("shape", [(9, 300, 64, 8, 33), (2, 600, 64, 4, 200)])
+def test_f3_the_estimate_of_memory_is_a_bound_and_not_five_times_too_high(shape: tuple[int, ...]) -> None:
+    # a process starts with its parent's peak: a shell in between is small
+    command = ["sh", "-c", '"$0" "$@"; exit $?', sys.executable, "-c", KEPT, *map(str, shape)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    grown, estimate = map(int, done.stdout.split())
+    assert grown <= estimate <= 5 * grown
+
+
+def test_f3_orders_are_taken_in_batches_where_all_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(*np.random.default_rng(3).standard_normal((3, 6, 4)), name="batches")
+    orders = [named_member(f"taylor:order={order}") for order in range(8)]
+    softmax = named_member("softmax")
+    limit = memory_estimate(problem, 3, decomposition.DIGITS, 1, decimals=False)
+    assert members_at_once(problem, decomposition.DIGITS, limit) == 3
+    assert members_at_once(problem, decomposition.DIGITS, limit - 1) == 2
+    assert members_at_once(problem, decomposition.DIGITS, 0) == 1
+    asked: list[list[Any]] = []
+
+    def recorded(problem: Problem, members: Any, digits: int, **limits: Any) -> Any:
+        asked.append([member.along for member in members])
+        return references(problem, members, digits, **limits)
+
+    monkeypatch.setattr(decomposition, "references", recorded)
+    truths = decomposition.Truths(problem, [softmax, *orders], memory_limit=limit)
+    for member in [softmax, *orders, softmax]:
+        expected = reference(problem, decomposition.DIGITS, member)
+        assert (np.abs(truths.of(member).value - expected.value) <= expected.radius).all()
+    assert asked == [[None], [0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+def test_f3_a_message_names_options_that_exist() -> None:
+    with pytest.raises(TooLargeError, match=r"or more memory \(memory_limit, reference --memory\)$"):
+        references(Problem([[1.0]], [[1.0]], [[1.0]]), [named_member("softmax")], memory_limit=1000)
+    assert "memory_limit" in inspect.signature(references).parameters
+    assert "memory" in inspect.signature(reference_command).parameters
+
+
+@pytest.mark.parametrize("form", ["packed", "stream", "dense", "scores"])
+def test_f4_bounds_beyond_float64_are_infinite(form: str) -> None:
+    problem = Problem([[1e-3]], [[1e35], [0.0]], [[1.0], [2.0]], scale=1e-35)
+    variant = named_variant(f"taylor:order=9/{form}")
+    for arithmetic in ("float64", "float32", "bfloat16+float32"):
+        found = variant.rounding_bound(problem, np.array([[1.5]]), named_arithmetic(arithmetic))
+        assert found is not None
+        if form != "scores":
+            assert found.sure.tolist() == found.probable.tolist() == [[np.inf]]
+    setting = Setting(Exact(problem, [variant.member]), named_arithmetic("float64"))
+    assert setting.measurement(variant).bounds["rounding"].unbounded == (form != "scores")
+
+
+@pytest.mark.parametrize("arithmetic", ["float64", "float32", "bfloat16+float32"])
+def test_f4_recommend_has_an_answer_for_such_inputs(arithmetic: str) -> None:
+    # (e^s + 2) / (e^s + 1) at s = 1/1000 is within 1/4000 of 3/2, the answer of order 0
+    problem = Problem([[1e-3]], [[1e35], [0.0]], [[1.0], [2.0]], scale=1e-35)
+    found = recommend(problem, 1e-3, arithmetic=arithmetic, form="packed").overall
+    assert found.value == 0
+    assert found.measured == pytest.approx(1 / 6000, rel=1e-3)
 
 
 @pytest.mark.parametrize("digits", [1, 15, 30])

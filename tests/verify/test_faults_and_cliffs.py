@@ -19,11 +19,16 @@ import verify
 from verify.errors import InvalidRequestError
 from verify.families import costs
 from verify.families.polynomial import basis
-from verify.mechanisms import named_member
+from verify.measure import decomposition
+from verify.measure.cell import Exact
+from verify.measure.decomposition import Decomposer
+from verify.measure.metrics import computed_error, doubt_of
+from verify.mechanisms import named_member, named_variant
 from verify.mechanisms.logexp.costs import logexp_state_size
 from verify.mechanisms.softmax.costs import as_softmax
 from verify.mechanisms.taylor import account, output_bound, positivity_radius, relative_truncation
 from verify.mechanisms.taylor.costs import flops_per_token, state_size
+from verify.numbers.arithmetic import named_arithmetic
 from verify.numbers.formats import FORMATS, stored_bytes
 from verify.numbers.precision import flint_precision, mpmath_precision
 from verify.problem import Problem
@@ -83,6 +88,94 @@ def test_f7_indices_of_monomials() -> None:
     for wrong in wrongs:
         with pytest.raises(InvalidRequestError, match="expected 0 <= i1 <= "):
             basis.rank(wrong)
+
+
+def exact_gaps(problem: Problem, one: str, other: str, digits: int) -> list[Any]:
+    """Return differences of exact values, certified to far more digits than those that are compared with them."""
+    pair = (reference(problem, digits, member).to_mpf() for member in (one, other))
+    with mpmath_precision(6000):
+        return [a - b for a, b in zip(*(values.flat for values in pair), strict=True)]
+
+
+@pytest.mark.parametrize("size", [0.3, 0.01, 1e-4])
+def test_f8_the_doubt_holds_where_an_error_counts_as_nothing(size: float) -> None:
+    rng = np.random.default_rng(8)
+    q, k, v = rng.standard_normal((3, 5, 4))
+    problem = Problem(size * q, k, v)
+    members = [named_member(f"taylor:order={order}") for order in range(0, 45, 4)]
+    exact = Exact(problem, members)
+    decomposer = Decomposer(exact.truths, exact.truths)
+    nothing = 0
+    for member in members:
+        error, doubt = decomposer.gaps(member)["formula"]
+        with mpmath_precision(6000):
+            gaps = exact_gaps(problem, member.name, "softmax", 500)
+            for found, off, gap in zip(error.flat, doubt.flat, gaps, strict=True):
+                assert abs(mp.mpf(float(found)) - gap) <= mp.mpf(float(off))
+                nothing += found == 0.0
+    assert nothing  # some errors are below what they are known to
+
+
+def test_f8_the_doubt_of_a_computed_output_near_the_exact_one() -> None:
+    # the output is 1 + e^-s / (1 + e^-s), and 1 was computed: the error is about as large as the radius at s = 122
+    seen = set()
+    for s in np.arange(100.0, 140.0, 0.25).tolist():
+        problem = Problem([[s]], [[0.0], [-1.0]], [[1.0], [2.0]], scale=1.0)
+        truths = decomposition.Truths(problem, [named_member("softmax")])
+        part = Decomposer(truths, truths).of(np.array([[1.0]]), named_member("softmax")).parts["total"]
+        with mpmath_precision(600):
+            exact = -mp.exp(-s) / (1 + mp.exp(-s))
+            assert abs(mp.mpf(part.error[0, 0]) - exact) <= mp.mpf(part.doubt[0, 0])
+            assert mp.mpf(part.least[0, 0]) <= abs(exact)
+        seen.add(part.error[0, 0] == 0.0)
+    assert seen == {True, False}
+
+
+def test_f8_the_doubt_of_a_difference() -> None:
+    error, radius = np.array([0.0, 3.0, -1.0, np.inf]), np.array([0.5, 0.5, 0.0, 0.5])
+    found = doubt_of(error, radius)
+    assert found[0] == 1.0
+    assert 0.5 + 3 * 2.0**-53 < found[1] < 0.5 + 2.0**-47
+    assert found[2] == 0.0
+    assert found[3] == np.inf
+
+
+def narrow(rng: np.random.Generator, causal: bool) -> Problem:
+    n, d = int(rng.integers(1, 40)), int(rng.integers(1, 4))
+    q, k, v = 1.5 * rng.standard_normal((3, n, d))
+    return Problem(q, k, v, causal=causal).rounded(FORMATS["bfloat16"])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 4])
+@pytest.mark.parametrize("form", ["packed:chunk=1", "packed:chunk=3", "packed", "stream"])
+def test_f9_bounds_know_the_options_of_a_form(form: str, order: int, causal: bool) -> None:
+    rng = np.random.default_rng(order)
+    options = ["", "side=key", "side=both", "degrees=apart", "storage=bfloat16", "compensated=yes"]
+    for option in options:
+        name = form + (("," if ":" in form else ":") + option if option else "")
+        variant = named_variant(f"taylor:order={order}/{name}")
+        for arithmetic in map(named_arithmetic, ("bfloat16+float32", "float16+float32", "bfloat16")):
+            problem = narrow(rng, causal)
+            exact = reference(problem, 30, variant.member)
+            bound = variant.rounding_bound(problem, exact.value, arithmetic)
+            assert bound is not None
+            error = np.abs(computed_error(variant.run(problem, arithmetic).value, exact))
+            assert (error <= bound.sure).all(), (name, arithmetic.name)
+
+
+@pytest.mark.parametrize("name", ["logexp/stream:chunk=1", "elu/stream:chunk=1", "softmax/online:keys=1"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_f9_bounds_know_the_options_of_other_forms(name: str, causal: bool) -> None:
+    rng, variant = np.random.default_rng(9), named_variant(name)
+    for arithmetic in map(named_arithmetic, ("bfloat16+float32", "float16+float32", "bfloat16", "float16")):
+        for _ in range(8):
+            problem = narrow(rng, causal)
+            exact = reference(problem, 30, variant.member)
+            bound = variant.rounding_bound(problem, exact.value, arithmetic)
+            assert bound is not None
+            error = np.abs(computed_error(variant.run(problem, arithmetic).value, exact))
+            assert (error <= bound.sure).all(), arithmetic.name
 
 
 def exponential_sum(order: int, x: Any) -> Any:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from verify.attention.contract import Member
 from verify.errors import CertificationError, MechanismError
-from verify.measure.metrics import computed_error, magnitudes, root_mean_square
+from verify.measure.metrics import computed_error, doubt_of, magnitudes, root_mean_square
 from verify.mechanisms.registry import baseline
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
-from verify.truth import Reference, difference, reference, references
+from verify.truth import MEMORY_LIMIT, Reference, difference, members_at_once, references
 
 # Enough that value + residual are exact to their last bit (106 bits are 31.9 digits).
 DIGITS = 33
@@ -34,13 +34,24 @@ MOST_DIGITS = 4 * DIGITS
 
 
 class Truths:
-    """The exact values of one problem, each found when first asked for; members that share work in one pass."""
+    """The exact values of one problem, each found when first asked for; members that share work in one pass.
 
-    def __init__(self, problem: Problem, members: Iterable[Member] = ()) -> None:
+    As many of these as memory allows: where not all of a mechanism's are kept, the last ones are.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        members: Iterable[Member] = (),
+        *,
+        digits: int = DIGITS,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
         """Take the members that will be asked for: those of one mechanism are found together."""
-        self.problem = problem
+        self.problem, self.digits, self.memory_limit = problem, digits, memory_limit
         self.members = list(dict.fromkeys(members))
         self._found: dict[Member, Reference | CertificationError | MechanismError] = {}
+        self._finer: Truths | None = None
 
     def of(self, member: Member) -> Reference:
         """Return the exact value of a member; CertificationError or MechanismError, each time, where there is none."""
@@ -55,18 +66,42 @@ class Truths:
         """Return the exact value of softmax attention."""
         return self.of(baseline().member)
 
+    @property
+    def finer(self) -> Truths:
+        """The same with twice the digits; MOST_DIGITS at most are asked for."""
+        if self._finer is None:
+            self._finer = Truths(
+                self.problem, self.members, digits=2 * self.digits, memory_limit=self.memory_limit // 2
+            )
+        return self._finer
+
     def _find(self, member: Member) -> None:
-        together = [other for other in self.members if other.mechanism == member.mechanism]
+        together = self._together(member)
         try:
-            if len(together) > 1 and member in together:
-                self._found.update(references(self.problem, together, DIGITS))
-                return
-        except (CertificationError, MechanismError):
-            pass  # one of them is at fault, perhaps not this one
-        try:
-            self._found[member] = reference(self.problem, DIGITS, member)
-        except (CertificationError, MechanismError) as error:
+            self._found.update(self._references(together))
+            return
+        except (CertificationError, MechanismError) as error:  # one of them is at fault, perhaps not this one
             self._found[member] = error
+        if len(together) > 1:
+            try:
+                self._found.update(self._references([member]))
+            except (CertificationError, MechanismError) as error:
+                self._found[member] = error
+
+    def _references(self, members: list[Member]) -> dict[Member, Reference]:
+        return references(self.problem, members, self.digits, memory_limit=max(self.memory_limit, MEMORY_LIMIT))
+
+    def _together(self, member: Member) -> list[Member]:
+        """Return the members that are found with one; others of its mechanism are forgotten if not all fit."""
+        same = [other for other in self.members if other.mechanism == member.mechanism]
+        if member not in same:
+            return [member]
+        most = members_at_once(self.problem, self.digits, self.memory_limit)
+        if len(same) <= most:
+            return same
+        self._found = {other: found for other, found in self._found.items() if other.mechanism != member.mechanism}
+        first = same.index(member)
+        return same[first : first + most]
 
 
 _Which = tuple[Truths, Member]  # the exact value of a member on a problem
@@ -75,20 +110,19 @@ _Which = tuple[Truths, Member]  # the exact value of a member on a problem
 def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
     """Return one - other, right to 30 bits by root mean square, and how far off each element may be.
 
-    An element that its radius allows to be 0 is 0.
+    An element that its radius allows to be 0 is 0; so are all where the most digits do not do.
     """
-    digits = DIGITS
-    pair = [truths.of(member) for truths, member in (one, other)]
+    pair = [one, other]
     while True:
-        value, radius = difference(*pair)
+        value, radius = difference(*(truths.of(member) for truths, member in pair))
         defined = np.isfinite(value)
         size, doubt = (root_mean_square(np.abs(array[defined])) for array in (value, radius))
         if doubt <= RESOLVED * size:
-            return np.where(np.abs(value) <= radius, 0.0, value), radius
-        digits *= 2
-        if digits > MOST_DIGITS:
-            return np.where(np.isfinite(value), 0.0, value), radius
-        pair = [reference(truths.problem, digits, member) for truths, member in (one, other)]
+            settled = np.where(np.abs(value) <= radius, 0.0, value)
+            return settled, doubt_of(settled, radius)
+        if 2 * pair[0][0].digits > MOST_DIGITS:
+            return np.where(defined, 0.0, value), np.nextafter(np.abs(value) + radius, np.inf)
+        pair = [(truths.finer, member) for truths, member in pair]
 
 
 # A difference of exact values, and how far off it may be.
@@ -171,13 +205,18 @@ class Decomposer:
         own, rounded_own = self.truths.of(member), self.rounded.of(member)
         gaps = self.gaps(member)
         parts = {
-            "rounding": Part(computed_error(found, rounded_own), found, rounded_own.value, rounded_own.radius),
+            "rounding": _computed(found, rounded_own),
             "quantisation": _part(gaps["quantisation"], rounded_own.value, own.value),
-            "total": Part(computed_error(found, softmax), found, softmax.value, softmax.radius),
+            "total": _computed(found, softmax),
         }
         if "formula" in gaps:
             parts["formula"] = _part(gaps["formula"], own.value, softmax.value)
         return Decomposition(found, softmax, own, rounded_own, parts)
+
+
+def _computed(found: Float64Array, exact: Reference) -> Part:
+    error = computed_error(found, exact)
+    return Part(error, found, exact.value, doubt_of(error, exact.radius))
 
 
 def _part(gap: Gap, found: Float64Array, origin: Float64Array) -> Part:

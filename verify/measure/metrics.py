@@ -31,6 +31,16 @@ def computed_error(computed: NDArray[Any], exact: Reference) -> Float64Array:
     return np.where(np.abs(error) <= exact.radius, 0.0, error)
 
 
+def doubt_of(error: Float64Array, radius: Float64Array) -> Float64Array:
+    """Return how far off a difference may be that was right to within a radius, and is 0 where that allowed it to be.
+
+    Its centre was then up to a radius from 0 itself.  Elsewhere it was rounded a few times, to float64.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounded = np.nextafter(radius + 2.0**-50 * np.abs(error), np.inf)
+        return np.where(error == 0.0, 2.0 * radius, np.where(radius > 0.0, rounded, radius))
+
+
 def magnitudes(error: Float64Array) -> Float64Array:
     """Return |e| with every NaN replaced by infinity, the largest error there is."""
     size = np.abs(error)

@@ -3,7 +3,7 @@
 from verify.numbers.precision import MAX_BITS
 from verify.truth.certificate import Certificate, certify, certify_some
 from verify.truth.definition import defined_attention
-from verify.truth.in_blocks import MEMORY_LIMIT, processes_for
+from verify.truth.in_blocks import MEMORY_LIMIT, members_at_once, processes_for
 from verify.truth.merging import merged
 from verify.truth.reference import MAX_DIGITS, Reference, difference, reference, references
 from verify.truth.vectors import require_writable, write_vectors
@@ -18,6 +18,7 @@ __all__ = [
     "certify_some",
     "defined_attention",
     "difference",
+    "members_at_once",
     "merged",
     "processes_for",
     "reference",

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from verify.attention.contract import Member
-from verify.attention.tiles import TILE_BYTES
+from verify.attention.tiles import TILE_BYTES, bytes_of_ball
 from verify.errors import MechanismError, WorkerDiedError
 from verify.mechanisms.loading import explained
 from verify.numbers.precision import bits_for
@@ -23,6 +23,9 @@ MEMORY_LIMIT = 4 * 2**30
 
 # Pairs, as often as they are gone through, from which processes save more time than they take to start.
 WORTH_A_POOL = 1 << 21
+
+# Balls of flint that stand for an output of a block: a numerator, a quotient, and what is on its way.
+_BALLS_PER_OUTPUT = 3
 
 
 def enclosures(
@@ -87,16 +90,28 @@ def in_flight(workers: int) -> int:
     return 2 * workers
 
 
-def memory_estimate(problem: Problem, members: int, digits: int, processes: int) -> int:
+def memory_estimate(problem: Problem, members: int, digits: int, processes: int, *, decimals: bool = True) -> int:
     """Return about how many bytes it takes to enclose so many members of a problem, in all processes together.
 
-    Outputs: an integer of the bits kept and its decimal digits, eight numbers, and their copies on the way.  Each
-    process: a tile of pairs.  In flight: the keys and values of each block, sent and received.
+    Outputs: an integer of the bits kept and eight numbers, and the balls of a block in flint; with decimals, as they
+    are written to files, their digits too, and copies on the way.  Each process: a tile of pairs.  In flight: the keys
+    and values of each block, sent and received, and what comes back.
     """
     bits = bits_for(digits) + GUARD_BITS
     integer, number, pointer, character = 28 + bits // 7, 8, 8, 4
-    element = integer + pointer + 7 * number + 2 * character * digits
     elements = problem.heads * problem.queries * (problem.value_size + 1)  # and a logarithm for each row
-    outputs = 2 * members * elements * element
+    rows = min(BLOCK_ROWS, problem.queries) if elements else 0
+    handed_out = 2 * in_flight(processes) if processes > 1 else 1
+    if decimals:
+        outputs = 2 * elements * (integer + pointer + 7 * number + 2 * character * digits)
+    else:
+        held, in_block = integer + pointer + 7 * number + 2, rows * (problem.value_size + 1)
+        outputs = elements * held + in_block * (_BALLS_PER_OUTPUT * bytes_of_ball(bits) + (handed_out - 1) * held)
     keys = number * problem.keys * (problem.head_size + problem.value_size) + BLOCK_ROWS * problem.keys
-    return outputs + processes * TILE_BYTES + (2 * in_flight(processes) if processes > 1 else 1) * keys
+    return members * outputs + processes * TILE_BYTES + handed_out * keys
+
+
+def members_at_once(problem: Problem, digits: int, memory_limit: int = MEMORY_LIMIT) -> int:
+    """Return of how many members the exact values, kept but not written, fit into memory; at least 1."""
+    none, one = (memory_estimate(problem, members, digits, 1, decimals=False) for members in (0, 1))
+    return max(1, (memory_limit - none) // max(1, one - none))

@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count, islice, takewhile
+from math import copysign, inf, ldexp
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,18 @@ def _undecided_text(truth: Reference, left: Mapping[Place, str]) -> str:
     return f'{where}: {named}{more}; undecided="nan" leaves them out'
 
 
+def _apart(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """Return the difference of two numbers m 2**e, to 2**-52 of itself; infinite beyond float64."""
+    least = min((e for m, e in (one, other) if m), default=0)
+    units, subtracted = (m << e - least if m else 0 for m, e in (one, other))
+    units -= subtracted
+    more = max(0, units.bit_length() - 64)
+    try:
+        return ldexp(units >> more, least + more)
+    except OverflowError:
+        return copysign(inf, units)
+
+
 def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64Array]:
     """Return one - other and its radius: |exact difference - returned| <= radius; NaN where either has no value.
 
@@ -230,9 +243,10 @@ def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64A
         low = (a - (high - rest)) + (b - rest)  # high + low = a + b, without error (Knuth's two-sum)
         gap = high + (low + (one.residual - other.residual))
         unclear = ~(2.0**-104 * (np.abs(a) + np.abs(b)) + 2.0**-1072 <= 2.0**-54 * np.abs(gap))
-    with flint_precision(MAX_BITS):  # exact, before it is rounded to float64: no ball has more bits
-        for place in zip(*np.nonzero(unclear & ~np.isnan(a) & ~np.isnan(b)), strict=True):
-            gap[place] = float(one.balls.ball(place).mid() - other.balls.ball(place).mid())
+    for place in zip(*np.nonzero(unclear & ~np.isnan(a) & ~np.isnan(b)), strict=True):
+        gap[place] = _apart(
+            *((balls.mantissa[place], int(balls.exponent[place])) for balls in (one.balls, other.balls))
+        )
     with np.errstate(under="ignore"):
         # the gap is right to 2**-54 and rounded to 2**-53 of itself; the factor covers the roundings of this line
         return gap, (one.radius + other.radius + 2.0**-52 * np.abs(gap)) * (1.0 + 2.0**-50) + 2.0**-1074
@@ -263,9 +277,8 @@ def reference(
         reference(problem, 50, "taylor:order=3").value
     """
     chosen = named_member(member)
-    return references(problem, [chosen], digits, executor=executor, memory_limit=memory_limit, progress=progress)[
-        chosen
-    ]
+    (found,) = _served(problem, [chosen], digits, executor, memory_limit, progress, decimals=True).values()
+    return found
 
 
 def references(
@@ -279,8 +292,22 @@ def references(
 ) -> dict[Member, Reference]:
     """Return the exact outputs of several members of one mechanism; the orders of Taylor in one pass over the powers.
 
-    Takes and raises the same as `reference`.
+    Takes and raises the same as `reference`, but counts no memory for decimals: `members_at_once` says how many members
+    fit.
     """
+    return _served(problem, members, digits, executor, memory_limit, progress, decimals=False)
+
+
+def _served(
+    problem: Problem,
+    members: Sequence[Member],
+    digits: int,
+    executor: Executor | None,
+    memory_limit: int,
+    progress: Progress,
+    *,
+    decimals: bool,
+) -> dict[Member, Reference]:
     chosen = list(dict.fromkeys(members))
     mechanisms = {member.mechanism for member in chosen}
     for mechanism in mechanisms:
@@ -291,33 +318,23 @@ def references(
         raise InvalidRequestError(
             f"members of {len(mechanisms)} mechanisms", "members of one", "ask for each by itself"
         )
-    return _enclosed(problem, digits, chosen, executor, memory_limit, progress)
-
-
-def _enclosed(
-    problem: Problem,
-    digits: int,
-    members: Sequence[Member],
-    executor: Executor | None,
-    memory_limit: int,
-    progress: Progress,
-) -> dict[Member, Reference]:
     digits = checked_integer("digits", digits, 1, MAX_DIGITS)
     if isinstance(executor, ThreadPoolExecutor):
         raise InvalidRequestError("an executor of threads", "one of processes", "use a ProcessPoolExecutor")
-    needed = memory_estimate(problem, len(members), digits, 1 if executor is None else workers_of(executor))
+    workers = 1 if executor is None else workers_of(executor)
+    needed = memory_estimate(problem, len(chosen), digits, workers, decimals=decimals)
     if needed > memory_limit:
         raise TooLargeError(
             f"exact values of {problem.name} that would need about {needed / 2**30:.3g} GiB",
             f"at most {memory_limit / 2**30:.3g} GiB",
-            "take fewer tokens, heads, orders or digits, or allow more memory",
+            "take fewer tokens, heads, members or digits, or more memory (memory_limit, reference --memory)",
         )
-    truths = {member: _Collected(problem, digits) for member in members}
+    truths = {member: _Collected(problem, digits) for member in chosen}
     done, rows = 0, problem.heads * problem.queries
     progress(done, rows)
-    if not members:
+    if not chosen:
         return {}
-    for block, found in enclosures(problem, members, digits, executor):
+    for block, found in enclosures(problem, chosen, digits, executor):
         for member, truth in truths.items():
             truth.add((*block.index, block.rows), found[member])
         done += len(block.rows)
