@@ -10,6 +10,7 @@ import pytest
 
 import verify
 from tests.cases import FORMS, ORDERS, PROBLEMS, named, run, variant
+from verify.attention import emulated
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.families.polynomial import features
 from verify.families.polynomial import forms as taylor
@@ -342,7 +343,8 @@ def test_own_pairs_of_many_heads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_dense_sums_that_would_be_emulated_for_minutes_are_refused() -> None:
     problem = Problem(*np.ones((3, 128, 32)))
     with pytest.raises(
-        TooLargeError, match=r"additions to round one by one in float16; expected at most 2,147,483,648"
+        TooLargeError,
+        match=r"additions to round one by one in float16, in .* steps: about \d+ seconds; expected what takes at most",
     ):
         run("taylor", "dense", problem, ARITHMETICS["float16"], 4, limits={"memory_limit": 2**33})
 
@@ -358,14 +360,17 @@ def test_dense_features_are_refused_before_they_are_formed() -> None:
 
 
 def test_dense_sums_that_would_be_emulated_are_counted_over_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1 + 2 + 4 features for each of 3 queries, 4 keys and 2 heads, which read one key head."""
+    """1 + 2 + 4 features for each of 3 queries, 4 keys and 2 heads, which read one key head, and a step for each."""
     rng = np.random.default_rng(63)
     problem = Problem(rng.standard_normal((2, 3, 2)), *rng.standard_normal((2, 1, 4, 2)))
-    for limit, fits in (((1 + 2 + 4) * 3 * 4 * 2, True), ((1 + 2 + 4) * 3 * 4 * 2 - 1, False)):
-        monkeypatch.setattr(taylor, "EMULATED_ADDITIONS", limit)
+    work = (1 + 2 + 4) * (3 * 4 * 2 + 2 * emulated.PER_STEP)
+    for limit, fits in ((work, True), (work - 1, False)):
+        monkeypatch.setattr(emulated, "EMULATED_ADDITIONS", limit)
         run("taylor", "dense", problem, ARITHMETICS["float32"], 2)  # whose sums are the machine's own
         if fits:
             run("taylor", "dense", problem, ARITHMETICS["float16"], 2)
         else:
-            with pytest.raises(TooLargeError, match="168 additions to round one by one in float16"):
+            with pytest.raises(
+                TooLargeError, match="168 additions to round one by one in float16, in 14 steps: about 1 second;"
+            ):
                 run("taylor", "dense", problem, ARITHMETICS["float16"], 2)

@@ -6,6 +6,7 @@ import numpy as np
 
 from verify.attention.computed import AttentionOutput, divided, normalised
 from verify.attention.contract import Cost, Member
+from verify.attention.emulated import check_sums
 from verify.attention.memory import MEMORY_LIMIT
 from verify.attention.operands import checked_chunk, operands
 from verify.attention.running import in_turn, require_servable
@@ -60,6 +61,7 @@ def stream(
         compensated=compensated,
         memory_limit=memory_limit,
     )
+    check_sums(state.sums.values, count, problem, arithmetic, "take fewer features or the form pairs")
     totals = np.zeros((*q.shape[:-1], values.shape[-1]), dtype=arithmetic.dtype)
     later = ~np.tri(count, dtype=np.bool_)
     with np.errstate(all="ignore"):

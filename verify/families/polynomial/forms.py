@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from verify.attention.computed import AttentionOutput, divided, normalised
 from verify.attention.contract import Member
+from verify.attention.emulated import check_additions, check_sums
 from verify.attention.memory import MEMORY_LIMIT, check_memory
 from verify.attention.operands import checked_chunk, logits_of, operands, scale_of
 from verify.attention.running import in_turn, require_servable
 from verify.attention.state import storage_format
-from verify.errors import TooLargeError
 from verify.families.polynomial.basis import dense_feature_count
 from verify.families.polynomial.polynomial import coefficients_of, nearest, polynomial
 from verify.families.polynomial.state import CHUNK, FEWER, PolynomialSums, features_text
@@ -22,9 +22,6 @@ from verify.problem import Problem
 
 # Pairs of a chunk's tokens, over heads, whose weights are held at once.
 PAIRS = 1 << 20
-
-# Sums over dense features in a narrow format are added term by term: this many take one or two minutes.
-EMULATED_ADDITIONS = 1 << 31
 
 # Queries whose dense features are held at once.
 DENSE_TOKENS = 64
@@ -133,7 +130,7 @@ def dense(
 
     As linear attentions of second order have it.  Causal and masked problems work on weights [n_q, n_k] = Phi(q)
     Phi(k)^T, a few queries at a time.  Raises TooLargeError before allocating more than memory_limit bytes, or for more
-    additions than EMULATED_ADDITIONS where each is rounded by itself.
+    additions than are emulated where each is rounded by itself.
     """
     coefficients = coefficients_of(member)
     order = len(coefficients) - 1
@@ -141,9 +138,7 @@ def dense(
     needed = features * (problem.keys + DENSE_TOKENS) * arithmetic.dtype.itemsize
     check_memory(features_text(features, problem.head_size, order, arithmetic), needed, memory_limit, FEWER)
     additions = features * problem.queries * problem.keys * problem.heads
-    if not arithmetic.keeps_sums and additions > EMULATED_ADDITIONS:
-        given = f"{additions:,} additions to round one by one in {arithmetic.name}"
-        raise TooLargeError(given, f"at most {EMULATED_ADDITIONS:,}", FEWER)
+    check_additions(additions, features * problem.heads * -(-problem.queries // DENSE_TOKENS), arithmetic, FEWER)
     parts = operands(problem, arithmetic)
     with np.errstate(all="ignore"):
         q = arithmetic.as_factor(parts.q * scale_of(problem.scale, problem.head_size, arithmetic))
@@ -198,6 +193,7 @@ def _through_state(
         storage=storage_format(storage),
         **options,
     )
+    check_sums(state.sums.values, chunk, problem, arithmetic, FEWER)
     own = None
     if turn.own_k is not None and own_pairs:
         own = OwnPairs(arithmetic, member, turn.q.shape[:2], chunk, values.shape[-1])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from verify.attention.computed import AttentionOutput, divided
 from verify.attention.contract import Member
+from verify.attention.emulated import check_sums
 from verify.attention.operands import Operands, checked_chunk, operands
 from verify.attention.running import in_turn, require_servable
 from verify.attention.state import storage_format
@@ -59,6 +60,7 @@ def stream(
         storage=storage_format(storage),
         compensated=compensated,
     )
+    check_sums(state.sums.values, chunk, problem, arithmetic, "take the form quadratic")
     totals = np.zeros((*q.shape[:-1], problem.value_size + 1), dtype=arithmetic.dtype)
     with np.errstate(all="ignore"):
         for first in range(0, k.shape[1], chunk):
