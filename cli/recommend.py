@@ -57,6 +57,10 @@ def recommend(
     max_order: Annotated[
         str | None, typer.Option(help="Largest order, or value along the mechanism's axis, to try.  [default: its own]")
     ] = None,
+    seconds: Annotated[
+        str | None,
+        typer.Option(help="Seconds that the first exact values may be estimated to take.  [default: 10]"),
+    ] = None,
     keys: Keys = None,
     ignore: Ignore = None,
     layout: Layout = None,
@@ -73,10 +77,12 @@ def recommend(
     """
     from verify.mechanisms.loading import explained
     from verify.mechanisms.registry import RECOMMENDED, files_in, known
+    from verify.recommend import SECONDS
     from verify.recommend import recommend as recommended
 
     wanted = number(tolerance, "tolerance")
     largest = None if max_order is None else integer(max_order, "largest order", least=0, most=LARGEST_SIZE)
+    longest = SECONDS if seconds is None else number(seconds, "seconds")
     varied = RECOMMENDED if mechanism is None else mechanism
     chosen, _ = known(files_in([varied])).opened(varied)
     source = fixed_source(input_, FileOptions(keys, ignore, layout, bits, scale, causal, alignment))
@@ -96,6 +102,7 @@ def recommend(
             arithmetic=arithmetic,
             form=form,
             largest=largest,
+            seconds=longest,
             progress=lambda done, all_: update(done, all_, ""),
         )
     if json_:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from numbers import Rational
 from operator import index
 from typing import Any
 
@@ -305,7 +305,7 @@ def _exact_number(value: Any) -> float | None:
     integer = whole(value)
     if isinstance(value, bool):
         return None
-    if integer is not None or isinstance(value, Rational | Decimal | np.longdouble):
+    if integer is not None or isinstance(value, numbers.Rational | Decimal | np.longdouble):
         exact: Any = value if integer is None else integer
         try:
             found = float(exact)
@@ -323,6 +323,13 @@ def checked_flag(name: str, value: bool) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InvalidRequestError(f"{name} {value!r}", "True or False", "give a truth value")
     return bool(value)
+
+
+def checked_positive(name: str, value: Any) -> float:
+    """Return a finite number above 0 as a float; InvalidRequestError for anything else."""
+    if not isinstance(value, numbers.Real) or not 0.0 < float(value) < np.inf:
+        raise InvalidRequestError(f"{name} {value!r}", "a number above 0", "choose one such as 1e-3")
+    return float(value)
 
 
 def checked_integer(name: str, value: Any, least: int, most: int | None = None) -> int:

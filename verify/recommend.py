@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from verify.arguments import checked_positive
 from verify.attention.contract import Cost, Mechanism, Member
 from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError, MechanismError, TooLargeError, ViolatedBoundError
@@ -25,9 +25,13 @@ from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
 from verify.problem.selection import of_head
+from verify.truth.in_blocks import check_time
 
 # Members whose exact values are found in one pass.
 _BATCH = 8
+
+# The longest that they may be estimated to take, unless more is allowed.
+SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def recommend(
     arithmetic: str | None = None,
     form: str | None = None,
     largest: int | None = None,
+    seconds: float = SECONDS,
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Recommendation:
     """Return the smallest value along a mechanism's axis that meets a tolerance on a problem.
@@ -97,6 +102,7 @@ def recommend(
     what the form computes in it, against exact softmax on the inputs as they are, and the guarantee adds the exact
     quantisation and the bound on rounding.  form: by default the mechanism's first.  largest: the largest value tried,
     by default what the mechanism proposes.  mechanism: by name also with other parameters, as in "favor:seed=1".
+    seconds: the longest that the exact values of the first members may be estimated to take.
 
     The largest value tried is that up to which the form's features fit into memory, if that is less.
 
@@ -130,6 +136,7 @@ def recommend(
         raise InvalidRequestError(
             f"{problem.name} in which no query attends to any key", "at least one attended key", "check mask and shapes"
         )
+    check_time(problem, members[:_BATCH], checked_positive("seconds", seconds))
     policy = None if arithmetic is None else named_arithmetic(arithmetic)
     how = chosen.form(chosen.forms[0].name if form is None else form).name
     heads = [_Head(problem, index, alone, policy, how) for index, alone in _alone(problem)]
@@ -379,7 +386,6 @@ def _values(mechanism: Mechanism, largest: int | None) -> Sequence[int]:
 
 
 def _check(tolerance: Any, metric: Any) -> None:
-    if not isinstance(tolerance, Real) or not 0.0 < float(tolerance) < np.inf:
-        raise InvalidRequestError(f"tolerance {tolerance!r}", "a number above 0", "choose one such as 1e-3")
+    checked_positive("tolerance", tolerance)
     if not isinstance(metric, str) or metric not in METRICS:
         raise InvalidRequestError(f"unknown metric {metric!r}", "one of " + ", ".join(METRICS), "choose one of these")

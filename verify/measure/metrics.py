@@ -5,7 +5,7 @@ A value that is NaN or infinite, or has no exact counterpart, is an infinite err
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format
 from verify.problem import Problem
 from verify.truth import Reference
+
+# Pairs of a query and a key whose logits are held at once.
+PAIRS = 1 << 20
 
 # Correct digits beyond these say nothing: more than any format here has.
 MOST_DIGITS = 34.0
@@ -107,10 +110,7 @@ def logit_statistics(problem: Problem) -> tuple[float, float]:
     """
     largest, count, mean, deviations = 0.0, 0, 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        for head in problem.each_head():
-            logits = head.logits()[head.attended()]
-            if logits.size == 0:
-                continue
+        for logits in _attended_logits(problem):
             largest = float(np.maximum(largest, np.abs(logits).max()))  # both keep a NaN
             own = float(logits.mean())
             gap, total = own - mean, count + logits.size
@@ -118,6 +118,17 @@ def logit_statistics(problem: Problem) -> tuple[float, float]:
             mean += gap * logits.size / total
             count = total
         return largest, float(np.sqrt(deviations / max(1, count)))
+
+
+def _attended_logits(problem: Problem) -> Iterator[Float64Array]:
+    """Yield the logits of attended pairs in float64, some rows of a head at a time, where there are any."""
+    step = max(1, PAIRS // max(1, problem.keys))
+    for head in problem.each_head():
+        for first in range(0, problem.queries, step):
+            rows = slice(first, first + step)
+            logits = head.logits(rows)[head.attended(rows)]
+            if logits.size:
+                yield logits
 
 
 @dataclass(frozen=True)

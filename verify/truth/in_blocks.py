@@ -10,7 +10,9 @@ from typing import Any
 
 from verify.attention.contract import Member
 from verify.attention.tiles import TILE_BYTES, bytes_of_ball
-from verify.errors import MechanismError, WorkerDiedError
+from verify.errors import MechanismError, TooLargeError, WorkerDiedError
+from verify.families.polynomial.kernel import PolynomialKernel
+from verify.integers import how_many
 from verify.mechanisms.loading import explained
 from verify.numbers.precision import bits_for
 from verify.parallel.blocks import BLOCK_ROWS, Block, blocks_of
@@ -115,3 +117,28 @@ def members_at_once(problem: Problem, digits: int, memory_limit: int = MEMORY_LI
     """Return of how many members the exact values, kept but not written, fit into memory; at least 1."""
     none, one = (memory_estimate(problem, members, digits, 1, decimals=False) for members in (0, 1))
     return max(1, (memory_limit - none) // max(1, one - none))
+
+
+def seconds_estimate(problem: Problem, members: Sequence[Member]) -> float:
+    """Return about how many seconds the exact values of some members of one mechanism take in this process.
+
+    A pair takes a microsecond and more each time it is gone through, and longer with larger values.  The powers of
+    nested polynomials are gone through once for all.
+    """
+    times = [times_of(member) for member in members]
+    mechanism = members[0].mechanism
+    shared = isinstance(mechanism, PolynomialKernel) and mechanism.nested
+    pairs = problem.heads * problem.queries * problem.keys
+    return pairs * (max(times) if shared else sum(times)) * (1.2 + problem.value_size / 40) * 1e-6
+
+
+def check_time(problem: Problem, members: Sequence[Member], seconds: float) -> None:
+    """Raise TooLargeError if exact values take more than so many seconds by estimate."""
+    estimate = seconds_estimate(problem, members)
+    if estimate > seconds:
+        raise TooLargeError(
+            f"exact values of {problem.name}, the first {how_many(len(members), 'member')} of {members[0].of}, that"
+            f" would take about {estimate:.3g} seconds",
+            f"at most {seconds:g}",
+            "take fewer tokens or heads, or allow more seconds (seconds, --seconds)",
+        )

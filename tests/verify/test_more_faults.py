@@ -1,4 +1,4 @@
-"""More faults found by attack, F7 to F11 of the list that `test_faults` begins, and requests that took too long."""
+"""More faults found by attack: F7 to F11 of the list that `test_faults` begins."""
 
 from __future__ import annotations
 
