@@ -17,7 +17,7 @@ from verify.attention.contract import Cost, Mechanism, Member
 from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError, MechanismError, TooLargeError, ViolatedBoundError
 from verify.families.costs import meeting_contexts
-from verify.measure.cell import Exact, Setting
+from verify.measure.cell import Exact, Setting, require_attending
 from verify.measure.decomposition import Decomposer
 from verify.measure.metrics import METRICS, logit_statistics, magnitudes
 from verify.mechanisms.registry import RECOMMENDED, files_in, known
@@ -132,10 +132,7 @@ def recommend(
         )
     _check(tolerance, metric)
     members = [chosen.member(**given, **{chosen.axis: value}) for value in _values(chosen, largest)]
-    if not problem.attended_rows.any():
-        raise InvalidRequestError(
-            f"{problem.name} in which no query attends to any key", "at least one attended key", "check mask and shapes"
-        )
+    require_attending(problem)
     check_time(problem, members[:_BATCH], checked_positive("seconds", seconds))
     policy = None if arithmetic is None else named_arithmetic(arithmetic)
     how = chosen.form(chosen.forms[0].name if form is None else form).name

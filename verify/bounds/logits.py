@@ -103,8 +103,9 @@ class RatioTable:
 
     def __init__(self, function: Callable[[arb], arb], low: float, high: float) -> None:
         check_range(low, high)
-        count = max(1, min(MOST_CELLS, ceil((high - low) / CELL)))
-        self.edges = np.linspace(low, high, count + 1)
+        count = max(1, ceil(min(MOST_CELLS, (high - low) / CELL)))
+        half = 0.5 if high - low == inf else 1.0  # a range beyond float64 is halved while it is divided: that is exact
+        self.edges = np.linspace(half * low, half * high, count + 1) / half
         least, most = [], []
         with flint_precision(_BITS):
             for start, end in pairwise(self.edges.tolist()):

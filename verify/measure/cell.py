@@ -14,7 +14,7 @@ from verify.attention.contract import Cost, Member
 from verify.attention.hazards import Hazards
 from verify.attention.variant import Variant
 from verify.bounds.outputs import RoundingBound
-from verify.errors import MechanismError, ViolatedBoundError
+from verify.errors import InvalidRequestError, MechanismError, ViolatedBoundError
 from verify.measure.decomposition import Decomposer, Decomposition, Truths, exact_gap
 from verify.measure.metrics import magnitudes, ratio, root_mean_square, skill
 from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary, compare_rows, summarise, summarise_bound
@@ -70,6 +70,14 @@ class CellErrors:
     formula: Float64Array | None
 
 
+def require_attending(problem: Problem) -> None:
+    """Raise InvalidRequestError for a problem in which there is nothing to measure."""
+    if not problem.attended_rows.any():
+        raise InvalidRequestError(
+            f"{problem.name} in which no query attends to any key", "at least one attended key", "check mask and shapes"
+        )
+
+
 class Exact:
     """One problem with what no arithmetic changes: exact values, weights, and bounds on errors of formulas.
 
@@ -105,11 +113,12 @@ class Exact:
 class Setting:
     """One problem in one arithmetic: what every cell in it is compared with.
 
-    Raises InvalidRequestError if the inputs overflow the arithmetic, CertificationError if softmax has no certified
-    value.
+    Raises InvalidRequestError if nothing is attended or the inputs overflow the arithmetic, CertificationError if
+    softmax has no certified value.
     """
 
     def __init__(self, exact: Exact, arithmetic: Arithmetic) -> None:
+        require_attending(exact.problem)
         self.exact = exact
         self.arithmetic = arithmetic
         self.rows = exact.problem.attended_rows

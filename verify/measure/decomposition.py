@@ -118,7 +118,7 @@ def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
         defined = np.isfinite(value)
         size, doubt = (root_mean_square(np.abs(array[defined])) for array in (value, radius))
         if doubt <= RESOLVED * size:
-            settled = np.where(np.abs(value) <= radius, 0.0, value)
+            settled = np.where(defined & (np.abs(value) <= radius), 0.0, value)
             return settled, doubt_of(settled, radius)
         if 2 * pair[0][0].digits > MOST_DIGITS:
             return np.where(defined, 0.0, value), np.nextafter(np.abs(value) + radius, np.inf)

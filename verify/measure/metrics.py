@@ -31,7 +31,7 @@ def computed_error(computed: NDArray[Any], exact: Reference) -> Float64Array:
     """
     with np.errstate(invalid="ignore", over="ignore"):
         error: Float64Array = (computed.astype(np.float64) - exact.value) - exact.residual
-    return np.where(np.abs(error) <= exact.radius, 0.0, error)
+    return np.where(np.isfinite(error) & (np.abs(error) <= exact.radius), 0.0, error)
 
 
 def doubt_of(error: Float64Array, radius: Float64Array) -> Float64Array:

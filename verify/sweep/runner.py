@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
-from verify.measure.cell import Cell
+from verify.measure.cell import Cell, require_attending
 from verify.mechanisms.loading import explained
 from verify.parallel.executors import Executors, ended_pool, submitted
 from verify.problem import Problem
@@ -124,10 +124,7 @@ def _key(task: Task, cell: Cell) -> str:
 def _plan(source: InputSource, planned: Callable[[InputSource, Problem], None]) -> tuple[int, Task]:
     """Load an input once to check it, and tell of it; return its work, heads n_q n_k d_k, and a task without cells."""
     problem = source.load()
-    if not problem.attended_rows.any():
-        raise InvalidRequestError(
-            f"{problem.name} in which no query attends to any key", "at least one attended key", "check mask and shapes"
-        )
+    require_attending(problem)
     pairs = problem.heads * problem.queries * problem.keys
     if pairs > MOST_PAIRS:
         raise InvalidRequestError(

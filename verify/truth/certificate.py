@@ -14,8 +14,10 @@ from verify.attention.contract import Member
 from verify.errors import CertificationError
 from verify.integers import how_many
 from verify.mechanisms.registry import CONVENTIONAL
+from verify.numbers.formats import FORMATS
 from verify.numbers.intervals import Interval
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
+from verify.numbers.rounding import correctly_rounded
 from verify.problem import Problem
 from verify.problem.selection import of_query
 from verify.truth.definition import defined_attention
@@ -179,4 +181,5 @@ def _exact_fraction(x: arb) -> Fraction:
 
 
 def _text(interval: Interval) -> str:
-    return f"[{float(interval.low)!r}, {float(interval.high)!r}]"
+    ends = (correctly_rounded(end, FORMATS["float64"]) for end in (interval.low, interval.high))
+    return "[{!r}, {!r}]".format(*ends)

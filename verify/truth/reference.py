@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count, islice, takewhile
-from math import copysign, inf, ldexp
+from math import inf, ldexp
 from typing import Any
 
 import numpy as np
@@ -220,7 +220,7 @@ def _apart(one: tuple[int, int], other: tuple[int, int]) -> float:
     try:
         return ldexp(units >> more, least + more)
     except OverflowError:
-        return copysign(inf, units)
+        return inf if units > 0 else -inf
 
 
 def difference(one: Reference, other: Reference) -> tuple[Float64Array, Float64Array]:
