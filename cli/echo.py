@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,33 @@ from cli.text import WIDTH
 from verify.integers import how_many
 
 if TYPE_CHECKING:
+    from verify.attention.contract import Member
     from verify.inputs import FileContents, InputSource
     from verify.problem import Problem
 
 
-def loaded(source: InputSource) -> tuple[Problem, dict[str, Any]]:
-    """Return a problem and what it is in plain values."""
+# Seconds from which it is said beforehand how long something takes.
+WORTH_SAYING = 10
+
+
+def loaded(source: InputSource) -> tuple[Problem, dict[str, Any], dict[str, Any]]:
+    """Return a problem, arrays of its file that are no part of it, and what it is in plain values."""
     from verify.inputs import FileInput
 
     contents = source.load_all() if isinstance(source, FileInput) else None
     problem = source.load() if contents is None else contents.problem
-    return problem, facts_of(source, problem, contents)
+    others = {} if contents is None else dict(contents.others)
+    return problem, others, facts_of(source, problem, contents)
+
+
+def tell_time(problem: Problem, member: Member) -> None:
+    """Say on stderr how long exact values will take about, if that is worth saying."""
+    from verify.truth.in_blocks import seconds_estimate
+
+    seconds = seconds_estimate(problem, [member])
+    if seconds > WORTH_SAYING:
+        pairs = problem.heads * problem.queries * problem.keys
+        print(f"{how_many(pairs, 'pair')} of a query and a key: about {seconds:,.0f} s", file=sys.stderr)
 
 
 def facts_of(source: InputSource, problem: Problem, contents: FileContents | None = None) -> dict[str, Any]:

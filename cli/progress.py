@@ -1,21 +1,41 @@
-"""Progress with the time left: on stderr, and only if that is a terminal."""
+"""Progress with the time left, on stderr: a bar in a terminal, elsewhere a line from time to time."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from cli.text import one_line
 
 Update = Callable[[int, int, str], None]
 
 
+# Seconds between two lines where there is no terminal.
+EVERY = 10.0
+
+
+class _Lines:
+    """A line on stderr whenever some seconds have gone by."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.start = label, monotonic()
+        self.last = self.start
+
+    def update(self, done: int, total: int, last: str) -> None:
+        now = monotonic()
+        if now - self.last >= EVERY and done < total:
+            self.last = now
+            word = f", {one_line(last)}" if last else ""
+            print(f"{self.label} {done:,} of {total:,} after {now - self.start:.0f} s{word}", file=sys.stderr)
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Update]:
     """Yield a function that takes steps done, steps in all and a word on the last one."""
     if not sys.stderr.isatty():
-        yield lambda done, total, last: None
+        yield _Lines(label).update
         return
     from rich.console import Console
     from rich.markup import escape

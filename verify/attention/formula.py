@@ -23,9 +23,9 @@ def row_weights(
 ) -> list[Number]:
     """Return the weights of the keys that a query sees, up to a factor; that of a sink comes last.
 
-    tokens: the query and the keys in the field, all of them.  seen: the places of those that are attended.
+    tokens: the query and the keys that are attended, in the field.  seen: the places of those keys.
     """
-    query, keys = tokens[0], [tokens[1][t] for t in seen]
+    query, keys = tokens
     if not head.adjusts and head.sink is None:
         return member.mechanism.weights(f, query, keys, scale, member)
     logits = [f.dot(query, key) * scale for key in keys]

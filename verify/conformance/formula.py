@@ -55,7 +55,7 @@ def _exact_rows(head: Head, member: Member) -> Iterator[list[mp.mpf]]:
     for row, query in enumerate(head.q.tolist()):
         seen = np.flatnonzero(attended[row])
         with mpmath_precision(BITS):
-            tokens = [mp.mpf(x) for x in query], keys
+            tokens = [mp.mpf(x) for x in query], [keys[t] for t in seen]
             weights = row_weights(field, head, row, tokens, seen, scale, member) if seen.size else []
         yield weights
 
@@ -83,7 +83,7 @@ def _tracked(head: Head, member: Member, arithmetic: Arithmetic) -> tuple[Float6
             continue
         with np.errstate(all="ignore"):
             q = [field.number(np.ascontiguousarray(x)) for x in head.q[rows].T]
-            found = row_weights(field, head, rows.start or 0, (q, keys), seen, scale, member)
+            found = row_weights(field, head, rows.start or 0, (q, [keys[t] for t in seen]), seen, scale, member)
             columns = [*seen, *range(len(keys), head.columns)]
             for t, number in zip(columns, map(field.tracked, found), strict=True):
                 weights[rows, t], off[rows, t] = number.value, number.error + number.doubt

@@ -43,6 +43,9 @@ USUAL: Mapping[str, tuple[str, ...]] = {
 # Roles of no part of a problem, which it can do without.
 OTHERS = ("dout",)
 
+# Gradients that such a file may hold.
+GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
+
 # What a file of reference vectors holds beside its problem and the parameters of its mechanism.
 RESULTS = (
     "mechanism",
@@ -57,6 +60,10 @@ RESULTS = (
     "radius",
     "essentially_zero",
     "normaliser_sign",
+    *(f"{name}{kind}" for name in ("lse", "lse2") for kind in ("", "_decimal", "_radius")),
+    "gradient_digits",
+    *(f"{name}{kind}" for name in GRADIENTS for kind in ("", "_decimal", "_radius", "_essentially_zero")),
+    *("rounded", "rounded_format", "bound", "bound_probable", "bound_arithmetic", "bound_form", "rows"),
 )
 
 # By these a file of reference vectors is known.

@@ -192,6 +192,12 @@ class ExponentialField:
             raise InexpressibleError("roots of several numbers")
         return Exponentials(self, {NOTHING: Surd(_ZERO, root)})
 
+    def tanh(self, x: Any) -> Exponentials:
+        """Return 0 for 0; the hyperbolic tangent of anything else is a quotient of sums."""
+        if self.number(x).terms:
+            raise InexpressibleError("a hyperbolic tangent")
+        return self.whole(0)
+
     def positive(self, x: Any) -> Exponentials:
         """Return the larger of an algebraic number and 0."""
         number = self.number(x)

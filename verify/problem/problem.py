@@ -238,13 +238,9 @@ class Problem:
     @property
     def logit_changes(self) -> str:
         """By what logits are more than scale q.k, or more than those of keys, in words; empty if by nothing."""
-        parts = {
-            "a soft cap": self.softcap,
-            "a bias": self.bias,
-            "slopes": self.alibi_slopes,
-            "sinks": self.sinks,
-        }
-        return " and ".join(words for words, part in parts.items() if part is not None)
+        words = ("a soft cap", "a bias", "slopes", "sinks")
+        parts = (self.softcap, self.bias, self.alibi_slopes, self.sinks)
+        return " and ".join(word for word, part in zip(words, parts, strict=True) if part is not None)
 
     @property
     def adjustments(self) -> str:

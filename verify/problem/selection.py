@@ -9,8 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
+from verify.integers import INTEGER, how_many
 from verify.problem.head import Head
 from verify.problem.problem import Problem
+
+
+def chosen_rows(text: str, queries: int) -> tuple[int, ...]:
+    """Return the queries that a text such as 0,17,-4: names, each once, in the order given.
+
+    Numbers as in Python: negative ones count from the end, and first:last leaves out the last.  Raises
+    InvalidRequestError for anything else, or a query that does not exist.
+
+        chosen_rows("0,-2:", 9)     # (0, 7, 8)
+    """
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        ends = part.strip().split(":")
+        if len(ends) > 2 or not all((end == "" and len(ends) == 2) or INTEGER.fullmatch(end) for end in ends):
+            raise InvalidRequestError(f"rows {part.strip()!r}", "numbers and ranges, as in 0,17,-4:", "correct them")
+        numbers = [None if end == "" else int(end) for end in ends]
+        for number in numbers:
+            if number is not None and not -queries <= number < queries + (len(ends) == 2):
+                raise InvalidRequestError(
+                    f"row {number} of {how_many(queries, 'query', 'queries')}", "one that exists", "correct the rows"
+                )
+        own = [numbers[0] % queries] if len(ends) == 1 and numbers[0] is not None else range(queries)[slice(*numbers)]
+        found.update(dict.fromkeys(own))
+    if not found:
+        raise InvalidRequestError(f"rows {text!r}, which are none", "at least one", "correct the rows")
+    return tuple(found)
 
 
 def of_head(problem: Problem, head: Head, name: str) -> Problem:
@@ -80,7 +107,7 @@ def of_rows(problem: Problem, rows: Sequence[int]) -> Problem:
     batch = problem.q.shape[:-3]
     positions = np.array([problem.standing[index][0][chosen] for index in np.ndindex(*batch)], dtype=np.int64)
     segments = problem.segments
-    return problem.but(
+    found = problem.but(
         q=problem.q[..., chosen, :],
         mask=some(problem.mask),
         bias=some(problem.bias),
@@ -89,3 +116,5 @@ def of_rows(problem: Problem, rows: Sequence[int]) -> Problem:
         positions=positions.reshape((*batch, len(chosen))),
         alignment=None,
     )
+    object.__setattr__(found, "formats", problem.formats)  # of the same arrays
+    return found

@@ -81,7 +81,7 @@ def _defined_head(head: Head, member: Member) -> NDArray[Any]:
         if not seen.size:
             output[row] = [mp.zero] * head.v.shape[1]
             continue
-        weights = row_weights(field, head, row, (query, keys), seen, scale, member)
+        weights = row_weights(field, head, row, (query, [keys[t] for t in seen]), seen, scale, member)
         shown = [values[t] for t in seen]
         if head.kept is not None:
             share = 1 - mp.mpf(head.dropout)

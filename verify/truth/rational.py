@@ -38,7 +38,7 @@ def rational_attention(problem: Problem, member: str | Member, bits: int) -> Ite
                 continue
             query = [field.exact(x) for x in head.q[row].tolist()]
             try:
-                weights = row_weights(field, head, row, (query, keys), seen, scale, chosen)
+                weights = row_weights(field, head, row, (query, [keys[t] for t in seen]), seen, scale, chosen)
             except OverflowError:  # an exponential with too many digits to be written out
                 continue
             total = sum(weights, Interval(ZERO, ZERO))

@@ -27,6 +27,7 @@ from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precis
 from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
 from verify.parallel.executors import workers_of
 from verify.problem import Problem
+from verify.problem.selection import of_head, of_rows
 from verify.truth.enclosure import Enclosure
 from verify.truth.in_blocks import MEMORY_LIMIT, enclosures, memory_estimate
 from verify.truth.ties import Place, rational_values
@@ -167,8 +168,7 @@ class Reference:
                 rows = sorted({place[-2] for place in mine})
                 if not rows:
                     continue
-                mask = np.concatenate([head.attended(slice(row, row + 1)) for row in rows])
-                part = Problem(head.q[rows], head.k, head.v, head.scale, mask=mask, name=self.problem.name)
+                part = of_rows(of_head(self.problem, head, self.problem.name), rows)
                 inside: dict[Place, Place] = {(rows.index(place[-2]), place[-1]): place for place in mine}
                 found = np.full(part.output_shape, np.nan)
                 again = reference(part, min(more, MAX_DIGITS), self.member)

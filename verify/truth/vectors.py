@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,15 +15,12 @@ from verify.errors import InvalidRequestError
 from verify.files.placing import place, require_placeable
 from verify.inputs.roles import RESERVED
 from verify.numbers.arrays import Float64Array
-from verify.numbers.balls import Balls
+from verify.numbers.balls import in_base_two
 from verify.problem import Problem, described
+from verify.truth.decimals import decimals
+from verify.truth.demands import Demand
+from verify.truth.gradients import Gradients
 from verify.truth.reference import Reference
-
-# Digits written beyond those asked for: about what the guard bits of the enclosures hold.
-MORE_DIGITS = 20
-
-# The last digit written is worth at most this part of the radius, so that rounding to it hardly widens the ball.
-_FINENESS = 128
 
 # What numpy's writer of archives calls its own arguments.
 _WRITERS_OWN = ("file", "allow_pickle")
@@ -35,28 +31,20 @@ _AS_THEY_ARE = (
     *("dropout_mask", "q_descale", "k_descale", "v_descale"),
 )
 
-Writer = Callable[[BinaryIO, Reference], None]
+Writer = Callable[[BinaryIO, dict[str, Any]], None]
 
 
-def decimals(balls: Balls, digits: int) -> tuple[NDArray[np.str_], Float64Array]:
-    """Return the centres in decimal and radii around those: |exact - decimal| <= radius, for every element.
+@dataclass(frozen=True)
+class More:
+    """What a file of vectors may hold beside the exact output.
 
-    A decimal goes as far as its ball is narrow, but has at most `digits` + 20 significant digits.  A centre known
-    exactly that needs no more is written in full, with radius 0.  Where there is no value: "nan" and NaN.
+    gradients: for a dout.  demand: values rounded to a format, and what a test may demand.  rows: which queries of a
+    longer problem these are.
     """
-    texts = np.full(balls.shape, "nan", dtype=object)
-    radius = np.full(balls.shape, np.nan)
-    for index in zip(*np.nonzero(balls.defined), strict=True):
-        mantissa, exponent = balls.mantissa[index], int(balls.exponent[index])
-        width = float(balls.radius_mantissa[index]), int(balls.radius_exponent[index])
-        places = _places(mantissa, exponent, width if width[0] else None, digits + MORE_DIGITS)
-        units, exact = _in_units(mantissa, exponent, places)
-        texts[index] = _scientific(units, places)
-        radius[index] = balls.radius[index]
-        if not exact:  # rounded to nearest: half a unit more, and this sum rounded up
-            half = math.nextafter(float(f"5e{-places - 1}"), math.inf)
-            radius[index] = math.nextafter(radius[index] + half, math.inf)
-    return texts.astype(np.str_), radius
+
+    gradients: Gradients | None = None
+    demand: Demand | None = None
+    rows: tuple[int, ...] | None = None
 
 
 def require_writable(path: Path, *, overwrite: bool) -> None:
@@ -65,14 +53,15 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
     require_placeable(path, overwrite=overwrite)
 
 
-def write_vectors(truth: Reference, path: Path, *, overwrite: bool = False) -> None:
+def write_vectors(truth: Reference, path: Path, more: More | None = None, *, overwrite: bool = False) -> None:
     """Write a problem and its exact output to a .npz or .json file; README.md lists the members.
 
     The same truth gives the same bytes.  Raises InvalidRequestError for another ending, a file that exists (unless
     overwritten) or cannot be written; nothing half-written is left.
     """
     writer = _writer(path)
-    place(path, lambda file: writer(file, truth), overwrite=overwrite)
+    members = _members(truth, More() if more is None else more)
+    place(path, lambda file: writer(file, members), overwrite=overwrite)
 
 
 def _writer(path: Path) -> Writer:
@@ -81,7 +70,7 @@ def _writer(path: Path) -> Writer:
     return _WRITERS[path.suffix.lower()]
 
 
-def _members(truth: Reference) -> dict[str, Any]:
+def _members(truth: Reference, more: More) -> dict[str, Any]:
     """Return what a file holds, by name; a parameter whose name is another member's is told by `member` alone."""
     problem = truth.problem
     of_q, of_k = (None, None) if problem.segments is None else problem.segments
@@ -105,9 +94,45 @@ def _members(truth: Reference) -> dict[str, Any]:
         "radius": radius,
         "essentially_zero": truth.absolute,
         "normaliser_sign": truth.normaliser_sign,
+        **_logarithms(truth),
+        **_gradients(more.gradients),
+        **_demand(more.demand),
+        "rows": None if more.rows is None else np.array(more.rows, dtype=np.int64),
     }
     taken = {*named, *others, *_WRITERS_OWN, *RESERVED}
     return named | {name: value for name, value in truth.member.parameters if name not in taken} | others
+
+
+def _logarithms(truth: Reference) -> dict[str, Any]:
+    """Return the logarithms of sums of weights, natural and to base 2; minus infinity where nothing is added up."""
+    found: dict[str, Any] = {}
+    for name, base, balls in (("lse", None, truth.logs), ("lse2", 2, in_base_two(truth.logs))):
+        texts, radius = decimals(balls, truth.asked)
+        found[name] = truth.log_sum_exp(base)[0]
+        found[f"{name}_decimal"] = np.where(truth.adds_up, texts, "-inf")
+        found[f"{name}_radius"] = np.where(truth.adds_up, radius, 0.0)
+    return found
+
+
+def _gradients(gradients: Gradients | None) -> dict[str, Any]:
+    if gradients is None:
+        return {}
+    found: dict[str, Any] = {"dout": gradients.dout, "gradient_digits": gradients.digits}
+    for name, balls in gradients.balls.items():
+        texts, radius = decimals(balls, gradients.asked)
+        found |= {name: balls.value, f"{name}_decimal": texts, f"{name}_radius": radius}
+        found[f"{name}_essentially_zero"] = gradients.absolute[name]
+    return found
+
+
+def _demand(demand: Demand | None) -> dict[str, Any]:
+    if demand is None:
+        return {}
+    rounded = {"rounded": demand.value, "rounded_format": demand.format}
+    if demand.sure is None:
+        return rounded
+    bounds = {"bound": demand.sure, "bound_probable": demand.probable}
+    return {**rounded, **bounds, "bound_arithmetic": demand.arithmetic, "bound_form": demand.form}
 
 
 def _as_given(problem: Problem, label: str) -> Float64Array:
@@ -128,15 +153,15 @@ def _window(problem: Problem) -> NDArray[np.int64] | None:
     return np.array([-1 if end is None else end for end in problem.window], dtype=np.int64)
 
 
-def _write_npz(file: BinaryIO, truth: Reference) -> None:
-    members: dict[str, Any] = {name: member for name, member in _members(truth).items() if member is not None}
+def _write_npz(file: BinaryIO, given: dict[str, Any]) -> None:
+    members: dict[str, Any] = {name: member for name, member in given.items() if member is not None}
     members["problem"] = json.dumps(members["problem"], allow_nan=False)
     np.savez_compressed(file, **members)
 
 
-def _write_json(file: BinaryIO, truth: Reference) -> None:
+def _write_json(file: BinaryIO, members: dict[str, Any]) -> None:
     """Write one document; arrays are nested lists, infinity is "inf", and what is no number or not there is null."""
-    for position, (name, member) in enumerate(_members(truth).items()):
+    for position, (name, member) in enumerate(members.items()):
         text = json.dumps(_plain(member), allow_nan=False)
         file.write(f"{',' if position else '{'}\n {json.dumps(name)}: {text}".encode())
     file.write(b"\n}\n")
@@ -153,41 +178,3 @@ def _plain(member: Any) -> Any:
             plain[np.isinf(member)] = [str(value) for value in member[np.isinf(member)]]
         return plain.tolist()
     return member
-
-
-def _places(mantissa: int, exponent: int, width: tuple[float, int] | None, most: int) -> int:
-    """Return how many decimal places to write, negative if not even all digits before the point.
-
-    With 2**(b - 1) <= |c| < 2**b for b bits, and a radius of at least 2**(radius exponent - 1).
-    """
-    bounds = []
-    if mantissa:
-        leading = math.floor((mantissa.bit_length() + exponent) * math.log10(2))  # or one too large
-        bounds.append(most - 1 - leading)
-    if width:
-        bounds.append(math.ceil(math.log10(_FINENESS) - (width[1] - 1) * math.log10(2)))
-    return min(bounds, default=0)
-
-
-def _in_units(mantissa: int, exponent: int, places: int) -> tuple[int, bool]:
-    """Return mantissa 2**exponent in units of 10**-places, rounded to nearest, and whether that is exact."""
-    numerator = mantissa * _power_of_ten(max(0, places)) << max(0, exponent)
-    denominator = _power_of_ten(max(0, -places)) << max(0, -exponent)
-    units, left = divmod(2 * numerator + denominator, 2 * denominator)
-    return units, left == denominator
-
-
-@lru_cache(maxsize=1024)
-def _power_of_ten(exponent: int) -> int:
-    return int(10**exponent)
-
-
-def _scientific(units: int, places: int) -> str:
-    """Return units 10**-places as -d.ddde-dd, without zeros at the end."""
-    if not units:
-        return "0"
-    digits = str(abs(units))
-    exponent = len(digits) - 1 - places
-    digits = digits.rstrip("0")
-    mantissa = digits[0] + ("." + digits[1:] if digits[1:] else "")
-    return f"{'-' if units < 0 else ''}{mantissa}e{exponent}"
