@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cli.text import WIDTH
+from cli.text import WIDTH, one_line
 from verify.integers import how_many
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def tell_time(problem: Problem, member: Member) -> None:
 
 
 def facts_of(source: InputSource, problem: Problem, contents: FileContents | None = None) -> dict[str, Any]:
-    """Return what a problem is in plain values; from a file, also how it was laid out and what else is in it.
+    """Return what a problem is in plain values; from a file, also its layout and what else is in it.
 
     contents: of the file, if it has been read.
     """
@@ -50,7 +50,7 @@ def facts_of(source: InputSource, problem: Problem, contents: FileContents | Non
     if not isinstance(source, FileInput):
         return described(problem)
     found = source.load_all() if contents is None else contents
-    return {**described(problem), "layout": found.layout, "unused": list(found.others)}
+    return {**described(problem), "layout": found.layout, "unused": list(found.others), "ignored": list(source.ignore)}
 
 
 def echo(facts: dict[str, Any]) -> str:
@@ -100,6 +100,8 @@ def _phrases(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{how_many(count, 'number')} of {name} not finite, where nothing attends"
     for name in facts.get("unused", ()):
         yield f"{name} is there and not used"
+    if facts.get("ignored"):
+        yield f"left out: {one_line(', '.join(facts['ignored']))}"
 
 
 def _sizes(facts: dict[str, Any]) -> str:

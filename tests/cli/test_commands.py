@@ -222,8 +222,18 @@ def test_every_command_has_help_and_stands_in_the_readme(command: str, capsys: p
     assert f"attnproof {command}" in readme.read_text()
 
 
+FOR_FILES = (["--keys", "q=Q"], ["--ignore", "note"], ["--layout", "bshd"], ["--bits", "bfloat16"])
+
+
 def test_options_that_do_not_apply_are_refused(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for option in (["--causal"], ["--head-sizes", "8"], ["--tokens", "8"], ["--logit-std", "1"], ["--seeds", "0"]):
+    for option in (
+        ["--causal"],
+        ["--head-sizes", "8"],
+        ["--tokens", "8"],
+        ["--logit-std", "1"],
+        ["--seeds", "0"],
+        *FOR_FILES,
+    ):
         sample = ["sweep", "--input", "sample:minilm-layer05", "--out", inputs / "run.sqlite"]
         code, _, said = run(capsys, *sample, *option)
         assert (code, said.count("\n")) == (2, 1)

@@ -68,8 +68,9 @@ def test_every_command_takes_names_layouts_and_bits_and_says_what_it_read(
     pad = np.array([True, True, True, True, False])
     bits = {name: x.view(np.uint16) for name, x in (("Q", Q.astype(np.float16)), ("K", K.astype(np.float16)))}
     held = {**bits, "V": V.astype(np.float16).view(np.uint16)}
-    np.savez("a.npz", **{name: x.swapaxes(0, 1) for name, x in held.items()}, pad=pad)
+    np.savez("a.npz", **{name: x.swapaxes(0, 1) for name, x in held.items()}, pad=pad, note="mine")
     options = ["--keys", "q=Q,k=K,v=V,mask=pad", "--layout", "bshd", "--bits", "float16", "--scale", "0.5", "--causal"]
+    options += ["--ignore", "note"]
     code, printed, said = run(capsys, *asked(command, "a.npz", *options, "--json"))
     assert (code, said) == (0, "")
     document = json.loads(printed)
@@ -77,13 +78,14 @@ def test_every_command_takes_names_layouts_and_bits_and_says_what_it_read(
     problem = Problem(
         Q.astype(np.float16), K.astype(np.float16), V.astype(np.float16), scale=0.5, causal=True, mask=pad
     )
-    assert facts.items() >= {**described(problem), "layout": "bshd", "unused": []}.items()
+    assert facts.items() >= {**described(problem), "layout": "bshd", "unused": [], "ignored": ["note"]}.items()
     (folder / "reference.npz").unlink(missing_ok=True)
     code, printed, said = run(capsys, *asked(command, "a.npz", *options))
     assert (code, said) == (0, "")
     assert echo(facts) in printed
     assert "read as bshd, outputs [..., heads, queries, size]" in printed
     assert "28 of 50 pairs seen" in printed
+    assert "left out: note" in printed
 
 
 @pytest.mark.parametrize("command", COMMANDS)

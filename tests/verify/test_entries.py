@@ -178,6 +178,7 @@ def test_masks_that_are_added_to_logits(tmp_path: Path) -> None:
             assert read(tmp_path, {**BASE, name: mask}).digest == Problem(**BASE, bias=mask).digest
     refused(tmp_path, {**BASE, "mask": np.where(KEEP, 0, -1)}, "mask of type int64")
     refused(tmp_path, {**BASE, "mask": np.full((6, 6), np.nan)}, "bias holds nan")
+    refused(tmp_path, {**BASE, "attn_bias": KEEP}, "a bias of type bool", "as mask")
     integers = np.array([[1] * 6, [1] * 4 + [0] * 2])
     refused(tmp_path, {**BASE, "attention_mask": integers}, "store attention_mask[:, None, None, :] == 1")
 

@@ -64,6 +64,10 @@ def checked_bias(bias: ArrayLike | None, shape: tuple[int, ...]) -> tuple[Float6
     """
     if bias is None:
         return None, None
+    if plain_array("bias", bias).dtype == np.bool_:
+        raise InvalidRequestError(
+            "a bias of type bool", "numbers that are added to logits", "give True where a key is seen as mask"
+        )
     exact = exact_numbers("bias", bias)
     _require_shape("bias", exact, shape)
     wrong = np.isnan(exact) | (exact == np.inf)
