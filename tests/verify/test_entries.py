@@ -267,6 +267,13 @@ def test_gradients_of_outputs_are_kept_beside_the_problem(tmp_path: Path) -> Non
     assert (found.problem.digest, found.layout) == (Problem(**BASE).digest, "bshd")
 
 
+def test_windows_beyond_every_position(tmp_path: Path) -> None:
+    for dtype, end in ((np.uint64, 2**64 - 1), (np.int64, 2**62), (np.int64, -2)):
+        refused(
+            tmp_path, {**BASE, "window_size": np.array([end, 0], dtype)}, f"a window of {end}; expected whole numbers"
+        )
+
+
 def test_dropout_needs_its_mask(tmp_path: Path) -> None:
     assert read(tmp_path, {**BASE, "dropout_p": 0.0}).digest == Problem(**BASE).digest
     refused(tmp_path, {**BASE, "dropout_p": 0.1}, "dropout 0.1 without what it drops")

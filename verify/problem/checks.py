@@ -119,10 +119,10 @@ def checked_window(window: Any) -> Window:
         )
     ends: list[int | None] = []
     for end in given:
-        whole = isinstance(end, int | np.integer) and not isinstance(end, bool) and end >= -1
+        whole = isinstance(end, int | np.integer) and not isinstance(end, bool) and -1 <= end <= _MOST
         if end is not None and not whole:
             raise InvalidRequestError(
-                f"a window of {end!r}", "whole numbers of at least 0, or -1 for no limit", "correct it"
+                f"a window of {end!r}", "whole numbers from 0 to 2**53, or -1 for no limit", "correct it"
             )
         ends.append(None if end is None or end == -1 else int(end))
     return ends[0], ends[1]
