@@ -105,3 +105,19 @@ def test_inputs_that_overflow_are_not_saturated(name: str, value: float, saturat
     for sign in (1.0, -1.0):
         problem = Problem([[1.0]], [[sign * value], [2.0]], [[1.0], [1.0]])
         assert operands(problem, ARITHMETICS[name]).saturated == saturated
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "form", "order"),
+    [("softmax", "softmax", None), ("softmax", "online", None), ("logexp", "quadratic", None), ("taylor", "scores", 2)],
+)
+def test_sums_over_keys_that_stop_growing_are_told(mechanism: str, form: str, order: int | None) -> None:
+    # a sum of 2,048 ones in bfloat16 stops at 256: that of weights, and that of weights times values
+    ones = Problem(np.zeros((3, 2)), np.zeros((2048, 2)), np.ones((2048, 1)))
+    output = run(mechanism, form, ones, ARITHMETICS["bfloat16"], order)
+    assert output.normaliser.tolist() == [256.0] * 3
+    assert output.hazards.lost_additions == 3 * 2 * (2048 - 256)
+    few = ones.but(k=ones.k[:256], v=ones.v[:256])
+    assert run(mechanism, form, few, ARITHMETICS["bfloat16"], order).hazards.lost_additions == 0
+    hidden = ones.but(mask=np.arange(2048) < 256)  # what is not attended is not added
+    assert run(mechanism, form, hidden, ARITHMETICS["bfloat16"], order).hazards.lost_additions == 0

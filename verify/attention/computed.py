@@ -34,8 +34,16 @@ def normalised(parts: Operands, weights: NDArray[Any]) -> AttentionOutput:
     The weights are rounded to factors first, and both sums take the same ones: a constant v comes out as it is.  Where
     there is dropout, the numerator takes those that are kept.
     """
-    weights = parts.arithmetic.as_factor(weights)
-    return divided(parts, parts.arithmetic.product(kept(parts, weights), parts.v), parts.arithmetic.total(weights))
+    arithmetic = parts.arithmetic
+    weights = arithmetic.as_factor(weights)
+    own = kept(parts, weights)
+    if arithmetic.keeps_sums:
+        return divided(parts, arithmetic.product(own, parts.v), arithmetic.total(weights))
+    shape = np.broadcast_shapes(own.shape[:-2], parts.v.shape[:-2])
+    numerator = np.zeros((*shape, own.shape[-2], parts.v.shape[-1]), dtype=arithmetic.dtype)
+    normaliser = np.zeros((*weights.shape[:-1], 1), dtype=arithmetic.dtype)
+    lost = arithmetic.add_product(numerator, own, parts.v) + arithmetic.add_total(normaliser, weights)
+    return divided(parts, numerator, normaliser, Hazards(lost_additions=lost))
 
 
 def kept(parts: Operands, weights: NDArray[Any], keys: slice = slice(None)) -> NDArray[Any]:

@@ -93,16 +93,22 @@ class Arithmetic:
 
     def add_product(
         self, total: NDArray[Any], left: NDArray[Any], right: NDArray[Any], room: NDArray[Any] | None = None
-    ) -> None:
-        """Add a matrix product of factors to sums [..., m, n], in place.
+    ) -> int:
+        """Add a matrix product of factors to sums [..., m, n], in place; return how many additions were lost.
 
-        room: space for the product, if it need not be new.
+        Those of something other than zero that left a sum as it was; none are known where the library adds.  room:
+        space for the product, if it need not be new.
         """
         if self.keeps_sums:
             total += np.matmul(left, right, out=room)
-            return
+            return 0
+        lost = 0
         for i in range(left.shape[-1]):
-            total[...] = self.as_sum(total + self.as_sum(left[..., i, None] * right[..., i, None, :]))
+            term = self.as_sum(left[..., i, None] * right[..., i, None, :])
+            found = self.as_sum(total + term)
+            lost += int(np.count_nonzero((found == total) & (term != 0)))
+            total[...] = found
+        return lost
 
     def total(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the sum over the last axis, which stays with length 1, in the sums' format."""
@@ -110,12 +116,12 @@ class Arithmetic:
             return np.asarray(values.sum(axis=-1, keepdims=True))
         return self.product(values, np.ones((values.shape[-1], 1), dtype=self.dtype))
 
-    def add_total(self, total: NDArray[Any], values: NDArray[Any]) -> None:
-        """Add the sums over the last axis of factors to sums [..., 1], in place."""
+    def add_total(self, total: NDArray[Any], values: NDArray[Any]) -> int:
+        """Add sums over the last axis of factors to sums [..., 1], in place; return how many additions were lost."""
         if self.keeps_sums:
             total += values.sum(axis=-1, keepdims=True)
-        else:
-            self.add_product(total, values, np.ones((values.shape[-1], 1), dtype=self.dtype))
+            return 0
+        return self.add_product(total, values, np.ones((values.shape[-1], 1), dtype=self.dtype))
 
     @property
     def keeps_factors(self) -> bool:

@@ -146,6 +146,12 @@ def checked_whole(
     return whole
 
 
+def checked_lengths(lengths: ArrayLike | None, batch: tuple[int, ...], keys: int) -> NDArray[np.int64] | None:
+    """Return how many keys there are for each of the batch; None as it is."""
+    expected = f"whole numbers from 0 to n_k = {keys}, one for each of the batch"
+    return checked_whole("lengths", lengths, batch, (0, keys), expected)
+
+
 def checked_segments(
     segments: Any, lead: tuple[int, ...], queries: int, keys: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

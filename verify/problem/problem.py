@@ -117,8 +117,7 @@ class Problem:
         pairs, batch = (*lead, queries, keys), lead[:-1]
         formats = {label: str(np.asarray(values).dtype) for label, values in given.items()}
         descales = {"q_descale": q_descale, "k_descale": k_descale, "v_descale": v_descale}
-        for label in arrays:
-            factor = f"{label}_descale"
+        for label, factor in zip("qkv", descales, strict=True):
             arrays[label], descales[factor] = checks.descaled(label, arrays[label], descales[factor])
         seen = checks.checked_booleans("mask", mask, pairs)
         added, finite = checks.checked_bias(bias, pairs)
@@ -132,9 +131,7 @@ class Problem:
             "mask": seen,
             "alignment": checks.checked_alignment(alignment),
             "window": checks.checked_window(window),
-            "lengths": checks.checked_whole(
-                "lengths", lengths, batch, (0, keys), f"whole numbers from 0 to n_k = {keys}, one for each of the batch"
-            ),
+            "lengths": checks.checked_lengths(lengths, batch, keys),
             "segments": checks.checked_segments(segments, batch, queries, keys),
             "positions": checks.checked_whole(
                 "positions", positions, (*batch, queries), checks.POSITIONS, "whole numbers, one for each query"

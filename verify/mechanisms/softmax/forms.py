@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from verify.attention.computed import AttentionOutput, divided, normalised
 from verify.attention.computed import kept as kept_by_dropout
 from verify.attention.contract import Member
+from verify.attention.hazards import Hazards
 from verify.attention.operands import Operands, checked_chunk, logits_of, operands
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
@@ -52,6 +53,7 @@ def online(problem: Problem, arithmetic: Arithmetic, member: Member, *, keys: in
         top = np.full((*lead, 1), -np.inf, dtype=arithmetic.dtype)
         numerator = np.zeros((*lead, problem.value_size), dtype=arithmetic.dtype)
         normaliser = np.zeros((*lead, 1), dtype=arithmetic.dtype)
+        lost = 0
         for first in range(0, parts.v.shape[-2], keys):
             tile = slice(first, first + keys)
             logits = logits_of(problem, parts, tile)
@@ -63,10 +65,10 @@ def online(problem: Problem, arithmetic: Arithmetic, member: Member, *, keys: in
             weights = arithmetic.as_factor(weights)
             numerator = arithmetic.as_sum(numerator * kept)
             normaliser = arithmetic.as_sum(normaliser * kept)
-            arithmetic.add_product(numerator, kept_by_dropout(parts, weights, tile), parts.v[..., tile, :])
-            arithmetic.add_total(normaliser, weights)
+            lost += arithmetic.add_product(numerator, kept_by_dropout(parts, weights, tile), parts.v[..., tile, :])
+            lost += arithmetic.add_total(normaliser, weights)
             top = higher
-        return divided(parts, numerator, normaliser)
+        return divided(parts, numerator, normaliser, Hazards(lost_additions=lost))
 
 
 def _finite(top: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
