@@ -163,7 +163,7 @@ BROKEN = Broken()
             "raise SystemExit(3)",
             "SystemExit: 3, line 11; expected code that runs; mend broken.py",
         ),
-        ("return f.tanh(s)", "has no attribute 'tanh'"),
+        ("return f.cos(s)", "has no attribute 'cos'"),
         ("f.exp(s)", "a formula gives NoneType None; expected a number of its field"),
         ("return [s]", "a formula gives list"),
         ("return 0.5", "a formula gives float 0.5; expected a number of its field, or a whole number"),

@@ -98,7 +98,7 @@ def test_hazards_and_bounds_are_those_of_the_records(frame: pd.DataFrame) -> Non
 
 
 def test_an_error_above_its_bound_is_a_failed_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from verify.attention import contract
+    from verify.attention import variant
     from verify.bounds.outputs import RoundingBound, rounding_bound
 
     def small(*arguments: Any) -> RoundingBound:
@@ -111,12 +111,12 @@ def test_an_error_above_its_bound_is_a_failed_cell(monkeypatch: pytest.MonkeyPat
             return [(str(record.status), record.reason) for _, record in run.records()]
 
     assert statuses("right") == [("ok", "")]
-    monkeypatch.setattr(contract, "rounding_bound", small)
+    monkeypatch.setattr(variant, "rounding_bound", small)
     ((status, reason),) = statuses("small")
     assert status == "failed"
     assert reason.startswith("the error of rounding is ")
     assert reason.endswith(" times its bound")
-    monkeypatch.setattr(contract, "rounding_bound", rounding_bound)
+    monkeypatch.setattr(variant, "rounding_bound", rounding_bound)
     taylor = type(known().mechanism("taylor"))
     monkeypatch.setattr(taylor, "formula_bound", lambda self, problem, member: np.zeros(problem.output_shape))
     ((status, reason),) = statuses("zero")

@@ -31,7 +31,8 @@ NASTY = "<img src=x onerror=alert(1)>|`$x$`*_&.npz"
 def nasty_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run over an input with a hostile name, in which one order has no value, one is refused and nothing is small."""
     monkeypatch.chdir(tmp_path)
-    np.savez(NASTY, q=np.ones((1, 1, 1)), k=-np.ones((1, 1, 1)), v=np.ones((1, 1, 1)), mask=np.array([[True]]))
+    mask = np.array([[True], [False]])  # which no state serves
+    np.savez(NASTY, q=np.ones((1, 2, 1)), k=-np.ones((1, 1, 1)), v=np.ones((1, 1, 1)), mask=mask)
     spec = SweepSpec((FileInput((NASTY,), scale=1.0),), SMALL_SPEC.plans, (0, 1, 2), ("float32",))
     path = tmp_path / "<b>run.sqlite"
     run_sweep(spec, lambda: RunFile(path, write=True), InProcessExecutor, started="now", command=f"attnproof {NASTY}")

@@ -168,7 +168,7 @@ class TileWeights(ABC):
         return None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pulled:
     """What changes of the weights of a tile do: to q [r, d_k], k [n, d_k], and to logits, by pair, if there are."""
 

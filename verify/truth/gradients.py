@@ -10,7 +10,7 @@ and the rest follows from the derivatives of the weights (T. Dao et al., arXiv 2
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import flint
@@ -169,20 +169,13 @@ class _Sums:
         return short, absolute, fewest
 
 
-@dataclass
 class _Block:
     """Some queries of a head: sums of weights and outputs first, then what each tile of keys adds to gradients."""
 
-    block: Block
-    pullback: Pullback
-    dout: Float64Array
-    z: list[arb] = field(init=False)
-    delta: list[arb] = field(init=False)
-    sunk: tuple[list[arb], list[arb]] | None = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, block: Block, pullback: Pullback, dout: Float64Array) -> None:
         """Add up the weights, and the weights times values."""
-        block, width = self.block, self.block.v.shape[1]
+        self.block, self.pullback, self.dout = block, pullback, dout
+        width = block.v.shape[1]
         self.share = 1 - arb(block.dropout)
         self.sunk = None if block.sink is None else self.pullback.sink()
         self.z = [arb(0)] * len(block.rows) if self.sunk is None else list(self.sunk[0])
