@@ -132,7 +132,9 @@ def test_commas_in_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_what_is_there_and_not_used_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("a.npz", q=Q, k=K, v=V, dout=V)
     for command in COMMANDS:
-        assert "dout is there and not used" in run(capsys, *asked(command, "a.npz"))[1]
+        printed = run(capsys, *asked(command, "a.npz"))[1]
+        assert ("dout is there and not used" in printed) == (command != "reference")
+        assert ("gradients dq, dk, dv" in printed) == (command == "reference")
 
 
 # Parts of a problem, and what is said of them.

@@ -74,8 +74,9 @@ class Pairs:
         self.logits: Float64Array = head.logits(rows)
         # |scale| sum_i |q_i k_i|, and L, the same with what is added to it
         self.product_sizes: Float64Array = head.logit_sizes(rows)
-        self.added: Float64Array = head.added_sizes(rows)
-        self.size: Float64Array = self.product_sizes + self.added
+        nothing = head.bias is None and head.slope is None and head.sink is None
+        self.added: Float64Array = np.zeros((1, 1)) if nothing else head.added_sizes(rows)
+        self.size: Float64Array = self.product_sizes if nothing else self.product_sizes + self.added
 
     def chunks(self, count: int) -> int:
         """Return in how many chunks a running state takes in the keys: those before the first query, and the others."""

@@ -26,7 +26,10 @@ def decimals(balls: Balls, digits: int) -> tuple[NDArray[np.str_], Float64Array]
     """
     texts = np.full(balls.shape, "nan", dtype=object)
     radius = np.full(balls.shape, np.nan)
-    for index in zip(*np.nonzero(balls.defined), strict=True):
+    defined = balls.defined
+    for index in np.ndindex(balls.shape):
+        if not defined[index]:
+            continue
         mantissa, exponent = balls.mantissa[index], int(balls.exponent[index])
         width = float(balls.radius_mantissa[index]), int(balls.radius_exponent[index])
         places = _places(mantissa, exponent, width if width[0] else None, digits + MORE_DIGITS)
