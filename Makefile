@@ -13,8 +13,13 @@ INSTALLED := $(VENV)/installed-$(VERSION)
 DEVELOPING := $(VENV)/developing-$(VERSION)
 MUTATING := $(VENV)/mutating-$(VERSION)
 
+# torch is large, and nothing else needs it: it has an environment of its own.
+TORCH_VENV := .venv-torch
+TORCH_INSTALL := $(TORCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+WITH_TORCH := $(TORCH_VENV)/installed-$(VERSION)
+
 .DEFAULT_GOAL := help
-.PHONY: help report test certify bench mutants lint readme wheel clean
+.PHONY: help report test certify bench mutants torch torch-installed lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
@@ -22,6 +27,7 @@ help:
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
 	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"
 	@echo "make mutants  change the code in 300 places, one at a time, and count the changes that tests notice"
+	@echo "make torch    compare torch with exact values and gradients, in an environment of its own"
 	@echo "make lint     check style, types and import contracts"
 	@echo "make readme   write the outputs shown in README.md and CONTRIBUTING.md anew"
 	@echo "make wheel    build the wheel into dist"
@@ -43,6 +49,11 @@ bench: $(DEVELOPING)
 mutants: $(MUTATING)
 	$(BIN)/python -m tests.mutants
 
+torch: $(WITH_TORCH)
+	$(TORCH_VENV)/bin/python -m pytest tests/optional
+
+torch-installed: $(WITH_TORCH)
+
 lint: $(DEVELOPING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,7 +68,7 @@ wheel: $(INSTALLED)
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(TORCH_VENV) build dist
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python {v[0]}.{v[1]} given; expected 3.11 or newer; run make PYTHON=...") if v < (3, 11) else None'
@@ -73,4 +84,10 @@ $(DEVELOPING): $(INSTALLED)
 $(MUTATING): $(DEVELOPING)
 	$(INSTALL) setuptools # which a package of this group is built by
 	$(INSTALL) --no-build-isolation --editable '.[mutants]'
+	touch $@
+
+$(WITH_TORCH): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(TORCH_VENV)
+	$(TORCH_INSTALL) hatchling editables pytest
+	$(TORCH_INSTALL) --no-build-isolation --editable '.[torch]'
 	touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def from_sdpa(
 ) -> dict[str, Any]:
     """Return the parts of a problem beside q, k and v; see `verify.Problem.from_sdpa`."""
     causal, grouped = checked_flag("is_causal", is_causal), checked_flag("enable_gqa", enable_gqa)
-    if dropout_p != 0:
+    if not isinstance(dropout_p, Real) or dropout_p != 0:
         raise InvalidRequestError(
             f"dropout_p {dropout_p!r}, which drops at random", "0", "give Problem a dropout_mask, and dropout"
         )
@@ -36,6 +37,12 @@ def from_sdpa(
         )
     parts: dict[str, Any] = {"scale": scale, "causal": causal, "alignment": "top-left"}
     if attn_mask is not None:
-        added = plain_array("attn_mask", attn_mask).dtype != np.bool_
-        parts["bias" if added else "mask"] = attn_mask
+        kind = plain_array("attn_mask", attn_mask).dtype
+        if kind.kind in "iu":
+            raise InvalidRequestError(
+                f"an attn_mask of type {kind}, which may mean either",
+                "booleans, True where a key is seen, or floating-point numbers that are added, as in torch",
+                "give attn_mask == 1 where 1 stands for seen",
+            )
+        parts["mask" if kind == np.bool_ else "bias"] = attn_mask
     return parts
