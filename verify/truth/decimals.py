@@ -30,7 +30,7 @@ def decimals(balls: Balls, digits: int) -> tuple[NDArray[np.str_], Float64Array]
     for index in np.ndindex(balls.shape):
         if not defined[index]:
             continue
-        mantissa, exponent = balls.mantissa[index], int(balls.exponent[index])
+        mantissa, exponent = int(balls.mantissa[index]), int(balls.exponent[index])
         width = float(balls.radius_mantissa[index]), int(balls.radius_exponent[index])
         places = _places(mantissa, exponent, width if width[0] else None, digits + MORE_DIGITS)
         units, exact = _in_units(mantissa, exponent, places)
