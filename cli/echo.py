@@ -80,7 +80,8 @@ def _phrases(facts: dict[str, Any]) -> Iterator[str]:
         yield facts["alignment"]
     for name in ("lengths", "positions"):
         if facts[name] is not None:
-            yield f"{name} {_range(facts[name])}"
+            counted = " in their segments" if name == "positions" and facts["segments"] is not None else ""
+            yield f"{name} {_range(facts[name])}{counted}"
     if facts["segments"] is not None:
         yield how_many(facts["segments"], "segment")
     if facts["mask"] is not None:

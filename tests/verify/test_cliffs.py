@@ -73,7 +73,7 @@ def test_recommend_estimates_before_it_starts() -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_bounds_and_statistics_take_no_memory_for_every_pair(causal: bool) -> None:
-    n = 1536
+    n = 1280
     q, k, v = np.random.default_rng(2).standard_normal((3, n, 4))
     problem = Problem(q, k, v, causal=causal)
     exact, float32 = np.zeros(problem.output_shape), named_arithmetic("float32")

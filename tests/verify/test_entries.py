@@ -279,3 +279,10 @@ def test_dropout_needs_its_mask(tmp_path: Path) -> None:
     refused(tmp_path, {**BASE, "dropout_p": 0.1}, "dropout 0.1 without what it drops")
     problem = Problem(**BASE, dropout_mask=KEEP, dropout=0.1)
     assert read(tmp_path, {**BASE, "dropout_p": 0.1, "dropout_mask": KEEP}).digest == problem.digest
+
+
+def test_positions_over_all_segments_are_refused(tmp_path: Path) -> None:
+    at, numbers = np.arange(5), np.array([0, 0, 1, 1, 1])
+    np.savez(tmp_path / "a.npz", **BASE, cache_position=at, segment_ids=numbers, causal=True)
+    with pytest.raises(InvalidRequestError, match="cache_position with segments, which counts over all of them"):
+        FileInput((str(tmp_path / "a.npz"),)).load()

@@ -102,6 +102,34 @@ def test_differences_of_certified_values_lie_in_every_ball(name: str) -> None:
             assert not outside(found, f"d{which}", expected, 1e-11), (seed, which)
 
 
+def test_what_underflows_is_essentially_zero_and_sizes_stay_in_float64() -> None:
+    q, k, v, dout = np.random.default_rng(7).standard_normal((4, 3, 2))
+    hidden = gradients(Problem(q, k, v, bias=np.triu(np.full((3, 3), -1e9), 1)), dout)
+    assert int(hidden.absolute["dbias"].sum()) >= 3  # exp(-1e9) moves nothing
+    assert (hidden.radius("dbias")[np.triu(np.ones((3, 3), bool), 1)] < 1e-300).all()
+    sunk = gradients(Problem(q, k, v, sinks=1e300), dout)
+    assert all(sunk.absolute[name].all() for name in ("dq", "dk", "dv", "dsinks"))
+    plain = gradients(Problem(q, k, v), dout).value("dq")
+    for of_v, of_dout in ((-548, -548), (-548, 500), (900, -100)):  # powers of two come out again
+        found = gradients(Problem(q, k, np.ldexp(v, of_v)), np.ldexp(dout, of_dout))
+        with mpmath_precision(BITS):
+            for place, centre in np.ndenumerate(exact(found.balls["dq"])):
+                assert float(mp.ldexp(centre, -of_v - of_dout)) == plain[place]
+
+
+def test_gradients_are_of_what_was_given_before_descales() -> None:
+    q, k, v, dout = np.random.default_rng(8).standard_normal((4, 1, 3, 2))
+    factors: dict[str, Any] = {"q_descale": [3.0], "k_descale": [0.5], "v_descale": [-2.0]}
+    q, k, v = (x.astype(np.float32) for x in (q, k, v))
+    found = gradients(Problem(q, k, v, **factors), dout)
+    multiplied = [np.asarray(x, np.float64) * f[0] for x, f in zip((q, k, v), factors.values(), strict=True)]
+    other = gradients(Problem(multiplied[0], multiplied[1], multiplied[2]), dout)
+    for name, (factor,) in zip(("dq", "dk", "dv"), factors.values(), strict=True):
+        np.testing.assert_allclose(found.value(name), factor * other.value(name), rtol=4e-16)
+    with pytest.raises(InvalidRequestError, match="gradient 'dbias'; expected one of dq, dk, dv"):
+        found.value("dbias")
+
+
 def test_blocks_and_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1305)
     q, k, v = (rng.standard_normal((2, 9, 3)) for _ in range(3))
@@ -123,7 +151,7 @@ def test_what_has_no_gradients_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
             gradients(problem, dout)
     with pytest.raises(InvalidRequestError, match="gradients of elu, whose derivative is unknown"):
         gradients(problem, q, 30, "elu")
-    with pytest.raises(InvalidRequestError, match="0 digits; expected 1 to 1000"):
+    with pytest.raises(InvalidRequestError, match="digits 0; expected an integer from 1 to 1000"):
         gradients(problem, q, 0)
     with pytest.raises(InvalidRequestError, match=re.escape("whose weights of query [0] add up to zero")):
         gradients(Problem([[-1.0]], [[1.0]], [[1.0]], scale=1.0), [[1.0]], 30, "taylor:order=1")

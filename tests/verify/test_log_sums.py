@@ -96,6 +96,14 @@ def test_what_cannot_be_merged_is_refused() -> None:
     cubes = [reference(Problem([[-4.0]], [[1.0]], [[1.0]], scale=1.0), 20, "taylor:order=3")] * 2
     with pytest.raises(InvalidRequestError, match=re.escape("row [0] without a logarithm")):
         merged(cubes)
+    # what would count twice, or was asked otherwise
+    k, v = np.ones((4, 3)), np.ones((4, 1))
+    sunk = reference(Problem(np.ones((2, 3)), k, v, sinks=0.5), 20)
+    with pytest.raises(InvalidRequestError, match="sinks in 2 parts, which would count 2 times"):
+        merged([sunk, sunk])
+    for part in ({"q": np.zeros((2, 3))}, {"scale": 1.0}, {"softcap": 2.0}):
+        with pytest.raises(InvalidRequestError, match=f"parts with another {next(iter(part))}"):
+            merged([half(4), reference(Problem(**({"q": np.ones((2, 3)), "k": k, "v": v} | part)), 20)])
     with pytest.raises(InvalidRequestError, match="logarithms to base 10; expected 2"):
         half(3).log_sum_exp(10)
 

@@ -41,7 +41,7 @@ def outside(truth: Any, expected: Any) -> list[tuple[int, ...]]:
 def test_plain_loops_lie_in_every_ball(part: int) -> None:
     rationals = 0
     for seed in range(part * COUNT, (part + 1) * COUNT):
-        given = drawn(seed)
+        given = drawn(seed, most=6 if seed % 10 == 0 else 4)
         name = list(WEIGHTS)[seed % 8 if seed % 8 < 4 else 0]
         problem = Problem(**given, name=f"problem {seed}")
         truth = reference(problem, DIGITS, name)

@@ -15,7 +15,7 @@ from verify.attention.hazards import Hazards
 from verify.bounds.outputs import RoundingBound, rounding_bound
 from verify.bounds.pairs import Pairs, WeightBound
 from verify.errors import InvalidRequestError, MechanismError
-from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
 
@@ -58,8 +58,8 @@ class Variant:
         """Member, form and options, as the command line takes them."""
         return f"{self.member.name}/{self.form_name}"
 
-    def run(self, problem: Problem, arithmetic: Arithmetic, **limits: Any) -> AttentionOutput:
-        """Compute the problem in the arithmetic.
+    def run(self, problem: Problem, arithmetic: str | Arithmetic, **limits: Any) -> AttentionOutput:
+        """Compute the problem in the arithmetic, which may be given by its name.
 
         limits: memory_limit and watch, where the form has them.  Raises InvalidRequestError for a limit that it has not
         or a problem that it does not serve, TooLargeError where it would need more memory than allowed, MechanismError
@@ -73,7 +73,8 @@ class Variant:
         refusal = self.refusal(problem)
         if refusal is not None:
             raise refusal
-        output = how.compute(problem, arithmetic, self.member, **dict(self.options), **limits)
+        policy = named_arithmetic(arithmetic) if isinstance(arithmetic, str) else arithmetic
+        output = how.compute(problem, policy, self.member, **dict(self.options), **limits)
         whole: Any = output
         if not isinstance(whole, AttentionOutput) or not isinstance(output.hazards, Hazards):
             raise MechanismError(

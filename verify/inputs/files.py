@@ -156,6 +156,12 @@ class FileInput:
         pairs = (*tokens["q"].shape[:-1], tokens["k"].shape[-2])
         if not held.vectors:  # which are as a problem holds them
             _settle_masks(parts, names, pairs)
+        if names.get("positions") == "cache_position" and any(role in parts for role in (*_SEGMENTS, *_OFFSETS)):
+            raise InvalidRequestError(
+                "cache_position with segments, which counts over all of them",
+                "positions in their own segment",
+                "store these as positions",
+            )
         _settle_segments(parts, layout, {"q": tokens["q"].shape[-2], "k": tokens["k"].shape[-2]})
         _drop_leading_ones(parts, tokens["q"].ndim)
         problem = Problem(**{**tokens, **parts}, name=self.name)

@@ -235,7 +235,7 @@ def named_member(text: str | Member) -> Member:
 
     named_member("mine.py:MINE:order=3")
     """
-    return text if isinstance(text, Member) else known(files_in([text])).member(text)
+    return text if isinstance(text, Member) else known(files_in([_name(text)])).member(text)
 
 
 def named_variant(text: str | Variant) -> Variant:
@@ -243,7 +243,14 @@ def named_variant(text: str | Variant) -> Variant:
 
     named_variant("taylor:order=3/scores").run(problem, arithmetic).value
     """
-    return text if isinstance(text, Variant) else known(files_in([text])).variant(text)
+    return text if isinstance(text, Variant) else known(files_in([_name(text)])).variant(text)
+
+
+def _name(text: Any) -> str:
+    """Return a name; InvalidRequestError for anything else."""
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"{text!r} as a mechanism", 'a name such as "taylor:order=3"', "see attnproof list")
+    return text
 
 
 def baseline() -> Variant:

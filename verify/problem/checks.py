@@ -42,14 +42,16 @@ def check_shapes(q: Float64Array, k: Float64Array, v: Float64Array) -> None:
         )
 
 
-def checked_booleans(name: str, values: ArrayLike | None, shape: tuple[int, ...]) -> BoolArray | None:
+def checked_booleans(
+    name: str, values: ArrayLike | None, shape: tuple[int, ...], meaning: str = "query may see a key"
+) -> BoolArray | None:
     """Return booleans that broadcast to a shape, read-only; None as it is."""
     if values is None:
         return None
     array = plain_array(name, values)
     if array.dtype != np.bool_:
-        expected, remedy = "booleans, True where a query may see a key", "compare it with what stands for seen"
-        if array.dtype.kind in "fV":
+        expected, remedy = f"booleans, True where a {meaning}", f"where 1 stands for it, give {name} == 1"
+        if array.dtype.kind in "fV" and name == "mask":
             remedy = "what is added to logits is a bias: give it as bias; where 1 stands for seen, give mask == 1"
         raise InvalidRequestError(f"a {name} of type {array.dtype}", expected, remedy)
     array = np.array(array)
@@ -266,9 +268,8 @@ def _require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], what:
     try:
         np.broadcast_to(array, shape)
     except ValueError:
-        raise InvalidRequestError(
-            f"{name} of shape {list(array.shape)}", f"{what}a shape that broadcasts to {list(shape)}", f"reshape {name}"
-        ) from None
+        fitting = f"{what}a shape that broadcasts to {list(shape)}" if shape else "one number"
+        raise InvalidRequestError(f"{name} of shape {list(array.shape)}", fitting, f"reshape {name}") from None
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

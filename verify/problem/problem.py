@@ -42,8 +42,9 @@ class Problem:
     n_q, n_k], True where a query may see a key.
 
     Keys stand at 0, 1, ..., queries at their own index (alignment "top-left") or so that the last stands at the last
-    key that there is ("bottom-right"), in their segment if there are segments; or at `positions` [..., n_q].  One of
-    them must be given where causal, a window or slopes need it and queries and keys are not as many.
+    key that there is ("bottom-right"), or at `positions` [..., n_q]; all are counted in their own segment, from 0, if
+    there are segments.  One of them must be given where causal, a window or slopes need it and queries and keys are
+    not as many.
 
     dropout_mask: boolean, broadcastable to [..., H, n_q, n_k], True where a weight is kept; kept weights are divided by
     1 - dropout, after the sum of weights has been taken.  q_descale, k_descale, v_descale: factors that q, k and v are
@@ -123,7 +124,7 @@ class Problem:
         added, finite = checks.checked_bias(bias, pairs)
         if finite is not None:
             seen = finite if seen is None else checks.frozen(np.asarray(finite & seen))
-        kept = checks.checked_booleans("dropout_mask", dropout_mask, pairs)
+        kept = checks.checked_booleans("dropout_mask", dropout_mask, pairs, "weight is kept")
         fields = {
             **arrays,
             "scale": checked_scale(scale),

@@ -18,7 +18,7 @@ import numpy as np
 from flint import arb, arb_mat
 from numpy.typing import ArrayLike, NDArray
 
-from verify.arguments import exact_float64
+from verify.arguments import checked_integer, exact_float64
 from verify.attention.contract import Attended, Member, Pullback
 from verify.attention.tiles import ball_matrix, exact_matrix, only_attended, tile_keys
 from verify.errors import CertificationError, InvalidRequestError, TooLargeError
@@ -39,9 +39,10 @@ PAIRS = 1 << 24
 class Gradients:
     """Gradients with proven digits, each in the shape of what it belongs to.
 
-    balls: "dq", "dk", "dv" and, where the problem has them, "dbias" and "dsinks".  digits: certified, the least over
-    all elements.  absolute: True where a value is essentially zero: it lies below 10**-(2 digits asked for) of what its
-    terms add up to in size, and is kept as a ball around 0.  k and v are those of the problem, with descales in them.
+    Of q, k and v they are those of what was given, before descales.  balls: "dq", "dk", "dv" and, where the problem has
+    them, "dbias" and "dsinks".  digits: certified, the least over all elements.  absolute: True where a value is
+    essentially zero: it lies below 10**-(2 digits asked for) of what its terms add up to in size, or below 2**-32768,
+    and is kept as a ball around 0.
     """
 
     problem: Problem
@@ -53,12 +54,17 @@ class Gradients:
     asked: int
 
     def value(self, name: str) -> Float64Array:
-        """Return the float64 numbers nearest to the centres."""
-        return self.balls[name].value
+        """Return the float64 numbers nearest to the centres; InvalidRequestError for a gradient that is not there."""
+        return self._of(name).value
 
     def radius(self, name: str) -> Float64Array:
         """Return upper bounds: |exact - centre| <= radius."""
-        return self.balls[name].radius
+        return self._of(name).radius
+
+    def _of(self, name: str) -> Balls:
+        if name not in self.balls:
+            raise InvalidRequestError(f"gradient {name!r}", "one of " + ", ".join(self.balls), "choose one of these")
+        return self.balls[name]
 
 
 def gradients(problem: Problem, dout: ArrayLike, digits: int = 30, member: str | Member = CONVENTIONAL) -> Gradients:
@@ -75,8 +81,7 @@ def gradients(problem: Problem, dout: ArrayLike, digits: int = 30, member: str |
     refusal = chosen.mechanism.refusal(problem)
     if refusal is not None:
         raise refusal
-    if not 1 <= digits <= MAX_DIGITS:
-        raise InvalidRequestError(f"{digits} digits", f"1 to {MAX_DIGITS}", "ask for fewer or more digits")
+    digits = checked_integer("digits", digits, 1, MAX_DIGITS)
     given = exact_float64("dout", dout)
     if given.shape != problem.output_shape:
         raise InvalidRequestError(
@@ -102,15 +107,19 @@ def gradients(problem: Problem, dout: ArrayLike, digits: int = 30, member: str |
 
 
 class _Sums:
-    """Gradients as they add up, block by block, at the precision there is; sizes: of their terms, in float64."""
+    """Gradients as they add up, block by block, at the precision there is.
+
+    sizes: of their terms, in float64 and in units of 2**units, as products of inputs may leave float64.
+    """
 
     def __init__(self, problem: Problem, dout: Float64Array, member: Member) -> None:
         shapes = {"dq": problem.q.shape, "dk": problem.k.shape, "dv": problem.v.shape}
         shapes |= {} if problem.bias is None else {"dbias": problem.bias.shape}
         shapes |= {} if problem.sinks is None else {"dsinks": problem.sinks.shape}
-        self.problem = problem
+        self.problem, self.by_logit = problem, True
         self.arrays = {name: np.full(shape, arb(0), dtype=object) for name, shape in shapes.items()}
         self.sizes = {name: np.zeros(shape) for name, shape in shapes.items()}
+        self.of = _Units(*(_exponent(x) for x in (dout, problem.q, problem.k, problem.v, problem.float_scale)))
         pairs = (*problem.q.shape[:-1], problem.keys)
         self.of_bias = None if problem.bias is None else _numbered(problem.bias, pairs)
         self.of_sinks = None if problem.sinks is None else _numbered(problem.sinks, pairs[:-2])
@@ -120,7 +129,19 @@ class _Sums:
                 given = f"gradients of {member.name}, whose derivative is unknown"
                 raise InvalidRequestError(given, "a mechanism with pullback()", "declare it")
             if len(block.rows) and (len(block.k) or block.sink is not None):
-                self._add(_Block(block, pullback, dout[block.index][block.rows]))
+                self._add(_Block(block, pullback, dout[block.index][block.rows], self.of))
+        self._multiply_by_descales()
+
+    def _multiply_by_descales(self) -> None:
+        """Make gradients of q, k and v those of what was given: before it was multiplied by its factors."""
+        for label in "qkv":
+            factors = getattr(self.problem, f"{label}_descale")
+            if factors is not None:
+                spread = np.broadcast_to(factors[..., None, None], self.sizes[f"d{label}"].shape)
+                array = self.arrays[f"d{label}"]
+                for place in np.ndindex(array.shape):
+                    array[place] = array[place] * arb(float(spread[place]))
+                self.sizes[f"d{label}"] *= np.abs(spread)
 
     def _add(self, part: _Block) -> None:
         block = part.block
@@ -129,6 +150,7 @@ class _Sums:
             self._scatter("dsinks", [int(self.of_sinks[block.index])], *part.sink())
         for keys in part.tiles():
             found = part.pulled(keys)
+            self.by_logit = found["by logit"]
             self._put("dq", rows, found["dq"], found["size of dq"])
             for name in ("dk", "dv"):
                 self._put(name, (*shared, block.keys[keys]), found[name], found[f"size of {name}"])
@@ -147,20 +169,29 @@ class _Sums:
         self.arrays[name][place] = self.arrays[name][place] + found
         self.sizes[name][place] += sizes
 
+    def _unit(self, name: str) -> int:
+        """Return the exponent of the unit that sizes of a gradient are in."""
+        of, by_value = self.of, self.of.dout + self.of.v
+        if name == "dv":
+            return of.dout
+        if name in ("dbias", "dsinks") or not self.by_logit:
+            return by_value
+        return by_value + of.scale + (of.k if name == "dq" else of.q)
+
     def settled(self, wanted: int) -> tuple[str | None, dict[str, BoolArray], int]:
         """Return the first element without enough bits, what is essentially zero, and the fewest bits of the rest."""
         absolute, fewest, short = {}, bits_for(MAX_DIGITS) + 1, None
         nothing = arb(2) ** -NOTHING_BITS
         for name, array in self.arrays.items():
-            absolute[name] = np.zeros(array.shape, dtype=np.bool_)
+            absolute[name], unit = np.zeros(array.shape, dtype=np.bool_), self._unit(name)
             for place in np.ndindex(array.shape):
                 ball: Any = array[place]
                 size = float(self.sizes[name][place])
                 bits = fewest if ball.is_exact() else ball.rel_accuracy_bits()
-                if ball.is_finite() and bits < wanted:
-                    least = arb(size) * arb(2) ** (-2 * wanted) if 0 < size < np.inf else nothing
-                    if abs(ball) < least or abs(ball) < nothing:
-                        array[place] = arb(0, abs(ball).upper())
+                if ball.is_finite() and not ball.is_exact():
+                    least = arb(size) * arb(2) ** (unit - 2 * wanted) if 0 < size < np.inf else nothing
+                    if abs(ball) < nothing or (bits < wanted and abs(ball) < least):
+                        array[place] = arb(0, abs(ball).upper().max(nothing if abs(ball) < nothing else arb(0)))
                         absolute[name][place] = True
                         continue
                 if not ball.is_finite() or bits < wanted:
@@ -172,9 +203,9 @@ class _Sums:
 class _Block:
     """Some queries of a head: sums of weights and outputs first, then what each tile of keys adds to gradients."""
 
-    def __init__(self, block: Block, pullback: Pullback, dout: Float64Array) -> None:
+    def __init__(self, block: Block, pullback: Pullback, dout: Float64Array, units: _Units) -> None:
         """Add up the weights, and the weights times values."""
-        self.block, self.pullback, self.dout = block, pullback, dout
+        self.block, self.pullback, self.dout, self.units = block, pullback, dout, units
         width = block.v.shape[1]
         self.share = 1 - arb(block.dropout)
         self.sunk = None if block.sink is None else self.pullback.sink()
@@ -201,7 +232,8 @@ class _Block:
         for own, row, z in rows:
             products = (arb(d) * y for d, y in zip(own, row, strict=True))
             self.delta.append(sum(products, arb(0)) / (z * self.share))
-        self.size = np.abs(self.dout) @ np.abs(self.block.v).max(axis=0, initial=0.0) / (1.0 - block.dropout)
+        v = np.ldexp(np.abs(block.v).max(axis=0, initial=0.0), -units.v)
+        self.size = np.ldexp(np.abs(self.dout), -units.dout) @ v / (1.0 - block.dropout)
 
     def tiles(self) -> Iterator[slice]:
         """Yield the tiles of keys."""
@@ -242,17 +274,38 @@ class _Block:
         part = np.abs(np.array([float(x) for x in shares])).reshape((len(block.rows), count))
         part = np.where(np.isfinite(part), part, 0.0)
         sizes = part * self.size[:, None]
+        units, dout = self.units, np.ldexp(np.abs(self.dout), -self.units.dout)
         scale = abs(block.scale) if block.scale is not None else block.q.shape[1] ** -0.5
+        by_logit = found.logits is not None
+        k = np.ldexp(np.abs(block.k[keys]), -units.k) if by_logit else np.ones(block.k[keys].shape)
+        q = np.ldexp(np.abs(block.q), -units.q) if by_logit else np.ones(block.q.shape)
+        scale = float(np.ldexp(scale, -units.scale)) if by_logit else 1.0
         return {
             "dq": _array(found.q),
             "dk": _array(found.k),
             "dv": _array(of_v),
             "logits": found.logits or [],
-            "size of dq": scale * (sizes @ np.abs(block.k[keys])),
-            "size of dk": scale * (sizes.T @ np.abs(block.q)),
-            "size of dv": part.T @ np.abs(self.dout),
-            "size of logits": sizes.ravel() if found.logits else np.zeros(0),
+            "by logit": by_logit,
+            "size of dq": scale * (sizes @ k),
+            "size of dk": scale * (sizes.T @ q),
+            "size of dv": part.T @ dout,
+            "size of logits": sizes.ravel() if by_logit else np.zeros(0),
         }
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Exponents of the largest dout, q, k, v and of the scale."""
+
+    dout: int
+    q: int
+    k: int
+    v: int
+    scale: int
+
+
+def _exponent(numbers: Float64Array | float) -> int:
+    return int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
 
 
 def _array(matrix: arb_mat) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from flint import arb
 from verify.errors import InvalidRequestError
 from verify.numbers.balls import Balls
 from verify.numbers.precision import MAX_BITS, bits_for, flint_precision
+from verify.problem import Problem
 from verify.truth.enclosure import NOTHING_BITS
 from verify.truth.reference import Reference
 
@@ -22,7 +23,8 @@ def merged(parts: Sequence[Reference]) -> tuple[Balls, Balls]:
 
     With l_p the logarithms of the parts: y = sum_p exp(l_p) y_p / sum_p exp(l_p), and l = log sum_p exp(l_p).  A part
     in which a row adds up nothing says nothing of that row; NaN where no part does, 0 for the output as everywhere.
-    Raises InvalidRequestError for parts of other shapes or mechanisms, and for rows without a logarithm.
+    Sinks belong to one of the parts.  Raises InvalidRequestError for parts of other shapes, mechanisms, queries or
+    scales, for sinks in more than one, and for rows without a logarithm.
 
         merged([reference(first_keys), reference(other_keys)])
     """
@@ -33,12 +35,33 @@ def merged(parts: Sequence[Reference]) -> tuple[Balls, Balls]:
             "parts of one output, by one mechanism",
             "take the same queries over other keys",
         )
+    _require_alike([part.problem for part in parts])
     outputs, logs = (np.empty(shape, dtype=object) for shape in (parts[0].value.shape, parts[0].value.shape[:-1]))
     before = max((abs(m).bit_length() for part in parts for m in part.logs.mantissa.flat), default=0)
     with flint_precision(min(MAX_BITS, bits_for(max(part.asked for part in parts)) + before + _MORE)):
         for row in np.ndindex(logs.shape):
             logs[row], outputs[row] = _row(parts, row)
     return Balls.of(outputs), Balls.of(logs)
+
+
+def _require_alike(problems: Sequence[Problem]) -> None:
+    """Raise InvalidRequestError for parts of which one asks something else than the first, or two have the sinks."""
+    first = problems[0]
+    for problem in problems:
+        for name in ("q", "scale", "softcap", "dropout"):
+            if not np.array_equal(getattr(problem, name), getattr(first, name)):
+                raise InvalidRequestError(
+                    f"parts with another {name}",
+                    f"the same {name} in all of them",
+                    "take the same queries over other keys",
+                )
+    sunk = sum(problem.sinks is not None for problem in problems)
+    if sunk > 1:
+        raise InvalidRequestError(
+            f"sinks in {sunk} parts, which would count {sunk} times",
+            "sinks in one of them",
+            "leave them out of the others",
+        )
 
 
 def _row(parts: Sequence[Reference], row: tuple[int, ...]) -> tuple[arb, list[arb]]:
