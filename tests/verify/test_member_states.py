@@ -183,3 +183,6 @@ def test_forms_with_a_state_refuse_windows_and_masks_of_their_own_for_rows_even_
         for call in (stream.run, partial(stream.how.compute, member=stream.member)):
             with pytest.raises(InvalidRequestError, match="for the form stream; expected keys that are hidden"):
                 call(problem, ARITHMETICS["float64"])
+    for part in ({"bias": np.eye(6)}, {"softcap": 2.0}, {"alibi_slopes": 0.5}, {"dropout_mask": np.tri(6, dtype=bool)}):
+        with pytest.raises(InvalidRequestError, match="for the form stream; expected a problem without it"):
+            stream.how.compute(Problem(q, k, v, **part), ARITHMETICS["float64"], stream.member)

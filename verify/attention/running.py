@@ -76,6 +76,12 @@ def _chosen(k: NDArray[Any], values: NDArray[Any], kept: BoolArray) -> tuple[NDA
 
 def unservable(problem: Problem, *, form: str, instead: str) -> InvalidRequestError | None:
     """Return what is to be raised for a problem that one running state cannot serve; else None."""
+    if problem.adjustments:
+        return InvalidRequestError(
+            f"{problem.name} with {problem.adjustments} for the form {form}",
+            "a problem without it",
+            f"use the form {instead}",
+        )
     if problem.prefixes is not None:
         return None
     return InvalidRequestError(
