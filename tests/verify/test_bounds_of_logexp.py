@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from tests.verify.test_bounds_of_weights import bound_of
-from verify.bounds.pairs import LIBRARY
 from verify.mechanisms.logexp.bounds import _STEEPEST
-from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.arithmetic import ARITHMETICS, LIBRARY, Arithmetic
 from verify.problem import Problem
 
 F32, MIXED, B16, F16 = (ARITHMETICS[name] for name in ("float32", "bfloat16+float32", "bfloat16", "float16"))

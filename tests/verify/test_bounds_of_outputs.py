@@ -17,9 +17,8 @@ from mpmath import mp
 
 from verify.bounds import RoundingBound, WeightBound, accumulated, accumulated_probably, rounding_bound
 from verify.bounds.outputs import _EVALUATION
-from verify.bounds.pairs import LIBRARY
 from verify.bounds.unit import LAMBDA, compounded
-from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.arithmetic import ARITHMETICS, LIBRARY, Arithmetic
 from verify.numbers.formats import FORMATS
 from verify.numbers.precision import mpmath_precision
 from verify.problem import Problem

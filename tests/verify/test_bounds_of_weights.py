@@ -18,10 +18,9 @@ from mpmath import mp
 
 from verify.bounds import Pairs, WeightBound, accumulated, kept
 from verify.bounds.kept import COMPENSATED
-from verify.bounds.pairs import LIBRARY
 from verify.families.polynomial.forms import chunk_of
 from verify.mechanisms.registry import named_variant
-from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.arithmetic import ARITHMETICS, LIBRARY, Arithmetic
 from verify.numbers.formats import FORMATS
 from verify.numbers.precision import mpmath_precision
 from verify.problem import Problem

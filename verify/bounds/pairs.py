@@ -9,17 +9,13 @@ from math import ceil, frexp, log, sqrt
 import numpy as np
 
 from verify.bounds.unit import Accumulated, accumulated
-from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arithmetic import LIBRARY, Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.formats import Format
 from verify.problem import Head, Problem
 
 # Pairs of a query and a key whose weights are bounded at once.
 PAIRS = 1 << 20
-
-# Roundings that exp and log of the libraries are taken to have, in the carrier that they work in: at most 4 units in
-# the last place, as numpy's own tests allow them, and a unit in the last place is two unit roundoffs.
-LIBRARY = 8.0
 
 # exp(-800) is below the smallest number of every format.
 _NOTHING = 800.0

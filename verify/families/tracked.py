@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.bounds.pairs import LIBRARY, Pairs, WeightBound
+from verify.bounds.pairs import Pairs, WeightBound
+from verify.numbers.arithmetic import LIBRARY
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import FORMATS, Format
 

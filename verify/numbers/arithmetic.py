@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from verify.errors import InvalidRequestError
 from verify.numbers.formats import FORMATS, Format
 
+# Roundings that exp, log and tanh of the libraries are taken to have, in the carrier that they work in: at most 4 units
+# in the last place, as numpy's own tests allow them, and a unit in the last place is two unit roundoffs.
+LIBRARY = 8.0
+
 
 @dataclass(frozen=True)
 class Arithmetic:

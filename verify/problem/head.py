@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.numbers.arithmetic import LIBRARY
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.problem.attendance import Attendance
-
-# Roundings of float64 that tanh of a library may take: four units in its last place, each of them two roundings.
-_LIBRARY = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +97,7 @@ class Head:
         doubt = doubt + head_size * 2.0**-1021 * max(1.0, abs(self.float_scale))
         if self.softcap is not None:
             sizes = np.minimum(sizes, self.softcap)
-            doubt = doubt + (_LIBRARY + 4) * 2.0**-53 * sizes + 2.0**-1070
+            doubt = doubt + (LIBRARY + 4) * 2.0**-53 * sizes + 2.0**-1070
         if self.bias is not None:
             sizes = sizes + np.abs(self.bias[rows])
             doubt = doubt + 2.0**-52 * sizes
