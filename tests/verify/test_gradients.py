@@ -69,7 +69,8 @@ def test_plain_loops_lie_in_every_ball(part: int) -> None:
         found = gradients(Problem(**given, name=f"problem {seed}"), dout, 25, name)
         expected = gradient(given, dout, *RULES[name])
         bias = given.get("bias", np.zeros(1))
-        masks = {"dbias"} if not bias[np.isfinite(bias)].any() else set()  # nothing but infinity: a mask
+        mask = not bias[np.isfinite(bias)].any() and np.isinf(bias).any()  # in other words
+        masks = {"dbias"} if mask else set()
         assert set(found.balls) == set(expected) - masks
         for which in found.balls:
             assert not outside(found, which, expected[which]), (seed, name, which)
@@ -117,6 +118,14 @@ def test_what_underflows_is_essentially_zero_and_sizes_stay_in_float64() -> None
         with mpmath_precision(BITS):
             for place, centre in np.ndenumerate(exact(found.balls["dq"])):
                 assert float(mp.ldexp(centre, -of_v - of_dout)) == plain[place]
+
+
+def test_a_bias_of_zeros_has_a_gradient() -> None:
+    q, k, v, dout = np.random.default_rng(9).standard_normal((4, 3, 2))
+    found = gradients(Problem(q, k, v, bias=np.zeros((3, 3))), dout)
+    expected = gradients(Problem(q, k, v, bias=np.full((3, 3), 2.0)), dout)  # the same for every key moves nothing
+    np.testing.assert_allclose(found.value("dbias"), expected.value("dbias"), rtol=1e-15)
+    assert "dbias" not in gradients(Problem(q, k, v, bias=np.where(np.tri(3) > 0, 0.0, -np.inf)), dout).balls
 
 
 def test_gradients_are_of_what_was_given_before_descales() -> None:

@@ -83,7 +83,8 @@ def checked_bias(bias: ArrayLike | None, shape: tuple[int, ...]) -> tuple[Float6
     hidden = exact == -np.inf
     mask = frozen(~hidden) if hidden.any() else None
     added = np.where(hidden, 0.0, exact)
-    return (frozen(added) if added.any() else None), mask
+    nothing = mask is not None and not added.any()  # a mask in other words; zeros alone are a bias that has a gradient
+    return (None if nothing else frozen(added)), mask
 
 
 def checked_per_head(name: str, values: ArrayLike | None, shape: tuple[int, ...]) -> Float64Array | None:
