@@ -20,7 +20,7 @@ from reports.curves import (
     members,
     share_text,
 )
-from reports.frame import by_input, in_order, labels_of, measured
+from reports.frame import by_input, in_order, labels_of, measured, nested
 from reports.tables import label_cells
 from reports.text import Table, count_text, error_text, number_text
 from verify.arguments import value_text
@@ -69,7 +69,7 @@ def _several(cells: pd.DataFrame) -> bool:
 
 def _curves(cells: pd.DataFrame, several: bool) -> Iterator[tuple[list[str], pd.DataFrame]]:
     """Yield the measured cells along the axis by input, series and arithmetic, of the form that summaries quote."""
-    for (name, _), own in by_input(cells):
+    for name, own in by_input(cells):
         for series, group in all_series(own):
             for arithmetic in in_order(group["arithmetic"]):
                 form = leading_form(group, arithmetic)
@@ -167,7 +167,7 @@ def position_table(cells: pd.DataFrame) -> Table:
     rows = []
     for _, cell in measured(cells).iterrows():
         size = cell["total_rms"] / cell["total_relative"] if cell["total_relative"] else 1.0
-        found = {(first, last): error / size for first, last, error in cell["by_position"]}
+        found = {(first, last): float(rms) / size for first, last, rms, *_ in nested(cell["by_position"])}
         rows.append([cell["member"], cell["variant"], cell["arithmetic"]])
         rows[-1] += [error_text(found.get(span)) for span in spans]
     return Table(columns, rows)
@@ -180,15 +180,15 @@ def distance_table(cells: pd.DataFrame) -> Table:
     rows = []
     for _, cell in measured(cells).drop_duplicates("member").iterrows():
         found = {
-            (first, last): f"{error_text(moved)} / {error_text(held)}"
-            for first, last, moved, held in cell["by_distance"]
+            (first, last): f"{error_text(float(moved))} / {error_text(float(held))}"
+            for first, last, moved, held in nested(cell["by_distance"])
         }
         rows.append([cell["member"], *(found.get(span, "") for span in spans)])
     return Table(columns, rows)
 
 
 def _spans(cells: pd.DataFrame, column: str) -> list[tuple[int, int]]:
-    return sorted({(span[0], span[1]) for spans in measured(cells)[column] for span in spans})
+    return sorted({(span[0], span[1]) for spans in measured(cells)[column] for span in nested(spans)})
 
 
 def _span_text(span: tuple[int, int]) -> str:

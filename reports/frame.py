@@ -1,9 +1,12 @@
-"""Run files to one data frame: a row per cell, a column per number."""
+"""Run files to data frames: a row per cell, a row per cell and head, a column per number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,10 @@ from verify.arguments import Value, value_text
 from verify.attention.hazards import Hazards
 from verify.errors import InvalidRequestError
 from verify.families.costs import FeatureCost
-from verify.measure.summary import BoundSummary, ErrorSummary
+from verify.files.documents import plain
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
+from verify.measure.weights import WeightSummary
+from verify.sweep.portrait import Portrait
 from verify.sweep.record import BOUNDS, ERRORS, Record, Status
 from verify.sweep.store import RunFile, Session
 
@@ -22,30 +28,26 @@ from verify.sweep.store import RunFile, Session
 IDENTITY = ["input", "digest", "mechanism", "member", "form", "options", "arithmetic"]
 STATISTICS = tuple(f.name for f in fields(ErrorSummary))
 HAZARDS = tuple(f.name for f in fields(Hazards))
+HEAD = tuple(f.name for f in fields(HeadSummary))
 _BOUND = tuple(f.name for f in fields(BoundSummary))
-_WEIGHTS = [
-    "total_variation_mean",
-    "total_variation_max",
-    "top_key_agreement",
-    "top_key_undecided",
-    "pairs",
-    "negative",
-]
-_WEIGHTS += ["tiny_rows", "cancellation_weight", "cancellation_row"]
-_ROWS = ["cosine_mean", "cosine_min"]
-_CELL = ["run", "session", "input", "kind", "digest", "head_size", "value_size", "queries", "keys", "heads", "causal"]
-_CELL += ["scale", "logit_std", "measured_logit_std", "largest_logit", "mechanism", "member", "form", "options"]
-_CELL += ["variant"]
+_WEIGHTS = tuple(f.name for f in fields(WeightSummary) if f.name not in ("by_distance", "examples"))
+_ROWS = tuple(f.name for f in fields(RowSummary) if f.name != "by_position")
+_COSTS = ("features", "state_elements", "flops_per_token")
+_CELL = ["run", "session", "input", "label", "kind", "digest", "head_size", "value_size", "queries", "keys", "heads"]
+_CELL += ["causal", "scale", "logit_std", "measured_logit_std", "largest_logit", "mechanism", "member", "form"]
+_CELL += ["options", "variant"]
 # Between these two stands a column for everything that tables show of a member.
 _RESULTS = [
     *["series", "axis", "along", "proposed", "formula_error", "arithmetic", "status", "reason"],
     *["rows", "nonpositive_exact", "undefined", *HAZARDS, *_WEIGHTS, *_ROWS],
-    *["skill", "softmax_ratio", "softmax_rounding"],
-    *["features", "state_elements", "flops_per_token", "digits", "without_digits"],
+    *["skill", "softmax_ratio", "softmax_rounding", *_COSTS, "digits", "without_digits"],
     *[f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS],
     *[f"{bound}_bound_{member}" for bound in BOUNDS for member in _BOUND],
-    *["by_position", "by_distance", "examples"],
 ]
+# JSON as text: lists and objects
+NESTED = ("by_position", "by_distance", "examples", "histogram", "logit_powers")
+# What differs from run to run
+TIMINGS = ("seconds",)
 _FIRST_LABELS = ("order", "terms")
 _PREFIX = "parameter_"
 _PLACES = {"file": 0, "sample": 1, "synthetic": 2}  # one's own inputs first, then real ones
@@ -53,102 +55,184 @@ _REALS = ["scale", "logit_std", "measured_logit_std", "largest_logit", "skill", 
 _REALS += [f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS if statistic != "unresolved"]
 _REALS += [f"{bound}_bound_{member}" for bound in BOUNDS for member in ("relative", "share")]
 _REALS += ["total_variation_mean", "total_variation_max", "top_key_agreement", "cancellation_weight"]
-_REALS += ["cancellation_row", *_ROWS]
+_REALS += ["cancellation_row", *_ROWS, *TIMINGS]
+_UNKNOWN = float("nan")
 
 
 @dataclass(frozen=True)
 class Runs:
     """What one or more run files hold.
 
-    Of a cell the frame has, beside what its record says: options as text; variant, the form with its options; a column
-    for each label of its member; axis and along, the parameter along which curves are drawn, and its value; series, the
-    mechanism with its other parameters, so that cells of one series lie along one curve; proposed and formula_error,
-    as the mechanism describes itself.  mechanisms: by name.  counts: what features cost, by mechanism and size.
-    superseded: cells left out because a later session measured the same again.
+    Of a cell the frame has, beside what its record says: label, its input's name, told apart from others of that name
+    by its digest; options as text; variant, the form with its options; a column for each label of its member; axis and
+    along, the parameter along which curves are drawn, and its value; series, the mechanism with its other parameters,
+    so that cells of one series lie along one curve; proposed and formula_error, as the mechanism describes itself;
+    seconds, that computing its output took.  heads: a row for each head of a measured cell, which is `cell`, a place in
+    the frame.  mechanisms: by name.  portraits: what is known of members without any input, by name.  counts: what
+    features cost, by mechanism and size.  superseded: cells left out because a later session measured the same again.
+    missing: cells that a sweep was asked for and that are not there.
     """
 
     frame: pd.DataFrame
+    heads: pd.DataFrame
     mechanisms: Mapping[str, Described]
+    portraits: Mapping[str, Portrait]
     counts: Sequence[FeatureCost]
     sessions: Sequence[tuple[str, Session]]
     superseded: int
+    missing: int
 
 
 def load_runs(paths: Sequence[Path]) -> Runs:
     """Read run files; InvalidRequestError if one cannot be read, none holds a cell, or two do not fit together."""
-    rows: list[dict[str, Any]] = []
+    cells = _Cells()
     sessions: list[tuple[str, Session]] = []
+    portraits: dict[str, Portrait] = {}
     for path in dict.fromkeys(path.resolve() for path in paths):
         with RunFile(path) as run:
             found = run.sessions()
             sessions.extend((path.name, session) for session in found)
+            portraits |= run.portraits()
             try:
-                rows.extend(_rows(run, path.name, {session.number: session.started for session in found}))
+                cells.read(run, path.name, {session.number: session.started for session in found})
             except ValueError as error:
                 raise InvalidRequestError(
                     f"{path}, which is damaged ({error})", "what a sweep has written", "run the sweep into a new file"
                 ) from error
-    rows.sort(key=lambda row: row["started"])  # files may come in any order; the sort keeps that of sessions
     sessions.sort(key=lambda item: item[1].started)
-    if not rows:
+    if not cells.described:
         raise InvalidRequestError(
             f"no cells in {', '.join(map(str, paths))}", "at least one finished cell", "run the sweep first"
         )
-    labels = in_order(column for row in rows for column in row["labels"])
-    labels.sort(key=lambda column: _FIRST_LABELS.index(column) if column in _FIRST_LABELS else len(_FIRST_LABELS))
-    columns = [*_CELL, *labels, *_RESULTS]
-    frame = pd.DataFrame(
-        [row | row["labels"] for row in rows], columns=pd.Index([*columns, "form_place", "described"]), dtype=object
-    )
-    for column in _REALS:
-        frame[column] = pd.to_numeric(frame[column]).astype(float)  # "inf" and "nan" are numbers again
-    latest = frame.drop_duplicates(IDENTITY, keep="last")
+    frame = cells.frame()
+    # files may come in any order; the sort keeps that of sessions
+    latest = frame.sort_values("started", kind="stable").drop_duplicates(IDENTITY, keep="last")
     order = ["place", "head_size", "input", "digest", "mechanism", "form_place", "form", "options", "arithmetic"]
     order += ["series", "along", "member"]
-    ranked = latest.assign(place=latest["kind"].map(_PLACES)).sort_values(order, ignore_index=True)
-    return Runs(ranked[columns], _mechanisms(latest), _counts(rows), sessions, len(frame) - len(latest))
+    ranked = latest.assign(place=latest["kind"].map(_PLACES)).sort_values(order)
+    shown = ranked.drop(columns=[*_EXTRA, "place"]).reset_index(drop=True)
+    return Runs(
+        frame=shown.assign(label=_told_apart(shown)),
+        heads=cells.heads(ranked.index),
+        mechanisms=_mechanisms([cells.described[row] for row in latest.index]),
+        portraits=portraits,
+        counts=sorted(cells.counts, key=lambda cost: (cost.mechanism, cost.head_size, cost.value_size, cost.features)),
+        sessions=sessions,
+        superseded=len(frame) - len(latest),
+        missing=_missing(shown, sessions),
+    )
 
 
-def _counts(rows: Iterable[Mapping[str, Any]]) -> list[FeatureCost]:
-    """Return what features cost, each once: mechanism by mechanism, by head size, value size and features."""
-    found: list[FeatureCost] = in_order(row["counts"] for row in rows if row["counts"] is not None)
-    return sorted(found, key=lambda cost: (cost.mechanism, cost.head_size, cost.value_size, cost.features))
+# Columns by which cells are put in order, and which nobody is shown
+_EXTRA = ("started", "form_place")
 
 
-def _rows(run: RunFile, name: str, started: Mapping[int, str]) -> Iterable[dict[str, Any]]:
-    """Yield the cells of a run file; ValueError for what no sweep writes."""
-    mechanisms = {key: described(document, key[1]) for key, document in run.descriptors().items()}
-    for session, record in run.records():
-        own = mechanisms.get((session, record.mechanism))
-        if own is None or session not in started:
-            raise ValueError(f"mechanism {record.mechanism!r}, which session {session} does not describe")
-        if record.status == Status.OK and ("formula" in record.errors) == (own.formula_error is None):
-            raise ValueError(f"{record.member!r} without the errors of its mechanism, or with others")
-        yield {"run": name, "session": session, "started": started[session], **_flat(record, own)}
+class _Cells:
+    """The records of run files, column by column: of a hundred thousand cells each takes a few bytes a number."""
+
+    def __init__(self) -> None:
+        self.reals = {name: array("d") for name in _REALS}
+        plain = [*_CELL, *_RESULTS, *NESTED, *_EXTRA]
+        self.objects: dict[str, list[Any]] = {name: [] for name in plain if name not in self.reals}
+        self.labels: dict[str, list[Value | None]] = {}
+        self.described: list[Described] = []
+        self.counts: dict[FeatureCost, None] = {}
+        self.head_cells = array("q")
+        self.head_names: list[tuple[int, ...]] = []
+        self.head_reals = [array("d") for name in HEAD if name != "head"]
+        self._same: dict[str, str] = {}
+
+    def read(self, run: RunFile, name: str, started: Mapping[int, str]) -> None:
+        """Take in the cells of a run file; ValueError for what no sweep writes."""
+        mechanisms = {key: described(document, key[1]) for key, document in run.descriptors().items()}
+        for session, record, seconds in run.records():
+            own = mechanisms.get((session, record.mechanism))
+            if own is None or session not in started:
+                raise ValueError(f"mechanism {record.mechanism!r}, which session {session} does not describe")
+            if record.status == Status.OK and ("formula" in record.errors) == (own.formula_error is None):
+                raise ValueError(f"{record.member!r} without the errors of its mechanism, or with others")
+            row = {"run": name, "session": session, "started": started[session], "seconds": seconds}
+            self._add(record, own, row | _flat(record, own))
+
+    def _add(self, record: Record, own: Described, row: Mapping[str, Any]) -> None:
+        place = len(self.described)
+        for name, reals in self.reals.items():
+            value = row.get(name)
+            reals.append(_UNKNOWN if value is None else value)
+        for name, values in self.objects.items():
+            value = row.get(name)
+            values.append(self._same.setdefault(value, value) if type(value) is str else value)
+        for label in record.labels:
+            self.labels.setdefault(label_column(label), [None] * place)
+        for values in self.labels.values():
+            values.append(None)
+        for label, value in record.labels.items():
+            self.labels[label_column(label)][place] = value
+        self.described.append(own)
+        if record.counts is not None:
+            self.counts.setdefault(record.counts)
+        for head in record.per_head:
+            self.head_cells.append(place)
+            self.head_names.append(head.head)
+            for reals, value in zip(self.head_reals, astuple(head)[1:], strict=True):
+                reals.append(_UNKNOWN if value is None else value)
+
+    def frame(self) -> pd.DataFrame:
+        """Return all cells, in the order in which they were read."""
+        labels = sorted(self.labels, key=lambda column: _place_of(_FIRST_LABELS, column))
+        columns = [*_CELL, *labels, *_RESULTS, *NESTED, *TIMINGS, *_EXTRA]
+        made = {name: pd.Series(reals, dtype=float) for name, reals in self.reals.items()}
+        made |= {name: pd.Series(values, dtype=object) for name, values in (self.objects | self.labels).items()}
+        return pd.DataFrame({name: made[name] for name in columns})
+
+    def heads(self, kept: pd.Index) -> pd.DataFrame:
+        """Return the heads of the cells that were kept, in their order."""
+        names = [name for name in HEAD if name != "head"]
+        found = pd.DataFrame({"cell": self.head_cells, "head": self.head_names})
+        for name, reals in zip(names, self.head_reals, strict=True):
+            found[name] = pd.Series(reals, dtype=int if name in ("rows", "nonpositive") else float)
+        places = pd.Series(range(len(kept)), index=kept)
+        own = found[found["cell"].isin(kept)]
+        return own.assign(cell=own["cell"].map(places)).sort_values("cell", kind="stable", ignore_index=True)
+
+
+def _place_of(first: Sequence[str], name: str) -> int:
+    return first.index(name) if name in first else len(first)
 
 
 def _flat(record: Record, own: Described) -> dict[str, Any]:
-    flat = asdict(record)
-    for error, summary in flat.pop("errors").items():
-        flat |= {f"{error}_{statistic}": value for statistic, value in summary.items()}
-    for bound, summary in flat.pop("bounds").items():
-        flat |= {f"{bound}_bound_{member}": value for member, value in summary.items()}
-    for group in ("hazards", "weights", "output_rows"):
-        flat |= flat.pop(group) or {}
+    flat = dict(vars(record))
+    for error, summary in record.errors.items():
+        flat |= {f"{error}_{statistic}": value for statistic, value in vars(summary).items()}
+    for bound, limit in record.bounds.items():
+        flat |= {f"{bound}_bound_{member}": value for member, value in vars(limit).items()}
+    for group in (record.hazards, record.weights, record.output_rows):
+        flat |= {} if group is None else vars(group)
     options = ",".join(f"{name}={value_text(value)}" for name, value in record.options.items())
-    return flat | {
-        "counts": record.counts,
-        "labels": {label_column(name): value for name, value in record.labels.items()},
-        "options": options,
-        "variant": f"{record.form}:{options}" if options else record.form,
-        "series": _series(record.member, own.axis),
-        "axis": own.axis,
-        "along": _along(record, own.axis),
-        "proposed": own.proposed,
-        "formula_error": own.formula_error,
-        "form_place": own.form_place(record.form),
-        "described": own,
-    }
+    return (
+        flat
+        | {name: _json(flat[name]) for name in NESTED if flat.get(name) is not None}
+        | {
+            "options": options,
+            "variant": f"{record.form}:{options}" if options else record.form,
+            "status": str(record.status),
+            "series": _series(record.member, own.axis),
+            "axis": own.axis,
+            "along": _along(record, own.axis),
+            "proposed": own.proposed,
+            "formula_error": own.formula_error,
+            "form_place": own.form_place(record.form),
+        }
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), separators=(",", ":"))
+
+
+def nested(text: Any) -> Any:
+    """Return what a cell's column of NESTED holds; an empty list where there is nothing."""
+    return json.loads(text) if isinstance(text, str) else []
 
 
 def label_column(label: str) -> str:
@@ -156,7 +240,7 @@ def label_column(label: str) -> str:
     return _PREFIX + label if label in _TAKEN or label.startswith(_PREFIX) else label
 
 
-_TAKEN = {*_CELL, *_RESULTS, "labels", "started", "form_place", "described", "place"}
+_TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *_EXTRA, "place"}
 
 
 def labels_of(cells: pd.DataFrame) -> list[tuple[str, str]]:
@@ -183,10 +267,32 @@ def _along(record: Record, axis: str | None) -> Value | None:
     return value
 
 
-def _mechanisms(cells: pd.DataFrame) -> dict[str, Described]:
+def _told_apart(cells: pd.DataFrame) -> pd.Series:
+    """Return the names of inputs, with the start of the digest where two inputs of one name hold different things."""
+    several = cells.groupby("input")["digest"].transform("nunique") > 1
+    return cells["input"].where(~several, cells["input"] + " (digest " + cells["digest"].str[:8] + ")")
+
+
+def _missing(cells: pd.DataFrame, sessions: Iterable[tuple[str, Session]]) -> int:
+    """Return how many cells sweeps were asked for that are not there: of those that were interrupted."""
+    asked: set[tuple[str, str, str]] = set()
+    for _, session in sessions:
+        asked |= set(_asked(session.provenance["spec"]))
+    names = cells["member"] + "/" + cells["variant"]
+    return len(asked - set(zip(cells["input"], names, cells["arithmetic"], strict=True)))
+
+
+def _asked(spec: Any) -> Iterator[tuple[str, str, str]]:
+    names = ("inputs", "cells", "arithmetics")
+    lists: list[Any] = [spec.get(name) if isinstance(spec, dict) else None for name in names]
+    if all(isinstance(own, list) and all(isinstance(text, str) for text in own) for own in lists):
+        yield from product(*lists)
+
+
+def _mechanisms(cells: Iterable[Described]) -> dict[str, Described]:
     """Return the latest description of every mechanism; InvalidRequestError if curves were drawn along another axis."""
     found: dict[str, Described] = {}
-    for own in cells["described"]:
+    for own in cells:
         if own.name in found and (own.axis, own.formula_error) != (found[own.name].axis, found[own.name].formula_error):
             raise InvalidRequestError(
                 f"runs in which mechanism {own.name!r} differs in its axis or its formula error",
@@ -203,8 +309,8 @@ def in_order(values: Iterable[Any]) -> list[Any]:
 
 
 def by_input(frame: pd.DataFrame) -> Any:
-    """Return the frame grouped by input: the name, and what it holds, together."""
-    return frame.groupby(["input", "digest"], sort=False)
+    """Return the frame grouped by input, under its label."""
+    return frame.groupby("label", sort=False)
 
 
 def measured(cells: pd.DataFrame) -> pd.DataFrame:

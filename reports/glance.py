@@ -19,7 +19,7 @@ def glance_table(frame: pd.DataFrame) -> Table:
     of their own; otherwise there is a row for each input and mechanism.
     """
     names = _Names(frame)
-    rows = [row for (name, _), cells in by_input(frame) for row in _input(str(name), cells, names)]
+    rows = [row for name, cells in by_input(frame) for row in _input(str(name), cells, names)]
     columns = [column for column in names.columns if any(column in row for row in rows)]
     return Table(columns, [[row.get(column, "") for column in columns] for row in rows])
 

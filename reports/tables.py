@@ -56,7 +56,7 @@ def _optional(value: Any) -> Any:
 
 def input_sections(frame: pd.DataFrame) -> list[InputSection]:
     """Return one section per input."""
-    return [_section(str(name), cells) for (name, _), cells in by_input(frame)]
+    return [_section(str(name), cells) for name, cells in by_input(frame)]
 
 
 def _section(name: str, cells: pd.DataFrame) -> InputSection:

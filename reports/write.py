@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -21,7 +19,6 @@ from reports.page import Contents, html_page, markdown_page
 from reports.tables import input_sections, quantised, unmeasured_table
 from reports.text import csv_cell, csv_text
 from verify.errors import InvalidRequestError
-from verify.files.documents import plain
 from verify.files.placing import place
 
 
@@ -79,14 +76,8 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with all texts as cells of CSV: no row ends early, and none is taken for a formula."""
-    nested = {column: frame[column].map(_json) for column in ("by_position", "by_distance", "examples")}
-    texts = frame.assign(**nested).map(lambda value: csv_cell(value) if isinstance(value, str) else value)
+    texts = frame.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
     return texts.rename(columns=csv_cell)
-
-
-def _json(value: Any) -> str:
-    """Return a nested value as JSON, and nothing where there is none."""
-    return "" if value is None or value != value else json.dumps(plain(value))
 
 
 def _require_writable(folder: Path) -> None:

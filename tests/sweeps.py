@@ -24,4 +24,4 @@ def run(spec: SweepSpec, path: Path, executor: Callable[[], Executor] = InProces
 
 def records(path: Path) -> list[dict[str, Any]]:
     with RunFile(path) as file:
-        return [json.loads(record.to_json()) for _, record in file.records()]
+        return [json.loads(record.to_json()) for _, record, _ in file.records()]

@@ -132,7 +132,7 @@ def test_they_are_swept(name: str, cells: int, tmp_path: Path, capsys: pytest.Ca
     assert printed.splitlines()[0] == f"{count} cells: {count} measured now, 0 found in the file; {count} ok"
     with RunFile(out) as run_file:
         assert {described for _, described in run_file.descriptors()} == {name, "softmax"}
-        found = [record for _, record in run_file.records() if record.mechanism == name]
+        found = [record for _, record, _ in run_file.records() if record.mechanism == name]
     assert len(found) == cells
     for record in found:
         assert all(bound.share <= 1.0 for bound in record.bounds.values())

@@ -247,7 +247,7 @@ def test_a_formula_that_breaks_is_a_cell_with_a_reason(
     assert (code, said.count("\n")) == (1, 2)
     assert said.startswith("attnproof: normal:d=3,n=5,std=1,seed=0: mine:order=1/pairs: ")
     with RunFile(out) as run_file:
-        found = {record.mechanism: record for _, record in run_file.records()}
+        found = {record.mechanism: record for _, record, _ in run_file.records()}
     assert found["softmax"].status == Status.OK
     assert found["mine"].status == Status.FAILED
     assert found["mine"].reason in said
@@ -368,7 +368,7 @@ def swept(out: Path, own: str, executor: type[InProcessExecutor] | None, change:
         progress=progress,
     )
     with RunFile(out) as run_file:
-        return [record for _, record in run_file.records()]
+        return [record for _, record, _ in run_file.records()]
 
 
 def test_a_file_that_changes_during_a_sweep_leaves_cells_to_be_measured_again(tmp_path: Path) -> None:

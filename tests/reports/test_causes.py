@@ -108,7 +108,7 @@ def test_an_error_above_its_bound_is_a_failed_cell(monkeypatch: pytest.MonkeyPat
     def statuses(name: str) -> list[tuple[str, str]]:
         path = swept(tmp_path / f"{name}.sqlite", ["taylor/scores"], orders=(1,), arithmetics=("float32",))
         with RunFile(path) as run:
-            return [(str(record.status), record.reason) for _, record in run.records()]
+            return [(str(record.status), record.reason) for _, record, _ in run.records()]
 
     assert statuses("right") == [("ok", "")]
     monkeypatch.setattr(variant, "rounding_bound", small)

@@ -17,7 +17,7 @@ from reports.frame import load_runs
 from reports.glance import glance_table
 from reports.tables import input_sections
 from verify.attention.hazards import Hazards
-from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
 from verify.measure.weights import WeightSummary
 from verify.mechanisms.registry import known, named_variant
 from verify.sweep import Record, RunFile, Status
@@ -34,12 +34,12 @@ def distinct(tmp_path: Path) -> pd.DataFrame:
         plain = {f.name: next(values[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in values}
         return kind(**plain, **more)
 
-    blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, 16)
+    blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, (1.0, 2.5), 16)
     path = tmp_path / "run.sqlite"
     with RunFile(path, write=True) as run:
         run.begin("now", {"command": "x", "spec": {}, "machine": {}})
         for name in ("softmax", "logexp", "taylor"):
-            run.describe(known().mechanism(name).descriptor())
+            run.describe(known().mechanism(name).descriptor(), [])
         variants = ["softmax/softmax", "logexp/quadratic"]
         variants += [f"taylor:order={order}/{form}" for form in ("scores", "packed") for order in (0, 3, 5)]
         for key, (arithmetic, variant) in enumerate(product(("float64", "float32"), map(named_variant, variants))):
@@ -59,9 +59,10 @@ def distinct(tmp_path: Path) -> pd.DataFrame:
                 nonpositive_exact=next(counts),
                 hazards=filled(Hazards),
                 weights=filled(WeightSummary, by_distance=((0, 0, 1.5, 2.5),)),
-                output_rows=filled(RowSummary, by_position=((0, 0, 3.5),)),
+                output_rows=filled(RowSummary, by_position=((0, 0, 3.5, 1.0, 2.0, 3.0),)),
                 bounds={name: filled(BoundSummary) for name in ("rounding", "rounding_probable", *inherent)},
                 softmax_rounding=next(numbers),
+                per_head=(filled(HeadSummary, head=(0,), formula=None if member.of == "softmax" else next(numbers)),),
                 undefined=next(counts),
                 digits=next(counts),
                 without_digits=next(counts),

@@ -56,7 +56,7 @@ def test_the_frame_has_what_strangers_declare(several: Path) -> None:
 
 def test_labels_never_hide_a_column() -> None:
     assert label_column("order") == "order"
-    taken = ["features", "total_relative", "parameter_features", "labels", "described", "axis", "form_place"]
+    taken = ["features", "total_relative", "parameter_features", "label", "seconds", "axis", "form_place"]
     assert [label_column(name) for name in taken] == [f"parameter_{name}" for name in taken]
 
 

@@ -95,7 +95,8 @@ def records(source: FileInput) -> dict[Cell, Record]:
         for mechanism, form in (*FORMS, *MORE)
         for order in (ORDERS if mechanism == "taylor" else (None,))
     )
-    return dict(measure(Task(source, blank_record(source, source.load()), cells)))
+    found = measure(Task(source, blank_record(source, source.load()), cells))
+    return {each.cell: each.record for each in found}
 
 
 def weight(mechanism: str, order: int | None, q: Any, k: Any) -> Any:
@@ -245,8 +246,8 @@ def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
     source = FileInput((str(tmp_path / "a.npz"),))
     cells = tuple(cell(*pair, 2 if pair[0] == "taylor" else None, "float64") for pair in FORMS)
     found = {
-        f"{one.member.of}/{one.variant.form}": record
-        for one, record in measure(Task(source, blank_record(source, source.load()), cells))
+        f"{each.cell.member.of}/{each.cell.variant.form}": each.record
+        for each in measure(Task(source, blank_record(source, source.load()), cells))
     }
     cache = KEYS * (SIZE + VALUE_SIZE)
     costs = {form: (r.features, r.state_elements, r.flops_per_token) for form, r in found.items()}
@@ -269,8 +270,8 @@ def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
 
 
 def measured(source: FileInput, *which: Any) -> Record:
-    ((_, record),) = measure(Task(source, blank_record(source, source.load()), (cell(*which),)))
-    return record
+    (found,) = measure(Task(source, blank_record(source, source.load()), (cell(*which),)))
+    return found.record
 
 
 @pytest.mark.parametrize(("spread", "order"), [(0.01, 14), (1.0, 40), (0.01, 24)])

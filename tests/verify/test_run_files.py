@@ -95,7 +95,7 @@ def test_a_file_somebody_else_holds_is_said_to_be(small_run: Path, tmp_path: Pat
 
 def test_records_survive_json(small_run: Path) -> None:
     with RunFile(small_run) as run_file:
-        for _, record in run_file.records():
+        for _, record, _ in run_file.records():
             assert Record.from_json(record.to_json()) == record
             special = dataclasses.replace(record, skill=float("-inf"), largest_logit=float("inf"))
             assert Record.from_json(special.to_json()) == special
@@ -103,7 +103,7 @@ def test_records_survive_json(small_run: Path) -> None:
 
 def test_labels_and_options_keep_their_types(small_run: Path) -> None:
     with RunFile(small_run) as run_file:
-        record = next(record for _, record in run_file.records() if record.mechanism == "taylor")
+        record = next(record for _, record, _ in run_file.records() if record.mechanism == "taylor")
     values: dict[str, Value] = {
         "whole": 3,
         "one": 1,
@@ -123,7 +123,7 @@ def test_labels_and_options_keep_their_types(small_run: Path) -> None:
 
 def test_bounds_that_are_unknown_are_absent(small_run: Path) -> None:
     with RunFile(small_run) as run_file:
-        record = next(record for _, record in run_file.records() if record.mechanism == "taylor")
+        record = next(record for _, record, _ in run_file.records() if record.mechanism == "taylor")
     assert set(record.bounds) == {"formula", "rounding", "rounding_probable"}
     for known_ones in ((), ("formula",), ("rounding", "rounding_probable")):
         changed = dataclasses.replace(record, bounds={name: record.bounds[name] for name in known_ones})
@@ -170,7 +170,7 @@ RECORD_DAMAGES: dict[str, Any] = {
 @pytest.mark.parametrize("damage", RECORD_DAMAGES.values(), ids=RECORD_DAMAGES.keys())
 def test_damaged_records_are_no_records(damage: Any, small_run: Path) -> None:
     with RunFile(small_run) as run:
-        record = next(record for _, record in run.records() if record.mechanism == "taylor")
+        record = next(record for _, record, _ in run.records() if record.mechanism == "taylor")
     assert Record.from_json(record.to_json()) == record
     document = json.loads(record.to_json())
     damage(document)
@@ -200,7 +200,7 @@ def test_mechanisms_are_described_for_every_session(tmp_path: Path) -> None:
 
 def test_a_record_of_a_mechanism_that_is_not_installed_is_read_back(small_run: Path, tmp_path: Path) -> None:
     with RunFile(small_run) as run_file:
-        record = next(record for _, record in run_file.records() if record.mechanism == "taylor")
+        record = next(record for _, record, _ in run_file.records() if record.mechanism == "taylor")
         descriptor = run_file.descriptors()[1, "taylor"]
     foreign = dataclasses.replace(
         record,
@@ -215,11 +215,11 @@ def test_a_record_of_a_mechanism_that_is_not_installed_is_read_back(small_run: P
     path = tmp_path / "run.sqlite"
     with RunFile(path, write=True) as run_file:
         run_file.begin("now", {"command": "x", "spec": {}, "machine": {}})
-        run_file.describe(descriptor | {"name": "hers", "axis": "depth", "formula_error": "deviation"})
+        run_file.describe(descriptor | {"name": "hers", "axis": "depth", "formula_error": "deviation"}, [])
         run_file.write("key", foreign)
     with RunFile(path) as run_file:
         assert run_file.record("key") == foreign
-        assert list(run_file.records()) == [(1, foreign)]
+        assert list(run_file.records()) == [(1, foreign, None)]
         assert run_file.descriptors()[1, "hers"]["formula_error"] == "deviation"
 
 

@@ -35,8 +35,8 @@ def write(path: Path, factor: float = 1.0) -> None:
 
 def measured(source: FileInput, *cells: Cell) -> list[Record]:
     found = measure(Task(source, blank_record(source, source.load()), cells))
-    assert [cell for cell, _ in found] == list(cells)
-    return [record for _, record in found]
+    assert [each.cell for each in found] == list(cells)
+    return [each.record for each in found]
 
 
 def change(monkeypatch: pytest.MonkeyPatch, which: Variant, **members: Any) -> Form:

@@ -6,7 +6,9 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Callable
 from enum import Enum
+from functools import cache
 from typing import Any
 
 
@@ -25,31 +27,78 @@ def plain(value: Any) -> Any:
 
 def restored(kind: Any, value: Any) -> Any:
     """Return what `plain` made of a value of that type; ValueError for anything else."""
+    return _reader(kind)(value)
+
+
+Reader = Callable[[Any], Any]
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    """Return what reads values of a type: annotations are looked at once, not value by value."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        if value is None and types.NoneType in arguments:
-            return None
-        inner = [argument for argument in arguments if argument is not types.NoneType]
-        if len(inner) == 1:
-            return restored(inner[0], value)
-        if type(value) in inner:  # of plain types: no number is taken for a truth value, nor the other way round
-            return restored(type(value), value)
-        raise ValueError(f"{value!r} is none of {', '.join(getattr(kind, '__name__', str(kind)) for kind in inner)}")
+        return _one_of(kind, [argument for argument in arguments if argument is not types.NoneType])
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        names = {field.name for field in dataclasses.fields(kind)}
-        if not isinstance(value, dict) or set(value) != names:
-            raise ValueError(f"not the members of {getattr(kind, '__name__', kind)}")
-        return kind(**{name: restored(hints[name], value[name]) for name in names})  # type: ignore[operator]
-    if origin is dict and isinstance(value, dict):
-        return {key: restored(arguments[1], item) for key, item in value.items()}
-    if origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        return tuple(restored(each, item) for each, item in zip(kinds, value, strict=True))
-    if kind is float and (type(value) in (float, int) or value in ("inf", "-inf", "nan")):
-        return float(value)
+        return _members(kind)
+    if origin is dict:
+        item = _reader(arguments[1])
+        return lambda value: {key: item(inner) for key, inner in _of(dict, value, kind).items()}
+    if origin is tuple and arguments[-1] is Ellipsis:
+        each = _reader(arguments[0])
+        return lambda value: tuple([each(item) for item in _of(list, value, kind)])
+    if origin is tuple:
+        readers = [_reader(argument) for argument in arguments]
+        return lambda value: tuple([read(item) for read, item in zip(readers, _of(list, value, kind), strict=True)])
+    if kind is float:
+        return _number
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    if kind in (str, int, bool) and type(value) is kind:
+        return kind
+    if kind in (str, int, bool):
+        return lambda value: _of(kind, value, kind)
+    return lambda value: _refuse(value, kind)
+
+
+def _one_of(kind: Any, inner: list[Any]) -> Reader:
+    """Return what reads one of several types, plain ones if there is more than one: no number is a truth value."""
+    none = types.NoneType in typing.get_args(kind)
+    readers = {each: _reader(each) for each in inner}
+    only = readers[inner[0]] if len(inner) == 1 else None
+
+    def read(value: Any) -> Any:
+        if value is None and none:
+            return None
+        if only is not None:
+            return only(value)
+        if type(value) in readers:
+            return readers[type(value)](value)
+        names = ", ".join(getattr(each, "__name__", str(each)) for each in inner)
+        raise ValueError(f"{value!r} is none of {names}")
+
+    return read
+
+
+def _members(kind: Any) -> Reader:
+    hints = typing.get_type_hints(kind)
+    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict) or value.keys() != readers.keys():
+            raise ValueError(f"not the members of {kind.__name__}")
+        return kind(**{name: reader(value[name]) for name, reader in readers.items()})
+
+    return read
+
+
+def _number(value: Any) -> float:
+    if type(value) is float:
         return value
+    return float(value) if type(value) is int or value in ("inf", "-inf", "nan") else _refuse(value, float)
+
+
+def _of(kind: type, value: Any, stated: Any) -> Any:
+    return value if type(value) is kind else _refuse(value, stated)
+
+
+def _refuse(value: Any, kind: Any) -> Any:
     raise ValueError(f"{value!r} is not of type {getattr(kind, '__name__', kind)}")

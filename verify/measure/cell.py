@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,17 @@ from verify.attention.variant import Variant
 from verify.bounds.outputs import RoundingBound
 from verify.errors import InvalidRequestError, MechanismError, ViolatedBoundError
 from verify.measure.decomposition import Decomposer, Decomposition, Truths, exact_gap
-from verify.measure.metrics import magnitudes, ratio, root_mean_square, skill
-from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary, compare_rows, summarise, summarise_bound
+from verify.measure.metrics import largest_logits, magnitudes, ratio, root_mean_square, skill
+from verify.measure.summary import (
+    BoundSummary,
+    ErrorSummary,
+    HeadSummary,
+    RowSummary,
+    compare_rows,
+    histogram,
+    summarise,
+    summarise_bound,
+)
 from verify.measure.weights import WeightSummary, compare_weights
 from verify.mechanisms.registry import baseline, null_prediction
 from verify.numbers.arithmetic import Arithmetic
@@ -43,13 +53,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of one cell; `verify.sweep.record.Record` says what each member means."""
+    """What was measured of one cell; `verify.sweep.record.Record` says what each member means.
+
+    seconds: that computing the output took, once, with everything that was counted on the way.
+    """
 
     errors: dict[str, ErrorSummary]
     bounds: dict[str, BoundSummary]
     skill: float | None
     softmax_ratio: float | None
     softmax_rounding: float
+    per_head: tuple[HeadSummary, ...]
+    histogram: tuple[tuple[int, int], ...]
     output_rows: RowSummary
     weights: WeightSummary
     hazards: Hazards
@@ -58,16 +73,21 @@ class Measurement:
     digits: int
     without_digits: int
     cost: Cost
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
 class CellErrors:
-    """The computed output of a variant, its error part by part, and bounds on two of the parts; None if unknown."""
+    """The computed output of a variant, its error part by part, and bounds on two of the parts; None if unknown.
+
+    seconds: that computing the output took.
+    """
 
     output: AttentionOutput
     found: Decomposition
     rounding: RoundingBound | None
     formula: Float64Array | None
+    seconds: float
 
 
 def require_attending(problem: Problem) -> None:
@@ -90,6 +110,7 @@ class Exact:
         self.weights = cache(lambda member: compare_weights(problem, member))
         self.formula_bound = cache(self._formula_bound)
         self.null_error = cache(self._null_error)
+        self.largest_logits = cache(lambda: largest_logits(problem))
 
     def _formula_bound(self, member: Member) -> Float64Array | None:
         """Return the bound on the error of a formula; MechanismError for what is no bound on every output."""
@@ -126,24 +147,32 @@ class Setting:
         truths = exact.truths
         same = rounded is exact.problem
         self.decomposer = Decomposer(truths, truths if same else Truths(rounded, truths.members))
-        softmax = truths.of_softmax()
-        self.size = root_mean_square(np.abs(softmax.value[self.rows]))
+        self.softmax = truths.of_softmax()
+        self.size = root_mean_square(np.abs(self.softmax.value[self.rows]))
         self.baseline = cache(self._baseline)
 
-    def _baseline(self) -> tuple[float, float]:
-        """Return the total and the rounding error of conventional attention in this arithmetic, root mean square."""
+    def _baseline(self) -> tuple[Float64Array, Float64Array]:
+        """Return the total and the rounding error of conventional attention in this arithmetic."""
         conventional = baseline()
         output = conventional.run(self.exact.problem, self.arithmetic)
         parts = self.decomposer.of(output.value, conventional.member).parts
-        total, rounding = (root_mean_square(magnitudes(parts[name].error[self.rows])) for name in ("total", "rounding"))
-        return total, rounding
+        return parts["total"].error, parts["rounding"].error
+
+    def _relative(self, error: Float64Array, head: tuple[int, ...] = ()) -> float:
+        """Return an error over that of the exact softmax output, of one head or all, by root mean square."""
+        rows = self.rows[head]
+        size = self.size if head == () else root_mean_square(np.abs(self.softmax.value[head][rows]))
+        # no error at all is none of anything
+        return ratio(root_mean_square(magnitudes(error[head][rows])), size) or 0.0
 
     def errors(self, variant: Variant, **limits: Any) -> CellErrors:
         """Compute a variant and return its errors, element by element, beside their bounds."""
+        started = perf_counter()
         output = variant.run(self.exact.problem, self.arithmetic, **limits)
+        seconds = perf_counter() - started
         found = self.decomposer.of(output.value, variant.member)
         rounding = variant.rounding_bound(self.decomposer.rounded.problem, found.rounded_own.value, self.arithmetic)
-        return CellErrors(output, found, rounding, self.exact.formula_bound(variant.member))
+        return CellErrors(output, found, rounding, self.exact.formula_bound(variant.member), seconds)
 
     def measurement(self, variant: Variant) -> Measurement:
         """Return errors, bounds, hazards, costs and certified digits of one cell.
@@ -155,7 +184,7 @@ class Setting:
         cell = self.errors(variant, **watch)
         found = cell.found
         total = found.parts["total"]
-        total_rms, rounding_rms = self.baseline()
+        conventional = self.baseline()
         return Measurement(
             errors={
                 name: summarise(
@@ -170,8 +199,10 @@ class Setting:
             },
             bounds=self._bounds(cell),
             skill=skill(total.error[rows], self.exact.null_error()),
-            softmax_ratio=ratio(root_mean_square(magnitudes(total.error[rows])), total_rms),
-            softmax_rounding=ratio(rounding_rms, self.size) or 0.0,
+            softmax_ratio=ratio(*(root_mean_square(magnitudes(e[rows])) for e in (total.error, conventional[0]))),
+            softmax_rounding=self._relative(conventional[1]),
+            per_head=tuple(self._head(head, found, conventional[1]) for head in self.exact.largest_logits()),
+            histogram=histogram(total.error[rows]),
             output_rows=compare_rows(found.computed, total.error, found.softmax.value, rows),
             weights=self.exact.weights(member),
             hazards=cell.output.hazards,
@@ -180,6 +211,21 @@ class Setting:
             digits=min(truth.digits for truth in found.references),
             without_digits=int(np.logical_or.reduce([truth.absolute for truth in found.references]).sum()),
             cost=variant.costs(self.exact.problem),
+            seconds=cell.seconds,
+        )
+
+    def _head(self, head: tuple[int, ...], found: Decomposition, softmax_rounding: Float64Array) -> HeadSummary:
+        errors = {name: self._relative(part.error, head) for name, part in found.parts.items()}
+        return HeadSummary(
+            head=head,
+            largest_logit=self.exact.largest_logits()[head],
+            rows=int(self.rows[head].sum()),
+            nonpositive=int(found.own.nonpositive_rows[head].sum()),
+            formula=errors.get("formula"),
+            rounding=errors["rounding"],
+            quantisation=errors["quantisation"],
+            total=errors["total"],
+            softmax_rounding=self._relative(softmax_rounding, head),
         )
 
     def _bounds(self, cell: CellErrors) -> dict[str, BoundSummary]:

@@ -20,6 +20,9 @@ from verify.truth import Reference
 # Pairs of a query and a key whose logits are held at once.
 PAIRS = 1 << 20
 
+# Powers of the logits whose means are kept: a series of more terms is drawn as far as these go.
+LOGIT_POWERS = 12
+
 # Correct digits beyond these say nothing: more than any format here has.
 MOST_DIGITS = 34.0
 
@@ -110,7 +113,7 @@ def logit_statistics(problem: Problem) -> tuple[float, float]:
     """
     largest, count, mean, deviations = 0.0, 0, 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        for logits in _attended_logits(problem):
+        for _, logits in attended_logits(problem):
             largest = float(np.maximum(largest, np.abs(logits).max()))  # both keep a NaN
             own = float(logits.mean())
             gap, total = own - mean, count + logits.size
@@ -120,15 +123,40 @@ def logit_statistics(problem: Problem) -> tuple[float, float]:
         return largest, float(np.sqrt(deviations / max(1, count)))
 
 
-def _attended_logits(problem: Problem) -> Iterator[Float64Array]:
-    """Yield the logits of attended pairs in float64, some rows of a head at a time, where there are any."""
+def logit_powers(problem: Problem, most: int = LOGIT_POWERS) -> tuple[float, ...]:
+    """Return the means of |s|^p over attended pairs, p = 1 .. most, in float64; infinite beyond its range.
+
+    By these the sizes of the terms of a series in the logits are known.
+    """
+    sums, count = np.zeros(most), 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _, logits in attended_logits(problem):
+            size, power = np.abs(logits), np.ones(logits.shape)
+            count += logits.size
+            for p in range(most):
+                power *= size
+                sums[p] += power.sum()
+        return tuple((sums / max(1, count)).tolist())
+
+
+def largest_logits(problem: Problem) -> dict[tuple[int, ...], float]:
+    """Return the largest |logit| over attended pairs of each head that has some, in float64."""
+    found: dict[tuple[int, ...], float] = {}
+    with np.errstate(over="ignore", invalid="ignore"):
+        for index, logits in attended_logits(problem):
+            found[index] = float(np.maximum(found.get(index, 0.0), np.abs(logits).max()))  # both keep a NaN
+    return found
+
+
+def attended_logits(problem: Problem) -> Iterator[tuple[tuple[int, ...], Float64Array]]:
+    """Yield head and logits of attended pairs in float64, some rows of a head at a time, where there are any."""
     step = max(1, PAIRS // max(1, problem.keys))
     for head in problem.each_head():
         for first in range(0, problem.queries, step):
             rows = slice(first, first + step)
             logits = head.logits(rows)[head.attended(rows)]
             if logits.size:
-                yield logits
+                yield head.index, logits
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.formats import Format
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_BAND = (0.05, 0.5, 0.95)
+
+# Bins of histograms for each power of ten
+BINS = 4
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,33 @@ class RowSummary:
     """How whole output rows compare with exact ones.
 
     cosine_mean, cosine_min: of the angle between computed and exact row, 1 if both are zero, and -1, the worst there
-    is, where a row is not finite or only one of the two is zero.  by_position: (first, last, root mean square error) of
-    queries in that span.
+    is, where a row is not finite or only one of the two is zero.  by_position: of the queries in a span of positions
+    (first, last), the root mean square of |e|, and |e| that 5, 50 and 95 % of the elements do not exceed.
     """
 
     cosine_mean: float
     cosine_min: float
-    by_position: tuple[tuple[int, int, float], ...]
+    by_position: tuple[tuple[int, int, float, float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class HeadSummary:
+    """The errors of one head, each divided by the root mean square of that head's own exact softmax output.
+
+    head: its leading dimensions.  largest_logit: the largest attended |logit|.  rows: those that attend to something;
+    nonpositive: those among them whose exact sum of weights Z is <= 0.  formula: None for softmax itself.
+    softmax_rounding: rounding of the conventional softmax in the same arithmetic.
+    """
+
+    head: tuple[int, ...]
+    largest_logit: float
+    rows: int
+    nonpositive: int
+    formula: float | None
+    rounding: float
+    quantisation: float
+    total: float
+    softmax_rounding: float
 
 
 def summarise(
@@ -92,6 +116,17 @@ def summarise(
     )
 
 
+def histogram(error: Float64Array) -> tuple[tuple[int, int], ...]:
+    """Return (k, how many) for the elements with 10^(k / BINS) <= |e| < 10^((k + 1) / BINS), those with any.
+
+    Errors that are zero, NaN or infinite are in no bin.
+    """
+    size = magnitudes(error)
+    bins = np.floor(BINS * np.log10(size[(size > 0.0) & np.isfinite(size)])).astype(np.int64)
+    places, counts = np.unique(bins, return_counts=True)
+    return tuple(zip(places.tolist(), counts.tolist(), strict=True))
+
+
 def compare_rows(found: Float64Array, error: Float64Array, exact: Float64Array, rows: BoolArray) -> RowSummary:
     """Compare output rows [..., n_q, d_v]; rows [..., n_q]: those that attend to something."""
     cosines = row_cosines(found[rows], exact[rows])
@@ -103,7 +138,8 @@ def compare_rows(found: Float64Array, error: Float64Array, exact: Float64Array, 
         last = min(max(2 * first - 1, first), rows.shape[-1] - 1)
         chosen = (positions >= first) & (positions <= last)
         if chosen.any():
-            spans.append((first, last, root_mean_square(size[chosen])))
+            low, middle, high = np.quantile(size[chosen], _BAND, method="inverted_cdf").tolist()
+            spans.append((first, last, root_mean_square(size[chosen]), low, middle, high))
         first = last + 1
     return RowSummary(float(cosines.mean()), float(cosines.min()), tuple(spans))
 

@@ -10,7 +10,7 @@ from verify.arguments import Value
 from verify.attention.hazards import Hazards
 from verify.families.costs import FeatureCost
 from verify.files.documents import plain, restored
-from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
 from verify.measure.weights import WeightSummary
 
 ERRORS = ("formula", "rounding", "quantisation", "total")
@@ -34,13 +34,15 @@ class Status(StrEnum):
 class Record:
     """One cell: what was measured, on what, and what came out.
 
+    logit_powers: the means of |s|, |s|^2, ... over attended pairs.
     mechanism, member: names, of the mechanism and with its parameters; labels: what tables show of these.  options: of
     the form, those that are not its own choice.
     errors: summaries under the names formula (not of softmax itself), rounding, quantisation and total.
     skill: against the null prediction (the mean of the attended v).  softmax_ratio: total error over that of the
     conventional softmax in the same arithmetic, by root mean square; softmax_rounding: that softmax's own rounding
-    error, relative.  output_rows: the computed rows beside those of the exact softmax.  weights: the exact weights
-    beside its weights.  rows: rows that attend to something; nonpositive_exact: those among them whose exact sum of
+    error, relative.  per_head: what each head's errors are.  histogram: how many elements have a total error in each
+    bin.  output_rows: the computed rows beside those of the exact softmax.  weights: the exact weights beside its
+    weights.  rows: rows that attend to something; nonpositive_exact: those among them whose exact sum of
     weights Z is <= 0; undefined: those whose Z is exactly zero.  hazards: of the run.  bounds: on formula, rounding
     and, if roundings are independent, rounding_probable, those that are known.  digits: certified digits of the exact
     values; without_digits: elements that are essentially zero and have none.  counts: what the mechanism's features
@@ -61,6 +63,7 @@ class Record:
     logit_std: float | None
     largest_logit: float
     measured_logit_std: float
+    logit_powers: tuple[float, ...]
     rows: int
     mechanism: str = ""
     member: str = ""
@@ -74,6 +77,8 @@ class Record:
     skill: float | None = None
     softmax_ratio: float | None = None
     softmax_rounding: float | None = None
+    per_head: tuple[HeadSummary, ...] = ()
+    histogram: tuple[tuple[int, int], ...] = ()
     output_rows: RowSummary | None = None
     weights: WeightSummary | None = None
     hazards: Hazards | None = None
@@ -108,6 +113,8 @@ class Record:
             raise ValueError("not the bounds of such a record")
         if measured == (None in (record.output_rows, record.weights, record.hazards, record.nonpositive_exact)):
             raise ValueError("a measured cell without numbers, or numbers without measurement")
+        if measured != bool(record.per_head):
+            raise ValueError("not the heads of such a record")
         if not record.mechanism or record.member.partition(":")[0] != record.mechanism:
             raise ValueError(f"mechanism {record.mechanism!r} with member {record.member!r}")
         return record

@@ -8,20 +8,22 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from verify.attention.contract import Mechanism, Member
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
 from verify.measure.cell import Cell, require_attending
 from verify.mechanisms.loading import explained
 from verify.parallel.executors import Executors, ended_pool, submitted
 from verify.problem import Problem
+from verify.sweep.portrait import portrait
 from verify.sweep.provenance import machine
 from verify.sweep.record import Record, Status
 from verify.sweep.spec import SweepSpec, cell_key
 from verify.sweep.store import RunFile
-from verify.sweep.task import Task, blank_record, ended, measure
+from verify.sweep.task import Measured, Task, blank_record, ended, measure
 
 Progress = Callable[[int, int, str], None]
-Results = list[tuple[Cell, Record]]
+Results = list[Measured]
 
 # The exact values of one order take about a microsecond a pair, and the quadratic forms hold three numbers a pair.
 MOST_PAIRS = 1 << 25
@@ -101,18 +103,20 @@ def run_sweep(
         if not tasks:
             return summary
         run.begin(started, {"command": command, "spec": spec.describe(), "machine": machine()})
-        for mechanism in dict.fromkeys(cell.member.mechanism for cell in spec.cells()):
+        members: dict[Mechanism, list[Member]] = {}
+        for member in dict.fromkeys(cell.member for cell in spec.cells()):
+            members.setdefault(member.mechanism, []).append(member)
+        for mechanism, own in members.items():
             with explained(mechanism):
-                descriptor = mechanism.descriptor()
-            run.describe(descriptor)
+                run.describe(mechanism.descriptor(), [portrait(member) for member in own])
         progress(0, summary.cells - summary.reused, "")
         tasks.sort(key=lambda item: -item[0])  # the longest first, so that no core idles at the end
         with closing(_executed([task for _, task in tasks], executor)) as finished:
-            for task, records in finished:
-                for cell, record in records:
-                    run.write(_key(task, cell), record)
+            for task, results in finished:
+                for found in results:
+                    run.write(_key(task, found.cell), found.record, found.seconds)
                     summary.measured += 1
-                    summary.count(record)
+                    summary.count(found.record)
                 progress(summary.measured, summary.cells - summary.reused, task.source.name)
     return summary
 
@@ -193,4 +197,4 @@ def _outcome(task: Task, future: Future[Results]) -> Results:
         reason = "the process that measured it died (out of memory, or an abort inside a library)"
     else:
         reason = f"{type(error).__name__}: {error}"
-    return [(cell, ended(task.blank, cell, Status.CRASHED, reason=reason)) for cell in task.cells]
+    return [Measured(cell, ended(task.blank, cell, Status.CRASHED, reason=reason), None) for cell in task.cells]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +13,35 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from verify.errors import InvalidRequestError
+from verify.files.documents import plain, restored
+from verify.sweep.portrait import Portrait
 from verify.sweep.record import Record, Status
 
 APPLICATION_ID = 0x61747470  # "attp"
-USER_VERSION = 3
+USER_VERSION = 4
 
 _TABLES = """
 CREATE TABLE session (id INTEGER PRIMARY KEY, started TEXT NOT NULL, provenance TEXT NOT NULL);
 CREATE TABLE cell (
-    key TEXT PRIMARY KEY, session INTEGER NOT NULL REFERENCES session, status TEXT NOT NULL, record TEXT NOT NULL
+    key TEXT PRIMARY KEY, session INTEGER NOT NULL REFERENCES session, status TEXT NOT NULL, record TEXT NOT NULL,
+    seconds REAL
 ) WITHOUT ROWID;
 CREATE TABLE mechanism (session INTEGER NOT NULL REFERENCES session, name TEXT NOT NULL, descriptor TEXT NOT NULL,
-    PRIMARY KEY (session, name)) WITHOUT ROWID;
+    portraits TEXT NOT NULL, PRIMARY KEY (session, name)) WITHOUT ROWID;
 """
 
 
 Parsed = TypeVar("Parsed")
+
+
+def _portraits(text: str) -> list[Portrait]:
+    return [restored(Portrait, each) for each in json.loads(text)]
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and not (type(value) is float and 0.0 <= value < math.inf):
+        raise ValueError(f"{value!r} as seconds")
+    return value
 
 
 def _provenance(text: str) -> dict[str, Any]:
@@ -127,12 +141,15 @@ class RunFile:
             cursor = self._connection.execute("INSERT INTO session (started, provenance) VALUES (?, ?)", row)
         self._session = cursor.lastrowid
 
-    def describe(self, descriptor: dict[str, Any]) -> None:
-        """Keep what a report has to know of a mechanism that this session measures."""
+    def describe(self, descriptor: dict[str, Any], portraits: Sequence[Portrait]) -> None:
+        """Keep what a report has to know of a mechanism that this session measures, and of its members."""
         assert self._session is not None, "begin() comes before describe()"
-        row = (self._session, descriptor["name"], json.dumps(descriptor, sort_keys=True))
+        texts = [json.dumps(document, sort_keys=True, allow_nan=False) for document in (descriptor, plain(portraits))]
         with self._explained():
-            self._connection.execute("INSERT INTO mechanism (session, name, descriptor) VALUES (?, ?, ?)", row)
+            self._connection.execute(
+                "INSERT INTO mechanism (session, name, descriptor, portraits) VALUES (?, ?, ?, ?)",
+                (self._session, descriptor["name"], *texts),
+            )
 
     def descriptors(self) -> dict[tuple[int, str], dict[str, Any]]:
         """Return the descriptors of mechanisms by session and name."""
@@ -140,19 +157,25 @@ class RunFile:
             rows = self._connection.execute("SELECT session, name, descriptor FROM mechanism").fetchall()
         return {(session, name): self._intact(_descriptor, text) for session, name, text in rows}
 
+    def portraits(self) -> dict[str, Portrait]:
+        """Return what is known of members without any input, by name, from the last session that measured each."""
+        with self._explained():
+            rows = self._connection.execute("SELECT portraits FROM mechanism ORDER BY session, name").fetchall()
+        return {found.member: found for (text,) in rows for found in self._intact(_portraits, text)}
+
     def status(self, key: str) -> Status | None:
         """Return how the cell ended, or None if it is not in the file."""
         with self._explained():
             row = self._connection.execute("SELECT status FROM cell WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._intact(Status, row[0])
 
-    def write(self, key: str, record: Record) -> None:
-        """Commit one finished cell."""
+    def write(self, key: str, record: Record, seconds: float | None = None) -> None:
+        """Commit one finished cell.  seconds: that computing its output took, which no record has."""
         assert self._session is not None, "begin() comes before write()"
-        row = (key, self._session, record.status, record.to_json())
+        row = (key, self._session, record.status, record.to_json(), seconds)
         with self._explained():
             self._connection.execute(
-                "INSERT OR REPLACE INTO cell (key, session, status, record) VALUES (?, ?, ?, ?)", row
+                "INSERT OR REPLACE INTO cell (key, session, status, record, seconds) VALUES (?, ?, ?, ?, ?)", row
             )
 
     def record(self, key: str) -> Record | None:
@@ -161,13 +184,13 @@ class RunFile:
             row = self._connection.execute("SELECT session, record FROM cell WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._record(row[0], row[1], self.descriptors())
 
-    def records(self) -> Iterator[tuple[int, Record]]:
-        """Yield every cell with its session's number, in the order of sessions and keys."""
+    def records(self) -> Iterator[tuple[int, Record, float | None]]:
+        """Yield the number of its session, its record, and its seconds for every cell, by sessions and keys."""
         described = self.descriptors()
-        query = "SELECT session, record FROM cell ORDER BY session, key"
+        query = "SELECT session, record, seconds FROM cell ORDER BY session, key"
         with self._explained():
-            for session, text in self._connection.execute(query):
-                yield session, self._record(session, text, described)
+            for session, text, seconds in self._connection.execute(query):
+                yield session, self._record(session, text, described), self._intact(_seconds, seconds)
 
     def _record(self, session: int, text: str, described: Mapping[tuple[int, str], dict[str, Any]]) -> Record:
         """Return a record; damaged unless it has an error of the formula where its mechanism is described with one."""
@@ -189,7 +212,7 @@ class RunFile:
             rows = self._connection.execute("SELECT id, started, provenance FROM session ORDER BY id").fetchall()
         return [Session(number, started, self._intact(_provenance, text)) for number, started, text in rows]
 
-    def _intact(self, parse: Callable[[str], Parsed], text: str) -> Parsed:
+    def _intact(self, parse: Callable[[Any], Parsed], text: Any) -> Parsed:
         try:
             return parse(text)
         except (ValueError, TypeError) as error:

@@ -13,7 +13,7 @@ from verify.errors import AttnproofError, CertificationError, InvalidRequestErro
 from verify.families.costs import counts_of
 from verify.inputs import InputSource
 from verify.measure.cell import Cell, Exact, Setting
-from verify.measure.metrics import logit_statistics
+from verify.measure.metrics import logit_powers, logit_statistics
 from verify.mechanisms.loading import explained
 from verify.numbers.arithmetic import named_arithmetic
 from verify.problem import Problem
@@ -29,7 +29,16 @@ class Task:
     cells: tuple[Cell, ...]
 
 
-def measure(task: Task) -> list[tuple[Cell, Record]]:
+@dataclass(frozen=True)
+class Measured:
+    """A cell and its record; seconds: that computing the output took, None where nothing came out."""
+
+    cell: Cell
+    record: Record
+    seconds: float | None
+
+
+def measure(task: Task) -> list[Measured]:
     """Measure every cell of the task, linear algebra on one thread, so that results do not depend on how many run.
 
     Raises InvalidRequestError if the input cannot be read any more or has changed since the sweep was planned.
@@ -60,6 +69,7 @@ def blank_record(source: InputSource, problem: Problem) -> Record:
         logit_std=source.logit_std,
         largest_logit=largest,
         measured_logit_std=spread,
+        logit_powers=logit_powers(problem),
         rows=int(problem.attended_rows.sum()),
     )
 
@@ -83,7 +93,7 @@ def ended(blank: Record, cell: Cell, status: Status, *, reason: str = "", **resu
     )
 
 
-def _measured(task: Task, problem: Problem) -> Iterator[tuple[Cell, Record]]:
+def _measured(task: Task, problem: Problem) -> Iterator[Measured]:
     exact = Exact(problem, [cell.member for cell in task.cells])
     settings: dict[str, Setting | Exception] = {}
     for cell in task.cells:
@@ -91,6 +101,7 @@ def _measured(task: Task, problem: Problem) -> Iterator[tuple[Cell, Record]]:
             settings[cell.arithmetic] = _setting(exact, cell.arithmetic)
         setting = settings[cell.arithmetic]
         costs: dict[str, Any] = {}
+        seconds = None
         try:
             with explained(cell.member.mechanism):
                 counts = counts_of(cell.member, problem.head_size, problem.value_size)
@@ -100,15 +111,16 @@ def _measured(task: Task, problem: Problem) -> Iterator[tuple[Cell, Record]]:
                 raise setting
             with explained(cell.member.mechanism):
                 found = setting.measurement(cell.variant)
-            results = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name != "cost"}
-            record = ended(task.blank, cell, Status.OK, **results, **costs)
+            names = {f.name for f in dataclasses.fields(found)} - {"cost", "seconds"}
+            record = ended(task.blank, cell, Status.OK, **{name: getattr(found, name) for name in names}, **costs)
+            seconds = found.seconds
         except (CertificationError, MechanismError, ViolatedBoundError) as error:
             record = ended(task.blank, cell, Status.FAILED, reason=str(error))
         except AttnproofError as error:
             record = ended(task.blank, cell, Status.REFUSED, reason=str(error), **costs)
         except Exception as error:  # whatever broke, it broke this cell and not its neighbours
             record = ended(task.blank, cell, Status.CRASHED, reason=f"{type(error).__name__}: {error}")
-        yield cell, record
+        yield Measured(cell, record, seconds)
 
 
 def _setting(exact: Exact, arithmetic: str) -> Setting | Exception:
