@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reports.text import Table, count_text, ratio_text
+from reports.described import Described
+from reports.text import Table, context_text, count_text, ratio_text
 from verify.arguments import Value, value_text
 from verify.families.costs import FeatureCost, MultiheadCost
+from verify.integers import how_many
 from verify.numbers.formats import FORMATS, stored_bytes
 
 # What state and cache are stored in, unless said otherwise
@@ -88,6 +90,19 @@ def _keys(rows: Sequence[FeatureCost], labels: Labels) -> dict[str, list[str]]:
     if not one or any(row.order is None for row in rows):
         return {"member": [row.member for row in rows]} | keys
     return keys
+
+
+def cost_text(counts: Sequence[FeatureCost], mechanisms: Iterable[Described]) -> str:
+    """Return the answer in a line: what the member that authors propose costs at the largest head size, or the last."""
+    if not counts:
+        return "Costs: none are known"
+    proposed = {f"{own.name}:{own.axis}={own.proposed}" for own in mechanisms if own.proposed is not None}
+    largest = max(cost.head_size for cost in counts)
+    own = [cost for cost in counts if cost.head_size == largest]
+    chosen = next((cost for cost in own if cost.member in proposed), own[-1])
+    state = f"{how_many(chosen.features, 'feature')}, {how_many(chosen.state_elements, 'number')} of state per head"
+    pays = context_text(chosen.kv_break_even)
+    return f"Costs: {chosen.member} at d {largest} takes {state}, and pays from {pays} tokens"
 
 
 def cost_record(cost: FeatureCost) -> dict[str, Any]:

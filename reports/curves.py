@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from reports.frame import in_order, measured
-from reports.text import Table
 from verify.numbers.arithmetic import ARITHMETICS
 
 Variant = tuple[str, str]  # a form with its options, and an arithmetic
@@ -19,13 +18,39 @@ FORMULA_ERROR = "formula error"
 
 
 @dataclass(frozen=True)
-class MechanismTable:
-    """A table about one mechanism, with what its headings need."""
+class Curve:
+    """The measured cells of one series on one input in one arithmetic, along the axis, in the form that is quoted.
 
-    mechanism: str
+    formula: what the mechanism calls its formula error; None of what everything is compared with.  cells: their
+    columns, by name.
+    """
+
+    label: str
+    series: str
     axis: str
-    formula_error: str
-    table: Table
+    arithmetic: str
+    formula: str | None
+    cells: Sequence[Mapping[str, Any]]
+
+
+def leading_curves(frame: pd.DataFrame, columns: Sequence[str]) -> list[Curve]:
+    """Return the curves of a frame, with these columns: of each the form that the mechanism lists first.
+
+    It evaluates the formula as it stands, and serves every problem.
+    """
+    keys = ["label", "series", "arithmetic", "variant", "axis", "formula_error", "along"]
+    own = frame[frame["axis"].notna() & (frame["status"] == "ok")]
+    found: dict[tuple[str, str, str], tuple[list[Any], list[dict[str, Any]]]] = {}
+    names = [*keys, *columns]
+    for values in zip(*(own[name].tolist() for name in names), strict=True):
+        cell = dict(zip(names, values, strict=True))
+        about, cells = found.setdefault(values[:3], (list(values[3:6]), []))
+        if about[0] == cell["variant"]:
+            cells.append(cell)
+    return [
+        Curve(label, series, axis, arithmetic, formula, sorted(cells, key=lambda cell: cell["along"]))
+        for (label, series, arithmetic), ((_, axis, formula), cells) in found.items()
+    ]
 
 
 def mechanisms(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -74,6 +99,12 @@ def variants(cells: pd.DataFrame) -> list[Variant]:
     places = {name: place for place, name in enumerate(ARITHMETICS)}
     pairs = in_order(zip(found["variant"], found["arithmetic"], strict=True))
     return sorted(pairs, key=lambda pair: places.get(pair[1], len(places)))
+
+
+def arithmetics(cells: pd.DataFrame) -> list[str]:
+    """Return the arithmetics of some cells as they are listed, others behind them: the coarsest last."""
+    places = {name: place for place, name in enumerate(ARITHMETICS)}
+    return sorted(in_order(cells["arithmetic"]), key=lambda name: places.get(name, len(places)))
 
 
 def leading_variant(cells: pd.DataFrame) -> Variant | None:

@@ -20,6 +20,7 @@ from verify.families.costs import FeatureCost
 from verify.files.documents import plain
 from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
 from verify.measure.weights import WeightSummary
+from verify.numbers.arithmetic import ARITHMETICS
 from verify.sweep.portrait import Portrait
 from verify.sweep.record import BOUNDS, ERRORS, Record, Status
 from verify.sweep.store import RunFile, Session
@@ -107,10 +108,12 @@ def load_runs(paths: Sequence[Path]) -> Runs:
     frame = cells.frame()
     # files may come in any order; the sort keeps that of sessions
     latest = frame.sort_values("started", kind="stable").drop_duplicates(IDENTITY, keep="last")
-    order = ["place", "head_size", "input", "digest", "mechanism", "form_place", "form", "options", "arithmetic"]
-    order += ["series", "along", "member"]
-    ranked = latest.assign(place=latest["kind"].map(_PLACES)).sort_values(order)
-    shown = ranked.drop(columns=[*_EXTRA, "place"]).reset_index(drop=True)
+    arithmetics = {name: place for place, name in enumerate(ARITHMETICS)}
+    places = {"place": latest["kind"].map(_PLACES), "arithmetic_place": latest["arithmetic"].map(arithmetics)}
+    order = ["place", "head_size", "input", "digest", "mechanism", "form_place", "form", "options"]
+    order += ["arithmetic_place", "arithmetic", "series", "along", "member"]
+    ranked = latest.assign(**places).sort_values(order)
+    shown = ranked.drop(columns=[*_EXTRA, *places]).reset_index(drop=True)
     return Runs(
         frame=shown.assign(label=_told_apart(shown)),
         heads=cells.heads(ranked.index),
@@ -240,7 +243,7 @@ def label_column(label: str) -> str:
     return _PREFIX + label if label in _TAKEN or label.startswith(_PREFIX) else label
 
 
-_TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *_EXTRA, "place"}
+_TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *_EXTRA, "place", "arithmetic_place"}
 
 
 def labels_of(cells: pd.DataFrame) -> list[tuple[str, str]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from reports.answer import Answer
 from reports.curves import (
     Variant,
     axis_of,
@@ -21,8 +23,9 @@ from reports.curves import (
     without_axis,
 )
 from reports.frame import by_input, in_order, labels_of, measured
-from reports.text import Table, count_text, error_text, number_text, skill_text
+from reports.text import Table, count_text, error_text, number_text, percent_text, skill_text
 from verify.arguments import value_text
+from verify.integers import how_many
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,13 @@ class MechanismSection:
 class InputSection:
     """Everything the report says about one input.
 
-    mechanisms: those with an axis; others: the rest, in one table.
+    heads: their errors in every arithmetic, where there are several.  mechanisms: those with an axis; others: the rest,
+    in one table.
     """
 
     name: str
     facts: Sequence[tuple[str, str]]
+    heads: Table
     mechanisms: Sequence[MechanismSection]
     others: Table
     cells: pd.DataFrame
@@ -54,12 +59,32 @@ def _optional(value: Any) -> Any:
     return None if value is None or value != value else value
 
 
-def input_sections(frame: pd.DataFrame) -> list[InputSection]:
-    """Return one section per input."""
-    return [_section(str(name), cells) for name, cells in by_input(frame)]
+# Inputs that have a section of their own on a page
+MOST_SECTIONS = 40
 
 
-def _section(name: str, cells: pd.DataFrame) -> InputSection:
+def input_sections(frame: pd.DataFrame, found: Sequence[Answer]) -> list[InputSection]:
+    """Return a section for each of the first inputs, with what the answers say of their heads."""
+    names = in_order(frame["label"])[:MOST_SECTIONS]
+    shown = frame[frame["label"].isin(names)]
+    return [_section(str(name), cells, found) for name, cells in by_input(shown)]
+
+
+def _heads(name: str, found: Sequence[Answer]) -> Table:
+    """Return a row for each head of an input and arithmetic: what summaries quote."""
+    columns = ["head", "arithmetic", "largest |logit|", *(found[0].name(c) for c in found[0].columns), "softmax's own"]
+    rows = []
+    for answer in found:
+        for subject in answer.subjects:
+            for head in subject.heads if subject.name == name else ():
+                points = [head.points.get(place) for place in range(len(answer.columns))]
+                errors = ["" if p is None else p.status if p.error is None else percent_text(p.error) for p in points]
+                about = [head.name, answer.arithmetic or "", number_text(head.largest_logit)]
+                rows.append([*about, *errors, percent_text(head.softmax)])
+    return Table(columns, rows)
+
+
+def _section(name: str, cells: pd.DataFrame, found: Sequence[Answer]) -> InputSection:
     first = cells.iloc[0]
     scale = _optional(first["scale"])
     facts = [
@@ -77,7 +102,7 @@ def _section(name: str, cells: pd.DataFrame) -> InputSection:
         MechanismSection(mechanism, axis_of(group), _totals(group), _roundings(group), group)
         for mechanism, group in mechanisms(cells)
     ]
-    return InputSection(name, facts, own, _others(cells), cells)
+    return InputSection(name, facts, _heads(name, found), own, _others(cells), cells)
 
 
 def _sessions(cells: pd.DataFrame) -> str:
@@ -172,11 +197,38 @@ def _others(cells: pd.DataFrame) -> Table:
 
 
 def unmeasured_table(frame: pd.DataFrame) -> Table:
-    """Return the cells that were refused, failed or crashed, with the reason."""
-    columns = ["input", "member", "variant", "arithmetic", "status", "reason"]
+    """Return a line for each cause of cells that were refused, failed or crashed: reasons that differ in numbers only.
+
+    The reason shown is that of the first such cell.
+    """
     missing = frame[frame["status"] != "ok"]
-    rows = [list(map(str, row)) for row in missing[columns].itertuples(index=False)]
-    return Table(["input", "mechanism", "form", "arithmetic", "status", "reason"], rows)
+    columns = ("label", "member", "variant", "arithmetic", "status", "reason")
+    groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+    for cell in zip(*(missing[name].tolist() for name in columns), strict=True):
+        cause = re.sub(r"\d[\d.,e+-]*", "#", cell[5].replace(cell[0], "#"))
+        groups.setdefault((cell[4], cause), []).append(cell)
+    rows = []
+    for (status, _), cells in groups.items():
+        what = in_order(f"{member}/{variant}" for _, member, variant, *_ in cells)
+        rows.append([f"{len(cells):,}", status, _some(what), _some(in_order(cell[0] for cell in cells)), cells[0][5]])
+    return Table(["cells", "status", "what", "inputs", "reason of the first"], rows)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def unmeasured_text(frame: pd.DataFrame) -> str:
+    """Return the answer in a line: how many cells were not measured, and for how many causes."""
+    missing = frame[frame["status"] != "ok"]
+    if missing.empty:
+        return "Not measured: nothing, every cell asked for was measured"
+    counts = missing["status"].value_counts(sort=False)
+    told = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    causes = len(unmeasured_table(frame).rows)
+    return f"Not measured: {how_many(len(missing), 'cell')} ({told}), for {how_many(causes, 'cause')}"
 
 
 def quantised(frame: pd.DataFrame) -> pd.DataFrame:

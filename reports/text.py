@@ -25,6 +25,14 @@ class Table:
     rows: Sequence[Sequence[str]]
     keys: int = 0
 
+    def filled(self, keys: int) -> Table:
+        """Return the table without the columns in which nothing but nothing and zeros stands, behind the first ones."""
+        kept = [place for place in range(len(self.columns)) if place < keys or not self._nothing(place)]
+        return Table([self.columns[place] for place in kept], [[row[place] for place in kept] for row in self.rows])
+
+    def _nothing(self, place: int) -> bool:
+        return all(row[place] in ("", "0", "0 %") or row[place].startswith("0 of ") for row in self.rows)
+
     def plain(self, width: int | None = None) -> str:
         """Return the table for a terminal: aligned columns, control characters written as escapes.
 
@@ -166,6 +174,48 @@ def error_text(value: float | None) -> str:
     if not math.isfinite(value):
         return "inf"
     return "0" if value == 0 else f"{value:.1e}"
+
+
+# Where one colour of a table ends and the next begins: relative errors
+BANDS = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+
+
+def band(error: float) -> int:
+    """Return how many of BANDS an error exceeds: 0 is best; what is not finite exceeds all."""
+    return sum(not error <= limit for limit in BANDS)
+
+
+def percent_text(value: float | None) -> str:
+    """Return a relative error in percent, 83 % or 0.02 % or 3e-05 %, never rounded from one band into another."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return "inf"
+    for digits in range(2, 17):
+        text = _percent(value, digits)
+        if band(float(text.replace(",", "")) / 100) == band(value):
+            break
+    return f"{text} %"
+
+
+def _percent(value: float, digits: int) -> str:
+    """Return a value in percent with so many digits, from 100 on with all those before the point."""
+    percent = 100 * value
+    if percent >= 1e6 or 0 < percent < 1e-3:
+        mantissa, _, exponent = f"{percent:.{digits - 1}e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    rounded = round(percent, digits - 2) if percent >= 100 else float(f"{percent:.{digits - 1}e}")
+    return f"{rounded:,.15g}"
+
+
+def context_text(tokens: int | None) -> str:
+    """Return a number of tokens in three digits, 515 or 1.42 M; empty for None."""
+    if tokens is None:
+        return ""
+    for limit, unit in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if tokens >= limit:
+            return f"{tokens / limit:.3g}{unit}" if tokens < 1000 * limit else f"{tokens:.1e}"
+    return str(tokens)
 
 
 def count_text(value: int | None) -> str:

@@ -1,101 +1,153 @@
-"""Write a report: everything is made in memory first, then put in place file by file."""
+"""Write a report: all of it beside its place first, then put in place file by file."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from reports.answer import Answer, answers
 from reports.benchmarks import load_benchmarks
-from reports.causes import crossing_tables, worsening_tables
-from reports.costs import cost_record, cost_table
+from reports.costs import cost_record, cost_table, cost_text
+from reports.crossing import COLUMNS as CROSSING
+from reports.crossing import crossing_table, crossing_text
+from reports.curves import leading_curves
+from reports.equal_state import equal_state
 from reports.figures import figures
-from reports.frame import load_runs
-from reports.glance import glance_table
-from reports.page import Contents, html_page, markdown_page
-from reports.tables import input_sections, quantised, unmeasured_table
+from reports.frame import IDENTITY, TIMINGS, Runs, load_runs
+from reports.hazards import run_table, run_text
+from reports.heat import answer_records, heat_table
+from reports.page import Contents, Fold, html_page, markdown_page
+from reports.tables import input_sections, quantised, unmeasured_table, unmeasured_text
 from reports.text import csv_cell, csv_text
+from reports.worsening import COLUMNS as WORSENING
+from reports.worsening import steps, worsening_table, worsening_text
 from verify.errors import InvalidRequestError
-from verify.files.placing import place
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a report consists of."""
+    """What a report consists of, and its answer in every arithmetic.  missing: cells asked for and not there."""
 
     page: Path
     files: Sequence[Path]
+    answers: Sequence[Answer]
+    missing: int
 
 
 def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> Written:
-    """Write report.html, report.md, cells.csv, costs.csv and figures/ into a folder.
+    """Write report.html, report.md, CSV files and figures/ into a folder.
 
     bench: a file that `make bench` wrote, to be shown too.  Raises InvalidRequestError for files that cannot be read or
-    a folder that cannot be written.
+    a folder that cannot be written: what was there before is then untouched.
     """
     loaded = load_runs(runs)
-    benchmarks = None if bench is None else load_benchmarks(bench)
-    _require_writable(out)
-    contents = Contents(
-        glance=glance_table(loaded.frame),
-        crossing=crossing_tables(loaded.frame),
-        worsening=worsening_tables(loaded.frame),
-        sections=input_sections(loaded.frame),
-        costs=cost_table(loaded.counts),
-        unmeasured=unmeasured_table(loaded.frame),
-        figures=figures(loaded.frame),
-        benchmarks=benchmarks,
+    sources = {path.resolve() for path in (*runs, *([bench] if bench else []))}
+    found = answers(loaded)
+    contents = _contents(loaded, found, bench)
+    with _folder(out) as aside:
+        written = list(_written(aside, loaded, found, contents))
+        for name in written:
+            if (out / name).resolve() in sources:
+                raise InvalidRequestError(
+                    f"the file to read {out / name} where the report would write",
+                    "another folder",
+                    "choose another folder with --out",
+                )
+        for name in written:
+            (out / name).parent.mkdir(exist_ok=True)
+            (aside / name).replace(out / name)
+    return Written(out / "report.html", [out / name for name in written], found, loaded.missing)
+
+
+def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None) -> Contents:
+    frame = loaded.frame
+    curves = leading_curves(frame, [*dict.fromkeys((*CROSSING, *WORSENING))])
+    inputs = frame["label"].nunique()
+    worse = steps(curves)
+    return Contents(
+        heats=[heat_table(answer) for answer in found],
+        equal=equal_state(found[-1]) if found else None,
+        worsening=Fold(worsening_text(worse, inputs), worsening_table(worse)),
+        crossing=Fold(crossing_text(curves, found[-1].arithmetic if found else None), crossing_table(curves)),
+        hazards=Fold(run_text(frame), run_table(frame)),
+        unmeasured=Fold(unmeasured_text(frame), unmeasured_table(frame)),
+        costs=Fold(cost_text(loaded.counts, loaded.mechanisms.values()), cost_table(loaded.counts)),
+        sections=input_sections(frame, found),
+        inputs=inputs,
+        figures=figures(frame),
+        benchmarks=None if bench is None else load_benchmarks(bench),
         mechanisms=list(loaded.mechanisms.values()),
         sessions=loaded.sessions,
         superseded=loaded.superseded,
-        quantised=len(quantised(loaded.frame)),
-        cells=len(loaded.frame),
+        missing=loaded.missing,
+        quantised=len(quantised(frame)),
+        cells=len(frame),
     )
-    files = {
-        "report.html": html_page(contents).encode(),
-        "report.md": markdown_page(contents).encode(),
-        "cells.csv": _printable(loaded.frame).to_csv(index=False, lineterminator="\n").encode(),
-        "costs.csv": f"{csv_text(map(cost_record, loaded.counts))}\n".encode(),
+
+
+def _written(folder: Path, loaded: Runs, found: Sequence[Answer], contents: Contents) -> Iterator[str]:
+    """Write the files into a folder, and yield their names."""
+    frame = loaded.frame
+    texts: dict[str, Callable[[], str]] = {
+        "report.html": lambda: html_page(contents),
+        "report.md": lambda: markdown_page(contents),
+        "answer.csv": lambda: csv_text(answer_records(found)) + "\n",
+        "costs.csv": lambda: csv_text(map(cost_record, loaded.counts)) + "\n",
     }
+    for name, made in texts.items():
+        (folder / name).write_text(made(), encoding="utf-8")
+        yield name
+    names = frame[IDENTITY]
+    tables = {
+        "cells.csv": frame.drop(columns=[*TIMINGS]),
+        "heads.csv": names.loc[loaded.heads["cell"]].reset_index(drop=True).join(loaded.heads.drop(columns="cell")),
+        "timings.csv": frame[[*IDENTITY, *TIMINGS]],
+    }
+    for name, table in tables.items():
+        _printable(table).to_csv(folder / name, index=False, lineterminator="\n")
+        yield name
+    (folder / "figures").mkdir()
     for figure in contents.figures:
-        files[f"figures/{figure.name}.svg"] = figure.svg
-        files[f"figures/{figure.name}.png"] = figure.png
-    sources = {path.resolve() for path in (*runs, *([bench] if bench else []))}
-    for name in files:
-        if (out / name).resolve() in sources:
-            raise InvalidRequestError(
-                f"the file to read {out / name} where the report would write", "another folder", "choose another folder"
-            )
-    for name, content in files.items():
-        _put(out / name, content)
-    return Written(out / "report.html", [out / name for name in files])
+        for kind, image in (("svg", figure.svg), ("png", figure.png)):
+            (folder / f"figures/{figure.name}.{kind}").write_bytes(image)
+            yield f"figures/{figure.name}.{kind}"
 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with all texts as cells of CSV: no row ends early, and none is taken for a formula."""
-    texts = frame.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
-    return texts.rename(columns=csv_cell)
+    found = {name: column if column.dtype == float else column.map(_cell) for name, column in frame.items()}
+    return pd.DataFrame(found, index=frame.index).rename(columns=csv_cell)
 
 
-def _require_writable(folder: Path) -> None:
+def _cell(value: object) -> object:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return csv_cell(value) if isinstance(value, str) else value
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """Make the folder of a report, and yield one in it whose files can be put in place; nothing is left of that."""
+    made = not out.exists()
+    aside = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        out.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=out, prefix=".attnproof."))
+        yield aside
     except OSError as error:
         raise InvalidRequestError(
-            f"folder {folder} cannot be written ({error.strerror})", "a folder that can be", "choose another one"
+            f"folder {out} cannot be written ({error.strerror or error})",
+            "a folder that can be",
+            "choose another one with --out",
         ) from error
-
-
-def _put(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InvalidRequestError(
-            f"{path.parent} cannot be made ({error.strerror})", "a folder that can be", "choose another folder"
-        ) from error
-    place(path, lambda file: file.write(content), overwrite=True)
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+        if made and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()

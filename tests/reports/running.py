@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -69,7 +70,14 @@ def renamed(source: Path, target: Path, old: str, new: str, axis: str | None = N
         counts = None if cell["counts"] is None else cell["counts"] | named
         return cell | named | {"labels": labels, "counts": counts}
 
-    return edited(source, target, old, descriptor=described, record=recorded)
+    edited(source, target, old, descriptor=described, record=recorded)
+    with closing(sqlite3.connect(target)) as run, run:
+        for session, text in run.execute("SELECT id, provenance FROM session").fetchall():
+            found = json.loads(text)
+            cells = found["spec"]["cells"]
+            found["spec"]["cells"] = [re.sub(f"^{old}(?=[:/])", lambda _: new, cell) for cell in cells]
+            run.execute("UPDATE session SET provenance = ? WHERE id = ?", (json.dumps(found), session))
+    return target
 
 
 def rows(table: Table) -> list[dict[str, str]]:

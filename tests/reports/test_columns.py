@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Canvas
 
+from reports.answer import answers
 from reports.figures import _along_axis, _by_cost
-from reports.frame import load_runs
-from reports.glance import glance_table
+from reports.frame import Runs, load_runs
 from reports.tables import input_sections
 from verify.attention.hazards import Hazards
 from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
@@ -24,7 +24,7 @@ from verify.sweep import Record, RunFile, Status
 
 
 @pytest.fixture
-def distinct(tmp_path: Path) -> pd.DataFrame:
+def runs(tmp_path: Path) -> Runs:
     """A run in which every number is another one, so that no table or curve can show the wrong one unnoticed."""
     numbers = (1.0 + count / 1000 for count in range(100_000))
     counts = iter(range(100, 100_000))
@@ -71,7 +71,13 @@ def distinct(tmp_path: Path) -> pd.DataFrame:
                 flops_per_token=next(counts),
             )
             run.write(str(key), record)
-    return load_runs([path]).frame
+    return load_runs([path])
+
+
+@pytest.fixture
+def distinct(runs: Runs) -> pd.DataFrame:
+    """The cells of that run."""
+    return runs.frame
 
 
 def of(frame: pd.DataFrame, mechanism: str) -> pd.DataFrame:
@@ -88,13 +94,13 @@ def exact_text(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
 
-def test_every_column_shows_its_own_number(distinct: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tables.error_text", "tables.skill_text", "glance.error_text"):
-        monkeypatch.setattr(f"reports.{name}", exact_text)  # two digits would hide which number it is
+def test_every_column_shows_its_own_number(runs: Runs, distinct: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("error_text", "skill_text", "percent_text"):
+        monkeypatch.setattr(f"reports.tables.{name}", exact_text)  # two digits would hide which number it is
     curve = [cell(distinct, "taylor", "scores", "float32", order) for order in (0, 3, 5)]
     middle = sorted(own["total_relative"] for own in curve)[1]
-    monkeypatch.setattr("reports.glance.THRESHOLDS", (middle, 1.0))
-    (section,) = input_sections(distinct)
+    found = answers(runs)
+    (section,) = input_sections(distinct, found)
     (taylor,) = section.mechanisms
     facts = dict(section.facts)
     assert facts["heads x queries x keys"] == "13 x 11 x 12"
@@ -125,19 +131,26 @@ def test_every_column_shows_its_own_number(distinct: pd.DataFrame, monkeypatch: 
         assert (shown["deviation"], shown["rounding"]) == (deviation, exact_text(own["rounding_relative"]))
         assert (shown["total"], shown["skill"]) == (exact_text(own["total_relative"]), exact_text(own["skill"]))
         assert (shown["state"], shown["FLOPs/token"]) == (str(own["state_elements"]), str(own["flops_per_token"]))
-    glance_row = glance_table(distinct)
-    (row,) = glance_row.rows
-    shown = dict(zip(glance_row.columns, row, strict=True))
+    answer = found[-1]
+    assert (answer.arithmetic, [column.member for column in answer.columns]) == (
+        "float32",
+        ["taylor:order=0", "taylor:order=3", "taylor:order=5", "logexp"],
+    )
+    (subject,) = answer.subjects
+    assert (subject.largest_logit, subject.head_size, subject.value_size) == (14.0, 8, 4)
+    assert [subject.points[place].error for place in range(3)] == [own["total_relative"] for own in curve]
+    assert [subject.points[place].nonpositive for place in range(3)] == [own["nonpositive_exact"] for own in curve]
+    assert subject.points[3].error == cell(distinct, "logexp", "quadratic", "float32")["total_relative"]
+    assert subject.softmax in distinct[distinct["arithmetic"] == "float32"]["softmax_rounding"].tolist()
     best = min(curve, key=lambda own: float(own["total_relative"]))
-    assert (shown["largest |logit|"], shown["std of logits"], shown["d"]) == ("14", "15", "8")
-    assert (shown["best order"], shown["its total error"]) == (str(best["order"]), exact_text(best["total_relative"]))
-    assert shown["order 3: total"] == exact_text(curve[1]["total_relative"])
-    assert shown["order 3: Z <= 0"] == f"{curve[1]['nonpositive_exact']} of 16"
-    assert shown["logexp deviation"] in {exact_text(x) for x in of(distinct, "logexp")["formula_relative"]}
+    found_best = answer.best(subject, "taylor")
+    assert found_best is not None
+    assert (found_best[0].along, found_best[1].error) == (best["order"], best["total_relative"])
     enough = [own["order"] for own in curve if own["total_relative"] <= middle]
-    assert shown[f"order for {middle:g}"] == str(enough[0])
-    assert shown["order for 1"] == "none up to 5"
-    assert shown["arithmetic"] == "float32 scores"
+    column = answer.reached(subject, "taylor", middle)
+    assert column is not None
+    assert column.along == enough[0]
+    assert answer.reached(subject, "taylor", 1.0) is None
 
 
 def test_every_curve_shows_its_own_numbers(distinct: pd.DataFrame) -> None:

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from reports.causes import bound_table, crossing_tables, distance_table, position_table, worsening_tables
+from reports.answer import answers
+from reports.crossing import crossing_table
+from reports.curves import leading_curves
 from reports.figures import Figure, _file_name, figures
 from reports.frame import label_column, labels_of, load_runs
-from reports.glance import glance_table
+from reports.hazards import bound_table, distance_table, position_table
+from reports.heat import answer_table, heat_table
 from reports.tables import input_sections
 from reports.text import error_text, escape_markdown, printable
 from reports.write import write_report
@@ -61,8 +64,9 @@ def test_labels_never_hide_a_column() -> None:
 
 
 def test_variants_with_options_are_columns_of_their_own(several: Path) -> None:
-    frame = load_runs([several]).frame
-    sections = {section.mechanism: section for section in input_sections(frame)[0].mechanisms}
+    runs = load_runs([several])
+    frame = runs.frame
+    sections = {section.mechanism: section for section in input_sections(frame, answers(runs))[0].mechanisms}
     assert list(sections) == ["favor", "power", "taylor"]
     shown = rows(sections["taylor"].totals)
     assert [(row["order"], row["terms"]) for row in shown] == [("0", "1"), ("1", "2"), ("3", "4")]
@@ -81,30 +85,28 @@ def test_variants_with_options_are_columns_of_their_own(several: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_every_mechanism_has_its_tables_and_figures(several: Path) -> None:
-    frame = load_runs([several]).frame
-    glance = rows(glance_table(frame))
-    assert [row["mechanism"] for row in glance] == ["favor:seed=0", "favor:seed=1", "power", "taylor", "elu", "logexp"]
-    taylor, logexp = glance[3], glance[5]
+    runs = load_runs([several])
+    frame = runs.frame
+    answer = answers(runs)[-1]
+    assert answer.series == ["favor:seed=0", "favor:seed=1", "power", "taylor", "elu", "logexp"]
     own = frame[(frame["variant"] == "packed") & (frame["arithmetic"] == "float32") & (frame["axis"] == "order")]
     best = own.iloc[int(own["total_relative"].to_numpy().argmin())]
-    assert (taylor["best value"], taylor["its total error"]) == (
-        f"order {best['order']}",
-        error_text(best["total_relative"]),
-    )
-    third = own[own["order"] == 3].iloc[0]
-    assert taylor["as proposed: total"] == f"order 3: {error_text(third['total_relative'])}"
-    assert taylor["as proposed: Z <= 0"] == f"{third['nonpositive_exact']} of 12"
-    assert (logexp["best value"], logexp["arithmetic"]) == ("", "float32 stream")
-    crossing = {table.mechanism: table for table in crossing_tables(frame)}
-    assert {name: (table.axis, table.formula_error) for name, table in crossing.items()} == {
-        "favor": ("features", "deviation"),
-        "power": ("degree", "deviation"),
-        "taylor": ("order", "truncation"),
-    }
-    assert "4: deviation / rounding" in crossing["favor"].table.columns
-    assert "falls below it at degree" in crossing["power"].table.columns
-    assert {row["mechanism"] for row in rows(crossing["favor"].table)} == {"favor:seed=0", "favor:seed=1"}
-    assert {table.mechanism for table in worsening_tables(frame)} <= set(crossing)
+    found = answer.best(answer.subjects[0], "taylor")
+    assert found is not None
+    assert (found[0].place, found[1].error) == (f"order {best['order']}", best["total_relative"])
+    heat = heat_table(answer)
+    assert [(name, axis, list(headings)) for name, axis, headings in heat.groups] == [
+        ("favor:seed=0", "features", ["4", "8"]),
+        ("favor:seed=1", "features", ["64"]),
+        ("power", "degree", ["2", "4"]),
+        ("taylor", "order", ["0", "1", "3"]),
+        *(("elu", "", ["elu"]), ("logexp", "", ["logexp"])),
+    ]
+    (row,) = rows(answer_table(answer, tolerance=10.0))
+    assert row["1,000 % at"].startswith("favor:seed=0 features 4, ")
+    assert row["1,000 % at"].endswith(", elu, logexp")
+    crossing = rows(crossing_table(leading_curves(frame, ["formula_relative", "softmax_rounding"])))
+    assert [row["mechanism"] for row in crossing] == ["favor:seed=0", "favor:seed=1", "power", "taylor"]
     assert [figure.name for figure in figures(frame)] == [
         *("error_by_features_favor", "error_by_state_favor", "error_by_flops_favor"),
         *("error_by_degree_power", "error_by_state_power"),  # nobody has published its FLOPs
@@ -112,7 +114,7 @@ def test_every_mechanism_has_its_tables_and_figures(several: Path) -> None:
     ]
     for table in (bound_table, position_table, distance_table):
         assert {"taylor:order=3", "favor:features=4,seed=0", "elu"} <= {row["mechanism"] for row in rows(table(frame))}
-    others = rows(input_sections(frame)[0].others)
+    others = rows(input_sections(frame, answers(runs))[0].others)
     assert {row["mechanism"]: row["deviation"] == "exact" for row in others} == {
         "elu": False,
         "logexp": False,
@@ -123,14 +125,14 @@ def test_every_mechanism_has_its_tables_and_figures(several: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_one_mechanism_alone_names_the_columns(tmp_path: Path) -> None:
     path = swept(tmp_path / "run.sqlite", ["softmax/softmax", "elu", "power:degree=2", "power:degree=4"])
-    frame = load_runs([path]).frame
-    (row,) = rows(glance_table(frame))
-    assert {"degree for 0.01", "best degree", "elu deviation"} <= set(row)
-    assert not any("propos" in column or column == "mechanism" for column in row)
+    runs = load_runs([path])
+    frame = runs.frame
+    sentence = answers(runs)[-1].sentence(1e-2)
+    assert sentence == "Within 1 % of softmax in float32: power on none of 1 input up to degree 4; elu on none."
     assert [figure.name for figure in figures(frame)] == ["error_by_degree", "error_by_state"]
     page = Page(write_report([path], tmp_path / "report").page.read_text()).text
-    assert "Deviation against rounding" in page
-    assert "Power: total error by degree" in page
+    assert "Deviation below softmax's own rounding" in page
+    assert "power: total error by degree" in page
     assert "an even power of the logit".capitalize() in page
     assert "taylor" not in page.lower()
 

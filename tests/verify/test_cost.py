@@ -8,7 +8,13 @@ import pytest
 
 from verify.attention import Cost, Variant
 from verify.errors import InvalidRequestError
-from verify.families.costs import FeatureCost, conventional_flops_per_token, kv_cache_size, multihead_cost
+from verify.families.costs import (
+    FeatureCost,
+    conventional_flops_per_token,
+    counts_of,
+    kv_cache_size,
+    multihead_cost,
+)
 from verify.families.polynomial.basis import degree_feature_count, dense_feature_count, feature_count
 from verify.mechanisms import known, named_member
 from verify.mechanisms.logexp.costs import logexp_state_size
@@ -115,8 +121,15 @@ def test_costs_of_features_by_hand(name: str, features: int, flops: int | None) 
 
 
 def test_conventional_attention_has_no_features_to_count() -> None:
-    for name in ("softmax", "logexp", "mean"):
+    for name in ("softmax", "mean"):
         assert named_member(name).mechanism.counts(4, 3, named_member(name)) is None
+
+
+def test_log_exp_attention_has_d_features() -> None:
+    cost = counts_of(named_member("logexp"), 4, 3)
+    assert cost is not None
+    assert (cost.features, cost.state_elements, cost.flops_per_token) == (4, 16, None)
+    assert cost.kv_break_even == 2  # 16 / 7, to the nearest token
 
 
 def test_heads_of_a_layer_cost_one_head_each() -> None:

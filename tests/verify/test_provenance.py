@@ -111,7 +111,7 @@ for name in SHIPPED:
         sys.setprofile(lambda frame, event, argument: ran.add(frame.f_code.co_filename))
         records = measure(Task(source, blank_record(source, source.load()), cells))
         sys.setprofile(None)
-        assert {record.status for _, record in records} == {"ok"}, records
+        assert {found.record.status for found in records} == {"ok"}, records
         from verify.sweep.provenance import sources
         held = {str(Path(sys.modules[module].__file__)) for module in sources(known().mechanism(name))}
         package = str(Path(verify.__file__).parent)

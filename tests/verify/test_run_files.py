@@ -133,6 +133,7 @@ def test_bounds_that_are_unknown_are_absent(small_run: Path) -> None:
         status=Status.REFUSED,
         errors={},
         bounds={},
+        per_head=(),
         output_rows=None,
         weights=None,
         hazards=None,

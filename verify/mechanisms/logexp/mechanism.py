@@ -8,7 +8,7 @@ from functools import partial
 from verify.arguments import Choice, Flag, Whole
 from verify.attention.contract import Form, Mechanism, Member, Pullback, TileWeights
 from verify.attention.running import unservable
-from verify.families.costs import cache_cost
+from verify.families.costs import FeatureCost, cache_cost, feature_cost
 from verify.mechanisms.logexp import bounds, forms
 from verify.mechanisms.logexp.costs import logexp_cost
 from verify.mechanisms.logexp.exact import LogExpPullback, LogExpWeights
@@ -61,6 +61,10 @@ class LogExp(Mechanism):
             },
         ),
     )
+
+    def counts(self, head_size: int, value_size: int | None, member: Member) -> FeatureCost:
+        """Return what the exponentials of q and k cost as features; nobody has published the operations."""
+        return feature_cost(member, head_size, value_size, head_size, None)
 
     def weights(
         self, f: Field, q: Sequence[Number], keys: Sequence[Sequence[Number]], scale: Number, member: Member

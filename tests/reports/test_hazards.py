@@ -1,4 +1,4 @@
-"""Tables of causes: what they show is what the records hold."""
+"""Tables of hazards, of what a formula is up against, and of what made it worse: they show what the records hold."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.causes import bound_table, crossing_tables, hazard_table, worsening_tables
+from reports.crossing import crossing_table, crossing_text
+from reports.curves import leading_curves
 from reports.frame import load_runs
-from reports.text import error_text
+from reports.hazards import bound_table, hazard_table, run_table
+from reports.text import error_text, percent_text
+from reports.worsening import COLUMNS, steps, worsening_table, worsening_text
 from tests.reports.running import rows, swept
 from verify.inputs import SyntheticInput
 from verify.mechanisms.registry import known
@@ -37,23 +40,31 @@ def cell(frame: pd.DataFrame, name: str, arithmetic: str, order: int) -> Any:
     return chosen[chosen["order"] == order].iloc[0]
 
 
+def curves(frame: pd.DataFrame) -> list[Any]:
+    return leading_curves(frame, [*COLUMNS, "softmax_rounding"])
+
+
 def test_crossings_are_the_first_order_below_softmax(frame: pd.DataFrame) -> None:
-    (taylor,) = crossing_tables(frame)
-    assert (taylor.mechanism, taylor.axis, taylor.formula_error) == ("taylor", "order", "truncation")
-    found = rows(taylor.table)
-    assert len(found) == 4
+    found = rows(crossing_table(curves(frame)))
+    assert [row["mechanism"] for row in found] == ["taylor"] * 2
     crossings = set()
     for row in found:
-        cells = [cell(frame, row["input"], row["arithmetic"], order) for order in range(6)]
-        soft = float(cells[0]["softmax_rounding"])
-        below = [c["order"] for c in cells if c["formula_relative"] < soft]
-        assert row["falls below it at order"] == (str(below[0]) if below else "never up to 5")
-        crossings.add(bool(below))
-        assert row["softmax's own rounding"] == error_text(soft)
-        for order, c in enumerate(cells):
-            shown = f"{error_text(c['formula_relative'])} / {error_text(c['rounding_relative'])}"
-            assert row[f"{order}: truncation / rounding"] == shown
+        for arithmetic in ("float32", "bfloat16+float32"):
+            cells = [cell(frame, row["input"], arithmetic, order) for order in range(6)]
+            soft = float(cells[0]["softmax_rounding"])
+            below = [c["order"] for c in cells if c["formula_relative"] < soft]
+            expected = f"order {below[0]}" if below else "not up to order 5"
+            assert row[f"{arithmetic}: formula below it"] == expected
+            assert row[f"{arithmetic}: softmax's own"] == percent_text(soft)
+            crossings.add(bool(below))
     assert crossings == {True, False}
+    text = "truncation below softmax's own rounding in bfloat16+float32: on 1 of 2 inputs"
+    assert crossing_text(curves(frame), "bfloat16+float32") == text
+
+
+def test_a_rounding_that_is_infinite_is_nothing_to_be_below(frame: pd.DataFrame) -> None:
+    spoilt = frame.assign(softmax_rounding=np.inf)
+    assert all(row["float32: formula below it"] == "not up to order 5" for row in rows(crossing_table(curves(spoilt))))
 
 
 def test_softmax_rounding_is_that_of_the_softmax_cell(frame: pd.DataFrame) -> None:
@@ -62,24 +73,27 @@ def test_softmax_rounding_is_that_of_the_softmax_cell(frame: pd.DataFrame) -> No
         assert alike["softmax_rounding"].tolist() == pytest.approx([softmax["rounding_relative"]] * len(alike))
 
 
-def test_more_terms_that_hurt_are_listed_with_the_reason(frame: pd.DataFrame) -> None:
-    (taylor,) = worsening_tables(frame)
-    found = rows(taylor.table)
-    steps = {(row["input"], row["arithmetic"], row["order"]) for row in found}
+def test_more_terms_that_hurt_are_grouped_by_their_cause(frame: pd.DataFrame) -> None:
+    found = steps(curves(frame))
+    listed = {(step.label, step.arithmetic, step.values) for step in found}
     for name in frame["input"].unique():
         for arithmetic in ("float32", "bfloat16+float32"):
             for order in range(5):
                 before, after = (cell(frame, name, arithmetic, p) for p in (order, order + 1))
                 worse = after["total_relative"] > before["total_relative"]
-                assert ((name, arithmetic, f"{order} to {order + 1}") in steps) == worse
-    wide = [row for row in found if "std=4" in row["input"] and row["order"] == "4 to 5"]
-    assert wide
-    for row in wide:
-        assert row["why"].startswith("order 5: negative weights far below 0")
-        assert row["negative weights"].startswith("0 to ")
-        assert row["negative weights"].endswith(" %")
-        before, after = (cell(frame, row["input"], row["arithmetic"], order) for order in (4, 5))
-        assert row["total error"] == f"{error_text(before['total_relative'])} to {error_text(after['total_relative'])}"
+                assert ((name, arithmetic, f"{order} to {order + 1}") in listed) == worse
+    wide = [step for step in found if "std=4" in step.label and step.values == "4 to 5"]
+    assert {step.cause for step in wide} == {"truncation: negative weights, and sums of weights Z <= 0"}
+    table = rows(worsening_table(found))
+    row = next(row for row in table if row["cause"] == wide[0].cause)
+    assert "4 to 5" in row["steps along the axis"]
+    assert row["arithmetics"] == "float32, bfloat16+float32"
+    same = [step for step in found if step.cause == wide[0].cause]
+    worst = max(same, key=lambda step: step.after["total_relative"] / step.before["total_relative"])
+    assert percent_text(worst.after["total_relative"]) in row["worst"]
+    merged = {(step.label, step.values) for step in found}
+    assert worsening_text(found, 2).startswith(f"Where more made it worse: {len(merged)} steps on ")
+    assert worsening_text([], 2) == "More never made it worse"
 
 
 def test_hazards_and_bounds_are_those_of_the_records(frame: pd.DataFrame) -> None:
@@ -88,13 +102,24 @@ def test_hazards_and_bounds_are_those_of_the_records(frame: pd.DataFrame) -> Non
         for row in rows(hazard_table(cells[cells["axis"].notna()])):
             own = cell(frame, str(name), "float32", int(row["order"]))
             assert row["total variation, mean"] == error_text(own["total_variation_mean"])
-            assert row["tiny Z"] == f"{own['tiny_rows']:,} of {own['rows']:,}"
+            assert row.get("tiny Z", "0 of 48") == f"{own['tiny_rows']:,} of {own['rows']:,}"
         shown = rows(bound_table(cells))
         assert len(shown) == len(cells[cells["status"] == "ok"])
         for row, (_, own) in zip(shown, cells.iterrows(), strict=True):
             assert row["rounding"] == error_text(own["rounding_relative"])
             assert float(row["share"]) <= 1.0
-            assert row["lost additions"] == str(own["lost_additions"])
+            assert row.get("lost additions", "0") == str(own["lost_additions"])
+
+
+def test_hazards_of_a_run_are_added_up(frame: pd.DataFrame) -> None:
+    for row in rows(run_table(frame)):
+        chosen = frame[(frame["mechanism"] == row["mechanism"]) & (frame["variant"] == row["form"])]
+        own = chosen[chosen["arithmetic"] == row["arithmetic"]]
+        assert row["cells"] == str(len(own))
+        assert row["rows with Z <= 0"] == f"{own['nonpositive_exact'].sum():,}"
+        assert float(row["rounding / bound"]) == pytest.approx(own["rounding_bound_share"].max(), rel=0.1)
+    columns = run_table(frame).columns
+    assert "nonfinite state" not in columns  # nothing of the kind: cells.csv says so
 
 
 def test_an_error_above_its_bound_is_a_failed_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
