@@ -18,8 +18,13 @@ TORCH_VENV := .venv-torch
 TORCH_INSTALL := $(TORCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 WITH_TORCH := $(TORCH_VENV)/installed-$(VERSION)
 
+# So has what builds the pages of docs/.
+DOCS_VENV := .venv-docs
+DOCS_INSTALL := $(DOCS_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+WITH_DOCS := $(DOCS_VENV)/installed-$(VERSION)
+
 .DEFAULT_GOAL := help
-.PHONY: help report test certify bench mutants torch torch-installed lint readme wheel clean
+.PHONY: help report test certify bench mutants torch torch-installed docs docs-installed lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
@@ -28,8 +33,9 @@ help:
 	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"
 	@echo "make mutants  change the code in 300 places, one at a time, and count the changes that tests notice"
 	@echo "make torch    compare torch with exact values and gradients, in an environment of its own"
+	@echo "make docs     build the pages of docs into build/docs, in an environment of its own"
 	@echo "make lint     check style, types and import contracts"
-	@echo "make readme   write the outputs shown in README.md and CONTRIBUTING.md anew"
+	@echo "make readme   write the outputs shown in README.md, CONTRIBUTING.md and docs anew"
 	@echo "make wheel    build the wheel into dist"
 	@echo "make clean    remove the environment and everything built"
 
@@ -54,6 +60,12 @@ torch: $(WITH_TORCH)
 
 torch-installed: $(WITH_TORCH)
 
+docs: $(WITH_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build # its authors' notice about another program is left out
+	$(DOCS_VENV)/bin/python -m tests.pages build/docs
+
+docs-installed: $(WITH_DOCS)
+
 lint: $(DEVELOPING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,7 +80,7 @@ wheel: $(INSTALLED)
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) $(TORCH_VENV) build dist
+	rm -rf $(VENV) $(TORCH_VENV) $(DOCS_VENV) build dist
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python {v[0]}.{v[1]} given; expected 3.11 or newer; run make PYTHON=...") if v < (3, 11) else None'
@@ -90,4 +102,10 @@ $(WITH_TORCH): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(TORCH_VENV)
 	$(TORCH_INSTALL) hatchling editables pytest
 	$(TORCH_INSTALL) --no-build-isolation --editable '.[torch]'
+	touch $@
+
+$(WITH_DOCS): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(DOCS_INSTALL) hatchling editables
+	$(DOCS_INSTALL) --no-build-isolation --editable '.[docs]'
 	touch $@

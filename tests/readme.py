@@ -1,7 +1,8 @@
-"""The examples of README.md and CONTRIBUTING.md: run them, and compare or write anew what they print (`make readme`).
+"""The examples of README.md, CONTRIBUTING.md and docs/: run them, and compare or write anew what they print.
 
-A block ```console holds commands behind `$ ` and what they print, or with ` | head -N` its first lines, with
-` | tail -N` its last; a block ```python holds code whose printed lines are repeated in comments `# -> ...` at its end.
+`make readme` writes.  A block ```console holds commands behind `$ ` and what they print, or with ` | head -N` its first
+lines, with ` | tail -N` its last; where a command ends with another exit code than 0, its messages and that code stand
+below.  A block ```python holds code whose printed lines are repeated in comments `# -> ...` at its end.
 Where the first line of a ```python block is nothing but the name of a file, as in `# mine.py`, the block is not run but
 written to that file, for the blocks below it.  The blocks of a document run one after the other, in a folder of its own
 that goes away.
@@ -21,7 +22,7 @@ from pathlib import Path
 from cli.main import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 
 # What `attnproof features --prove` prints, so that no statement changes unread
 PROOFS = Path(__file__).parent / "cli" / "proofs.txt"
@@ -42,13 +43,17 @@ def _console(block: str) -> str:
         shown, *rest = command.split(" | ")
         program, *arguments = shlex.split(shown)
         assert program == "attnproof", command
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as printed,
+            contextlib.redirect_stderr(io.StringIO()) as said,
+        ):
             code = main(arguments)
-        assert code == 0, f"{command} ended with exit code {code}"
         found = [line.rstrip() for line in printed.getvalue().splitlines()]
         for part in rest:
             end, count = part.split(" -")
             found = found[-int(count) :] if end == "tail" else found[: int(count)]
+        if code != 0:
+            found += [*said.getvalue().splitlines(), f"exit code {code}"]
         lines += [f"$ {command}", *found]
     return "".join(f"{line}\n" for line in lines)
 

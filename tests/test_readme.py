@@ -18,7 +18,7 @@ def shown(arguments: Sequence[str]) -> int:
     return 0
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(readme.ROOT)))
 def test_a_document_shows_what_its_examples_print(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readme, "main", shown)
     text = document.read_text()
@@ -32,12 +32,19 @@ FILE = "```python\n# mine.py\nVALUE = 3\n```\n"
     "block",
     [
         "```console\n$ attnproof features --orders 3\nwrong\n```",
+        "```console\n$ attnproof features --orders wrong\n```",
         "```python\nprint(1)\n# -> 2\n```",
         FILE + "```python\nfrom pathlib import Path\n\nprint(Path('mine.py').read_text())\n# -> VALUE = 4\n```",
     ],
 )
 def test_a_wrong_output_is_noticed(block: str) -> None:
     assert renewed(block) != block
+
+
+def test_a_command_that_fails_shows_its_messages_and_its_exit_code() -> None:
+    shown = renewed("```console\n$ attnproof reference absent.npz | head -1\n```").splitlines()
+    assert shown[2].startswith("attnproof: no file absent.npz")
+    assert shown[3:] == ["exit code 2", "```"]
 
 
 def test_a_block_that_names_a_file_is_written_to_it_and_to_no_other_document() -> None:

@@ -137,14 +137,6 @@ def test_infinite_and_absent_numbers_in_json(tmp_path: Path) -> None:
     assert (document["value"], document["decimal"], document["window"]) == ([[None]], [["nan"]], None)
 
 
-def test_every_name_stands_in_the_readme() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    endings = ("_decimal", "_radius", "_essentially_zero")  # of names that are told once, with all of these
-    told = {name for name in RESERVED if f"`{name}`" in text}
-    told |= {name + ending for name in told for ending in endings if f"`{ending}`" in text}
-    assert told >= RESERVED
-
-
 def test_each_usual_name_means_one_thing() -> None:
     names = [name for usual in USUAL.values() for name in usual]
     assert len(set(names)) == len(names)

@@ -54,7 +54,7 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
 
 
 def write_vectors(truth: Reference, path: Path, more: More | None = None, *, overwrite: bool = False) -> None:
-    """Write a problem and its exact output to a .npz or .json file; README.md lists the members.
+    """Write a problem and its exact output to a .npz or .json file; docs/files.md lists the members.
 
     The same truth gives the same bytes.  Raises InvalidRequestError for another ending, a file that exists (unless
     overwritten) or cannot be written; nothing half-written is left.
