@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.text import number, words
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 
 if TYPE_CHECKING:
     from verify.inputs import FileInput, InputSource
@@ -150,7 +150,7 @@ def _split(parts: list[str]) -> Iterator[tuple[str, ...]]:
 def unknown_input(name: str, known: Iterable[str]) -> InvalidRequestError:
     """Return what is to be raised for a name that means nothing."""
     kinds = ["sample:NAME", *known, "FILE.npz", "FILE.safetensors", "Q.npy,K.npy,V.npy"]
-    return InvalidRequestError(f"input {name!r}", "one of " + ", ".join(kinds), "see attnproof list")
+    return unknown(f"input {name!r}", name.partition(":")[0], kinds, "see attnproof list")
 
 
 def parameters_in(text: str) -> tuple[tuple[str, float], ...]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 from verify.integers import INTEGER
 
 # A head size, or a number of tokens, beyond this means nothing.
@@ -27,7 +27,7 @@ def choice(text: str, label: str, known: Iterable[str]) -> str:
     """Return one of the words that are known."""
     names = list(known)
     if text not in names:
-        raise InvalidRequestError(f"{label} {text!r}", "one of " + ", ".join(names), "choose one of these")
+        raise unknown(f"{label} {text!r}", text, names)
     return text
 
 

@@ -4,6 +4,7 @@ Names are loaded when first used, so that importing `verify` costs nothing.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,16 +59,28 @@ __all__ = [
 
 
 _MODULES = {
+    "conformance": "conformance",
     "errors": "errors",
+    "families": "families",
     "formats": "numbers.formats",
     "inputs": "inputs",
+    "mechanisms": "mechanisms",
     "problem": "problem",
+    "recommend": "recommend",
+    "sweep": "sweep",
     "testing": "testing",
     "truth": "truth",
 }
 
 
+def __dir__() -> list[str]:
+    own = {name for name in globals() if name.startswith("__")}
+    return sorted({*own, *__all__, *_MODULES, "__version__"})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("attnproof")
     if name in _MODULES:
         return import_module(f"verify.{_MODULES[name]}")
     if name in _HOMES:

@@ -14,19 +14,24 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 from verify.integers import how_many, integers
 from verify.numbers.arrays import Float64Array
 
 _INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
 
 
+def scalar(value: Any) -> Any:
+    """Return what an array without axes holds; anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
 def whole(value: Any) -> int | None:
     """Return an integer of any type as Python's own, which cannot wrap; None for anything else, truth values too."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(scalar(value), bool | np.bool_):
         return None
     try:
-        return index(value)
+        return index(scalar(value))
     except TypeError:
         return None
 
@@ -141,7 +146,7 @@ class Choice:
     def checked(self, name: str, value: Any, tokens: int | None = None) -> str:
         """Return the value; InvalidRequestError unless it is one of the words."""
         if not isinstance(value, str) or value not in self.among:
-            raise InvalidRequestError(f"{name} {value!r}", "one of " + ", ".join(self.among), "choose one")
+            raise unknown(f"{name} {value!r}", value, self.among)
         return value
 
     def read(self, name: str, text: str) -> str:
@@ -196,8 +201,9 @@ def checked_values(
     chosen: dict[str, Any] = {}
     for name, value in given:
         if name not in declared:
-            expected = "one of " + ", ".join(declared) if declared else f"no {kind}s {owner}"
-            raise InvalidRequestError(f"unknown {kind} {name!r}", expected, remedy)
+            if declared:
+                raise unknown(f"unknown {kind} {name!r}", name, declared, remedy)
+            raise InvalidRequestError(f"unknown {kind} {name!r}", f"no {kind}s {owner}", remedy)
         if name in chosen:
             raise InvalidRequestError(f"{kind} {name!r} given twice", f"each {kind} once", "leave one out")
         chosen[name] = value
@@ -302,6 +308,7 @@ def checked_scale(scale: Any) -> float | None:
 
 def _exact_number(value: Any) -> float | None:
     """Return a real number as the float64 that it equals; None for anything else, texts and truth values too."""
+    value = scalar(value)
     integer = whole(value)
     if isinstance(value, bool):
         return None
@@ -318,18 +325,30 @@ def _exact_number(value: Any) -> float | None:
     return float(array.astype(np.float64))
 
 
-def checked_flag(name: str, value: bool) -> bool:
-    """Return a truth value; InvalidRequestError for anything that merely counts as one."""
-    if not isinstance(value, bool | np.bool_):
-        raise InvalidRequestError(f"{name} {value!r}", "True or False", "give a truth value")
-    return bool(value)
+def checked_flag(name: str, value: Any) -> bool:
+    """Return a truth value: True or False, of Python or numpy, in an array without axes too, or 0 or 1.
+
+    InvalidRequestError for anything else that Python would take for one: other numbers, texts, None, lists.
+    """
+    if isinstance(scalar(value), bool | np.bool_) or whole(value) in (0, 1):
+        return bool(value)
+    raise InvalidRequestError(f"{name} {value!r}", "True or False", "give a truth value")
+
+
+def checked_number(name: str, value: Any) -> float:
+    """Return a real number as a float, NaN and infinity too; InvalidRequestError for anything else."""
+    found = scalar(value)
+    if isinstance(found, bool) or not isinstance(found, numbers.Real):
+        raise InvalidRequestError(f"{name} {value!r}", "a number", "correct it")
+    return float(found)
 
 
 def checked_positive(name: str, value: Any) -> float:
     """Return a finite number above 0 as a float; InvalidRequestError for anything else."""
-    if not isinstance(value, numbers.Real) or not 0.0 < float(value) < np.inf:
+    found = checked_number(name, value)
+    if not 0.0 < found < np.inf:
         raise InvalidRequestError(f"{name} {value!r}", "a number above 0", "choose one such as 1e-3")
-    return float(value)
+    return found
 
 
 def checked_integer(name: str, value: Any, least: int, most: int | None = None) -> int:

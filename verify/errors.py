@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class AttnproofError(Exception):
     """Base of every error raised on purpose; the command line catches it once."""
@@ -20,6 +22,18 @@ class InvalidRequestError(AttnproofError):
     def __reduce__(self) -> tuple[type[InvalidRequestError], tuple[str, str, str]]:
         """Pickle the three parts, so that the error crosses process boundaries."""
         return (type(self), (self.given, self.expected, self.remedy))
+
+
+def unknown(given: str, name: object, known: Iterable[str], remedy: str = "choose one") -> InvalidRequestError:
+    """Return what is to be raised for a name that is none of those known; a near one is suggested.
+
+    given: how the message calls it.  remedy: what to do where none is near.
+    """
+    from difflib import get_close_matches  # only where something is wrong: commands start quickly
+
+    names = list(known)
+    near = get_close_matches(str(name), names, 1)
+    return InvalidRequestError(given, "one of " + ", ".join(names), f"did you mean {near[0]}?" if near else remedy)
 
 
 class TooLargeError(InvalidRequestError):

@@ -15,15 +15,15 @@ import numpy as np
 from verify.arguments import checked_positive
 from verify.attention.contract import Cost, Mechanism, Member
 from verify.attention.variant import Variant
-from verify.errors import InvalidRequestError, MechanismError, TooLargeError, ViolatedBoundError
+from verify.errors import InvalidRequestError, MechanismError, TooLargeError, ViolatedBoundError, unknown
 from verify.families.costs import meeting_contexts
 from verify.measure.cell import Exact, Setting, require_attending
 from verify.measure.decomposition import Decomposer
 from verify.measure.metrics import METRICS, logit_statistics, magnitudes
-from verify.mechanisms.registry import RECOMMENDED, files_in, known
+from verify.mechanisms.registry import RECOMMENDED, opened
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
-from verify.problem import Problem
+from verify.problem import Problem, require_problem
 from verify.problem.selection import of_head
 from verify.truth.in_blocks import check_time
 
@@ -113,7 +113,8 @@ def recommend(
 
         recommend(problem, 1e-2).overall.value
     """
-    chosen, given = known(files_in([mechanism])).opened(mechanism) if isinstance(mechanism, str) else (mechanism, {})
+    require_problem(problem)
+    chosen, given = (mechanism, {}) if isinstance(mechanism, Mechanism) else opened(mechanism)
     if chosen.axis is None:
         raise InvalidRequestError(
             f"mechanism {chosen.name}, which has nothing to vary", "one with an axis", "see attnproof list"
@@ -385,4 +386,4 @@ def _values(mechanism: Mechanism, largest: int | None) -> Sequence[int]:
 def _check(tolerance: Any, metric: Any) -> None:
     checked_positive("tolerance", tolerance)
     if not isinstance(metric, str) or metric not in METRICS:
-        raise InvalidRequestError(f"unknown metric {metric!r}", "one of " + ", ".join(METRICS), "choose one of these")
+        raise unknown(f"unknown metric {metric!r}", metric, METRICS)

@@ -101,7 +101,7 @@ def test_what_torch_refuses_or_leaves_to_chance_is_refused() -> None:
             {"is_causal": True, "attn_mask": np.ones((2, 2), bool)},
             "is_causal and an attn_mask; expected one of the two",
         ),
-        ({"is_causal": 1}, "is_causal 1; expected True or False"),
+        ({"is_causal": 2}, "is_causal 2; expected True or False"),
         ({"enable_gqa": "yes"}, "enable_gqa 'yes'; expected True or False"),
         ({"query": q}, "4 heads of queries and 2 of keys; expected as many, without enable_gqa"),
         ({"query": np.ones((3, 2, 3)), "enable_gqa": True}, "leading dimensions that disagree"),

@@ -12,7 +12,7 @@ from flint import arb, arb_mat
 from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
 from verify.bounds.pairs import WeightBound
-from verify.errors import InvalidRequestError, MechanismError
+from verify.errors import InvalidRequestError, MechanismError, unknown
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.counted import Operations
 from verify.numbers.fields import Field, Number
@@ -247,9 +247,10 @@ class Mechanism(ABC):
         for form in self.forms:
             if form.name == name:
                 return form
-        known = ", ".join(form.name for form in self.forms)
-        expected = f"one of {known}" if known else "a mechanism that has forms"
-        raise InvalidRequestError(f"form {name!r} of mechanism {self.name!r}", expected, "choose one of these")
+        given = f"form {name!r} of mechanism {self.name!r}"
+        if not self.forms:
+            raise InvalidRequestError(given, "a mechanism that has forms", "choose another one")
+        raise unknown(given, name, [form.name for form in self.forms])
 
     @abstractmethod
     def weights(
@@ -358,3 +359,9 @@ class Mechanism(ABC):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Send other processes the place where it was found, if it was found somewhere, instead of itself."""
         return super().__reduce_ex__(protocol) if self.origin is None else self.origin
+
+
+def require_member(member: Any) -> None:
+    """Raise InvalidRequestError for anything but a Member."""
+    if not isinstance(member, Member):
+        raise InvalidRequestError(f"{member!r} as a member", "a Member", "use named_member")

@@ -25,6 +25,9 @@ from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format, named_format
 from verify.problem.checks import check_finite, checked_booleans
 
+# Settings that say how large a state is.
+_SIZES = ("head_size", "value_size", "lead")
+
 
 class RunningSums(Protocol):
     """The sums that a state keeps, for several heads at once."""
@@ -70,6 +73,16 @@ class AttentionState:
         self._whole = True
         self._arithmetic: Arithmetic = named_arithmetic(settings["arithmetic"])
         self._chunk = chunk
+
+    def __repr__(self) -> str:
+        own = {name: value for name, value in self.settings.items() if name not in _SIZES and value}
+        settings = ", ".join(f"{name} {value}" for name, value in own.items())
+        kind, (keys, values, lead) = type(self).__name__, (self.settings[name] for name in _SIZES)
+        heads = f"heads {list(lead)}" if lead else "one head"
+        return (
+            f"{kind}({heads}, keys of {keys}, values of {values}; {settings};\n"
+            f"{'':{len(kind)}} {how_many(self.tokens, 'token')} taken in, {how_many(self.nbytes, 'byte')})"
+        )
 
     @property
     def nbytes(self) -> int:
@@ -280,6 +293,8 @@ def checked_settings(**given: Any) -> dict[str, Any]:
         checked["scale"] = checked_scale(given["scale"])
     for name in ("compensated", "one_by_one"):
         checked[name] = checked_flag(name, given[name])
+    checked["arithmetic"] = named_arithmetic(given["arithmetic"]).name
+    checked["storage"] = None if given["storage"] is None else named_format(given["storage"]).name
     return checked
 
 
@@ -293,7 +308,7 @@ def _require_settings(what: str, given: dict[str, Any], expected: dict[str, Any]
             )
 
 
-def storage_format(name: str | None) -> Format | None:
+def storage_format(name: str | Format | None) -> Format | None:
     """Return the format of that name; None, the arithmetic's own, for none."""
     return None if name is None else named_format(name)
 

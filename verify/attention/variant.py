@@ -17,7 +17,7 @@ from verify.bounds.pairs import Pairs, WeightBound
 from verify.errors import InvalidRequestError, MechanismError
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
-from verify.problem import Problem
+from verify.problem import Problem, require_problem
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Variant:
     """A member, the form that computes it, and the options of the form that are not its own choice.
 
     variant = named_variant("taylor:order=3/packed:side=both")
-    variant.run(problem, named_arithmetic("float32")).value
+    variant.run(problem, "float32").value
     """
 
     member: Member
@@ -65,7 +65,8 @@ class Variant:
         or a problem that it does not serve, TooLargeError where it would need more memory than allowed, MechanismError
         for an output of another kind or shape.
         """
-        how = self.how
+        how, policy = self.how, named_arithmetic(arithmetic)
+        require_problem(problem)
         for name in limits:
             if name not in how.limits:
                 expected = "one of " + ", ".join(how.limits) if how.limits else "none"
@@ -73,7 +74,6 @@ class Variant:
         refusal = self.refusal(problem)
         if refusal is not None:
             raise refusal
-        policy = named_arithmetic(arithmetic) if isinstance(arithmetic, str) else arithmetic
         output = how.compute(problem, policy, self.member, **dict(self.options), **limits)
         whole: Any = output
         if not isinstance(whole, AttentionOutput) or not isinstance(output.hazards, Hazards):
@@ -105,7 +105,9 @@ class Variant:
             raise MechanismError(f"{found!r} from cost() of {self.name}", "a Cost", "mend the form")
         return found
 
-    def rounding_bound(self, problem: Problem, exact: Float64Array, arithmetic: Arithmetic) -> RoundingBound | None:
+    def rounding_bound(
+        self, problem: Problem, exact: Float64Array, arithmetic: str | Arithmetic
+    ) -> RoundingBound | None:
         """Return bounds on the rounding error on inputs that the arithmetic holds exactly; None if nothing is known.
 
         exact: the exact output of the member on these inputs, as float64.  Raises MechanismError if the form bounds its
@@ -122,4 +124,4 @@ class Variant:
                 raise MechanismError(f"{found!r} from rounding() of {self.name}", "a WeightBound", "mend the form")
             return found
 
-        return rounding_bound(problem, exact, arithmetic, weigh)
+        return rounding_bound(problem, exact, named_arithmetic(arithmetic), weigh)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 from verify.numbers.formats import FORMATS
 
 NARROW = {name: FORMATS[name] for name in ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")}
@@ -17,7 +17,7 @@ NARROW = {name: FORMATS[name] for name in ("bfloat16", "float16", "float8_e4m3fn
 def checked_bits(bits: str | None) -> str | None:
     """Return the name of a narrow format, or None."""
     if bits is not None and bits not in NARROW:
-        raise InvalidRequestError(f"bits {bits!r}", "one of " + ", ".join(NARROW), "choose one of these")
+        raise unknown(f"bits {bits!r}", bits, NARROW)
     return bits
 
 

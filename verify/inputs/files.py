@@ -97,6 +97,8 @@ class FileInput:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the file."""
+        if not isinstance(self.paths, tuple) or not all(isinstance(path, str) for path in self.paths):
+            raise InvalidRequestError(f"paths {self.paths!r}", "a tuple of texts", 'write ("FILE.npz",)')
         checked_keys(self.keys)
         checked_layout(self.layout)
         checked_bits(self.bits)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 from verify.integers import how_many
 
 LAYOUTS = {
@@ -24,7 +24,7 @@ Arrays = Mapping[str, NDArray[Any]]
 def checked_layout(layout: str | None) -> str | None:
     """Return the name of a layout, or None."""
     if layout is not None and layout not in LAYOUTS:
-        raise InvalidRequestError(f"layout {layout!r}", "one of " + ", ".join(LAYOUTS), "choose one of these")
+        raise unknown(f"layout {layout!r}", layout, LAYOUTS)
     return layout
 
 

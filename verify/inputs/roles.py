@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 
 # By role, the names under which files hold it elsewhere; a role's own name comes first.
 USUAL: Mapping[str, tuple[str, ...]] = {
@@ -98,9 +98,7 @@ def checked_keys(keys: Sequence[str]) -> dict[str, str]:
         if not equals or not entry:
             raise InvalidRequestError(f"keys {text!r}", "ROLE=NAME,..., as in q=Q,mask=pad", "correct it")
         if role not in USUAL:
-            raise InvalidRequestError(
-                f"keys with the role {role!r}", "one of " + ", ".join(USUAL), "choose one of these"
-            )
+            raise unknown(f"keys with the role {role!r}", role, USUAL)
     found = {role: entry for role, _, entry in named}
     if len(found) < len(keys) or len(set(found.values())) < len(keys):
         raise InvalidRequestError(f"keys {text!r}", "each role and each name once", "leave one out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verify.errors import InvalidRequestError
+from verify.errors import unknown
 from verify.inputs.files import FileInput
 from verify.problem import Problem
 
@@ -32,10 +32,8 @@ class SampleInput:
 
     def __post_init__(self) -> None:
         """Raise InvalidRequestError for a sample that does not exist."""
-        if self.sample not in SAMPLES:
-            raise InvalidRequestError(
-                f"unknown sample {self.sample!r}", "one of " + ", ".join(SAMPLES), "choose one of these"
-            )
+        if not isinstance(self.sample, str) or self.sample not in SAMPLES:
+            raise unknown(f"unknown sample {self.sample!r}", self.sample, SAMPLES)
 
     @property
     def name(self) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from verify.arguments import shortest
-from verify.errors import InvalidRequestError
+from verify.arguments import checked_flag, checked_integer, checked_number, shortest
+from verify.errors import InvalidRequestError, unknown
 from verify.inputs.scenarios import LARGEST_LOGIT, SCENARIOS
 from verify.problem import Problem
 
@@ -37,17 +37,13 @@ class SyntheticInput:
 
     def __post_init__(self) -> None:
         """Check everything once, and bring parameters into one form: equal ones are then equal, and print the same."""
-        if self.scenario not in SCENARIOS:
-            raise InvalidRequestError(
-                f"unknown scenario {self.scenario!r}",
-                "one of " + ", ".join(SCENARIOS),
-                "choose one of these",
-            )
-        for label, value in (("head size", self.head_size), ("tokens", self.tokens)):
-            if value < 1:
-                raise InvalidRequestError(f"{label} {value}", "an integer of at least 1", "choose a larger one")
-        if self.seed < 0:
-            raise InvalidRequestError(f"seed {self.seed}", "an integer of at least 0", "choose a seed")
+        if not isinstance(self.scenario, str) or self.scenario not in SCENARIOS:
+            raise unknown(f"unknown scenario {self.scenario!r}", self.scenario, SCENARIOS)
+        for name, least in (("head_size", 1), ("tokens", 1), ("seed", 0)):
+            value = checked_integer(name.replace("_", " "), getattr(self, name), least)
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "causal", checked_flag("causal", self.causal))
+        object.__setattr__(self, "logit_std", checked_number("logit standard deviation", self.logit_std))
         if not 0 <= self.logit_std <= LARGEST_LOGIT:
             raise InvalidRequestError(
                 f"logit standard deviation {self.logit_std:g}", f"0 to {LARGEST_LOGIT:g}", "choose a spread"

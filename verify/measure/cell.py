@@ -30,7 +30,7 @@ from verify.measure.summary import (
 )
 from verify.measure.weights import WeightSummary, compare_weights
 from verify.mechanisms.registry import baseline, null_prediction
-from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
 
@@ -138,7 +138,8 @@ class Setting:
     softmax has no certified value.
     """
 
-    def __init__(self, exact: Exact, arithmetic: Arithmetic) -> None:
+    def __init__(self, exact: Exact, arithmetic: str | Arithmetic) -> None:
+        arithmetic = named_arithmetic(arithmetic)
         require_attending(exact.problem)
         self.exact = exact
         self.arithmetic = arithmetic

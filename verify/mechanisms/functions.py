@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from verify.attention.variant import Variant
 from verify.mechanisms.registry import known, named_member, named_variant
-from verify.numbers.arithmetic import named_arithmetic
+from verify.numbers.arithmetic import Arithmetic
 from verify.problem import PARTS, Problem
 
 # What `parts` may name; the others of a problem have arguments of their own.
@@ -24,7 +24,7 @@ def softmax_attention(
     causal: bool = False,
     alignment: str | None = None,
     mask: ArrayLike | None = None,
-    arithmetic: str = "float64",
+    arithmetic: str | Arithmetic = "float64",
     **parts: Any,
 ) -> NDArray[Any]:
     """Return conventional attention, sum_t exp(s_t) v_t / sum_t exp(s_t) with s_t = scale q.k_t.
@@ -36,7 +36,7 @@ def softmax_attention(
     sums of weights and the hazards.  Raises InvalidRequestError for a wrong request.
     """
     problem = Problem(q, k, v, scale=scale, causal=causal, mask=mask, alignment=alignment, **parts)
-    return named_variant("softmax/softmax").run(problem, named_arithmetic(arithmetic)).value
+    return named_variant("softmax/softmax").run(problem, arithmetic).value
 
 
 def logexp_attention(
@@ -48,7 +48,7 @@ def logexp_attention(
     alignment: str | None = None,
     mask: ArrayLike | None = None,
     form: str = "stream",
-    arithmetic: str = "float64",
+    arithmetic: str | Arithmetic = "float64",
     **parts: Any,
 ) -> NDArray[Any]:
     """Return log-exp attention, softmax(log(exp(Q) exp(K)^T)) V, LE (1); v may have any sign.
@@ -57,7 +57,7 @@ def logexp_attention(
     Raises InvalidRequestError for a wrong request; the form quadratic alone takes a mask.
     """
     problem = Problem(q, k, v, causal=causal, alignment=alignment, mask=mask, **parts)
-    return Variant(named_member("logexp"), form).run(problem, named_arithmetic(arithmetic)).value
+    return Variant(named_member("logexp"), form).run(problem, arithmetic).value
 
 
 def taylor_attention(
@@ -71,7 +71,7 @@ def taylor_attention(
     alignment: str | None = None,
     mask: ArrayLike | None = None,
     form: str = "packed",
-    arithmetic: str = "float64",
+    arithmetic: str | Arithmetic = "float64",
     **parts_and_options: Any,
 ) -> NDArray[Any]:
     """Return Taylor attention, softmax attention with exp cut after the power `order`, SA (9).
@@ -87,4 +87,4 @@ def taylor_attention(
     member = known().mechanism("taylor").member(order=order)
     limits = {name: options.pop(name) for name in ("watch", "memory_limit") if name in options}
     variant = Variant(member, form, tuple(options.items()))
-    return variant.run(problem, named_arithmetic(arithmetic), **limits).value
+    return variant.run(problem, arithmetic, **limits).value

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import product
@@ -19,7 +18,7 @@ from typing import Any
 from verify.arguments import Whole
 from verify.attention.contract import Mechanism, Member
 from verify.attention.variant import Variant
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 from verify.mechanisms.loading import GROUP, SWITCH, found_at, in_file, installed
 
 # Found when first used: "module:NAME".
@@ -72,9 +71,8 @@ class Registry:
             raise InvalidRequestError("a mechanism without a name", "one of " + ", ".join(self.targets), "name one")
         target = self.targets.get(self.files.get(name, name)) if isinstance(name, str) else None
         if target is None:
-            near = get_close_matches(str(name), self.targets, 1)
-            remedy = f"did you mean {near[0]}?" if near else "see attnproof list, or name a file as FILE.py:NAME"
-            raise InvalidRequestError(f"unknown mechanism {name!r}", "one of " + ", ".join(self.targets), remedy)
+            remedy = "see attnproof list, or name a file as FILE.py:NAME"
+            raise unknown(f"unknown mechanism {name!r}", name, self.targets, remedy)
         if isinstance(target, Mechanism):
             return target
         return installed(target.name, target.value) if isinstance(target, EntryPoint) else found_at(target)
@@ -251,6 +249,11 @@ def _name(text: Any) -> str:
     if not isinstance(text, str):
         raise InvalidRequestError(f"{text!r} as a mechanism", 'a name such as "taylor:order=3"', "see attnproof list")
     return text
+
+
+def opened(text: str) -> tuple[Mechanism, dict[str, Any]]:
+    """Return mechanism and parameters that are given by a name such as "favor:seed=1"; others may be left open."""
+    return known(files_in([_name(text)])).opened(text)
 
 
 def baseline() -> Variant:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.errors import InvalidRequestError
+from verify.errors import unknown
 from verify.numbers.formats import FORMATS, Format
 
 # Roundings that exp, log and tanh of the libraries are taken to have, in the carrier that they work in: at most 4 units
@@ -163,11 +163,11 @@ ARITHMETICS = {
 }
 
 
-def named_arithmetic(name: str) -> Arithmetic:
-    """Return the arithmetic called name; InvalidRequestError names the known ones."""
+def named_arithmetic(name: str | Arithmetic) -> Arithmetic:
+    """Return the arithmetic called name, or one that is given itself; InvalidRequestError names the known ones."""
+    if isinstance(name, Arithmetic):
+        return name
     try:
         return ARITHMETICS[name]
     except (KeyError, TypeError):
-        raise InvalidRequestError(
-            f"unknown arithmetic {name!r}", "one of " + ", ".join(ARITHMETICS), "choose one of these"
-        ) from None
+        raise unknown(f"unknown arithmetic {name!r}", name, ARITHMETICS) from None

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.errors import InvalidRequestError
+from verify.errors import InvalidRequestError, unknown
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,23 @@ FORMATS = {
 }
 
 
-def named_format(name: str) -> Format:
-    """Return the format called name; InvalidRequestError names the known ones."""
+def named_format(name: str | Format) -> Format:
+    """Return the format called name, or one that is given itself; InvalidRequestError names the known ones."""
+    if isinstance(name, Format):
+        return name
     try:
         return FORMATS[name]
     except (KeyError, TypeError):
-        raise InvalidRequestError(
-            f"unknown format {name!r}", "one of " + ", ".join(FORMATS), "choose one of these"
-        ) from None
+        raise unknown(f"unknown format {name!r}", name, FORMATS) from None
 
 
-def stored_bytes(numbers: int, format_: Format) -> int:
+def stored_bytes(numbers: int, format_: str | Format) -> int:
     """Return the bytes that so many numbers take in a format; InvalidRequestError for what is no number of them."""
+    width = named_format(format_).width
     try:
         count = -1 if isinstance(numbers, bool) else index(numbers)  # Python's own integers do not wrap
     except TypeError:
         count = -1
     if count < 0:
         raise InvalidRequestError(f"numbers {numbers!r}", "an integer of at least 0", "correct it")
-    return count * format_.width // 8
+    return count * width // 8

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verify.arguments import exact_numbers, plain_array
-from verify.errors import InvalidRequestError
+from verify.arguments import exact_numbers, plain_array, whole
+from verify.errors import InvalidRequestError, unknown
 from verify.integers import how_many
 from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.formats import Format
 from verify.problem.attendance import ALIGNMENTS, Window
 
 # Bits of a float64 number.
@@ -122,12 +123,12 @@ def checked_window(window: Any) -> Window:
         )
     ends: list[int | None] = []
     for end in given:
-        whole = isinstance(end, int | np.integer) and not isinstance(end, bool) and -1 <= end <= _MOST
-        if end is not None and not whole:
+        found = whole(end)
+        if end is not None and (found is None or not -1 <= found <= _MOST):
             raise InvalidRequestError(
                 f"a window of {end!r}", "whole numbers from 0 to 2**53, or -1 for no limit", "correct it"
             )
-        ends.append(None if end is None or end == -1 else int(end))
+        ends.append(None if found == -1 else found)
     return ends[0], ends[1]
 
 
@@ -144,9 +145,7 @@ def checked_whole(
         if not bounds[0] <= number <= bounds[1]:
             raise InvalidRequestError(f"{name} of {number}", expected, "correct it")
     _require_shape(name, array, shape)
-    whole = np.array(np.broadcast_to(array, shape), dtype=np.int64)
-    whole.flags.writeable = False
-    return whole
+    return frozen(np.array(np.broadcast_to(array, shape), dtype=np.int64))
 
 
 def checked_lengths(lengths: ArrayLike | None, batch: tuple[int, ...], keys: int) -> NDArray[np.int64] | None:
@@ -172,10 +171,29 @@ def checked_segments(
     return of_q, of_k
 
 
+def checked_name(name: Any) -> str:
+    """Return what a problem is called."""
+    if not isinstance(name, str):
+        raise InvalidRequestError(f"a name of type {type(name).__name__}", "a text", "give str(name)")
+    return name
+
+
+def rounded(label: str, values: Float64Array, format_: Format) -> Float64Array:
+    """Return values rounded to nearest even in a format, as float64; InvalidRequestError if one overflows."""
+    found: Float64Array = format_.rounded(values).astype(np.float64)
+    if not np.isfinite(found).all():
+        raise InvalidRequestError(
+            f"{label} holds {np.abs(values).max():.6g}, which overflows {format_.name}",
+            f"magnitudes up to {format_.largest:.6g}",
+            "choose a wider arithmetic or rescale the inputs",
+        )
+    return found
+
+
 def checked_alignment(alignment: Any) -> str | None:
     """Return the word, or None."""
     if alignment is not None and alignment not in ALIGNMENTS:
-        raise InvalidRequestError(f"alignment {alignment!r}", "one of " + ", ".join(ALIGNMENTS), "choose one of these")
+        raise unknown(f"alignment {alignment!r}", alignment, ALIGNMENTS)
     return None if alignment is None else str(alignment)
 
 

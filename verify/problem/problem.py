@@ -13,16 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from verify.arguments import checked_flag, checked_scale, exact_tokens
 from verify.errors import InvalidRequestError
 from verify.numbers.arrays import BoolArray, Float64Array
-from verify.numbers.formats import Format
+from verify.numbers.formats import Format, named_format
 from verify.problem import checks
 from verify.problem.attendance import Attendance, Prefix, Prefixes, Window, joined_prefixes
 from verify.problem.digest import digest_of
+from verify.problem.glance import glance
 from verify.problem.head import Head, float_scale
 from verify.problem.positions import standing as positions_of
 from verify.problem.sdpa import from_sdpa
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """Attention inputs, exact binary numbers held as float64.
 
@@ -36,10 +37,10 @@ class Problem:
     each head.  sinks: one logit for each head, whose weight counts in the sum of weights and has no value.
 
     What may be seen, rules combining by "and"; a row in which no key may be seen has output zero:
-    causal: no key after the query.  window: (left, right), no key more than so many positions before or after it; None
-    or -1 for no limit.  lengths: how many keys there are, [...] without heads; the rest is padding.  segments: numbers
-    of those of queries [..., n_q] and keys [..., n_k]; a query sees its own.  mask: boolean, broadcastable to [..., H,
-    n_q, n_k], True where a query may see a key.
+    causal: no key after the query (True or False, of numpy too; 0 and 1 stand for them).  window: (left, right), no key
+    more than so many positions before or after it; None or -1 for no limit.  lengths: how many keys there are, [...]
+    without heads; the rest is padding.  segments: numbers of those of queries [..., n_q] and keys [..., n_k]; a query
+    sees its own.  mask: boolean, broadcastable to [..., H, n_q, n_k], True where a query may see a key.
 
     Keys stand at 0, 1, ..., queries at their own index (alignment "top-left") or so that the last stands at the last
     key that there is ("bottom-right"), or at `positions` [..., n_q]; all are counted in their own segment, from 0, if
@@ -144,7 +145,7 @@ class Problem:
             "dropout_mask": kept,
             "dropout": checks.checked_dropout(dropout, kept),
             **descales,
-            "name": name,
+            "name": checks.checked_name(name),
             "formats": formats,
         }
         for label, value in fields.items():
@@ -197,6 +198,9 @@ class Problem:
             factor = f"{label}_descale"
             object.__setattr__(found, factor, None if label in changes else getattr(self, factor))
         return found
+
+    def __repr__(self) -> str:
+        return glance(self)
 
     @property
     def head_size(self) -> int:
@@ -337,22 +341,14 @@ class Problem:
         group = self.q.shape[-3] // self.k.shape[-3] if self.q.ndim > 2 else 1
         return (*index[:-1], index[-1] // group) if index else ()
 
-    def rounded(self, format_: Format) -> Problem:
+    def rounded(self, format_: str | Format) -> Problem:
         """Return the problem with q, k and v rounded to nearest even in a format; self if that changes nothing.
 
-        Raises InvalidRequestError if a value, or the scale, overflows the format.
+        The format may be given by its name.  Raises InvalidRequestError if a value, or the scale, overflows it.
         """
-        rounded = {}
-        exact = {"q": self.q, "k": self.k, "v": self.v, "scale": np.array(self.scale or 0.0)}
-        for label, values in exact.items():
-            rounded[label] = format_.rounded(values).astype(np.float64)
-            if not np.isfinite(rounded[label]).all():
-                raise InvalidRequestError(
-                    f"{label} of {self.name} holds {np.abs(values).max():.6g}, which overflows {format_.name}",
-                    f"magnitudes up to {format_.largest:.6g}",
-                    "choose a wider arithmetic or rescale the inputs",
-                )
-        del rounded["scale"]  # it is part of the formula: rounding it belongs to the arithmetic
+        kind, exact = named_format(format_), {"q": self.q, "k": self.k, "v": self.v}
+        checks.rounded(f"scale of {self.name}", np.array(self.scale or 0.0), kind)  # the arithmetic rounds it
+        rounded = {label: checks.rounded(f"{label} of {self.name}", values, kind) for label, values in exact.items()}
         if all(np.array_equal(rounded[label], getattr(self, label)) for label in rounded):
             return self
         return self.but(**rounded)
@@ -394,3 +390,9 @@ PARTS = (
     *("q", "k", "v", "scale", "causal", "mask", "alignment", "window", "lengths", "segments", "positions", "softcap"),
     *("bias", "alibi_slopes", "sinks", "dropout_mask", "dropout", "name"),
 )
+
+
+def require_problem(problem: Any) -> None:
+    """Raise InvalidRequestError for anything but a Problem."""
+    if not isinstance(problem, Problem):
+        raise InvalidRequestError(f"{type(problem).__name__} as the problem", "a Problem", "make one: Problem(q, k, v)")

@@ -8,7 +8,7 @@ from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.numbers.arrays import Float64Array
-from verify.numbers.formats import FORMATS, named_format
+from verify.numbers.formats import FORMATS, Format, named_format
 from verify.truth.reference import Reference
 
 # A product of two of its factors is a number of these sums: what kernels of narrow formats add in.
@@ -32,7 +32,7 @@ class Demand:
     probable: Float64Array | None = None
 
 
-def demanded(truth: Reference, format_name: str) -> Demand:
+def demanded(truth: Reference, format_name: str | Format) -> Demand:
     """Return what a test may demand of a kernel whose output has a format.
 
     Raises InvalidRequestError for an unknown format, and as `Reference.rounded` does.
@@ -41,16 +41,16 @@ def demanded(truth: Reference, format_name: str) -> Demand:
     """
     format_ = named_format(format_name)
     value = truth.rounded(format_).astype("float64")
-    arithmetic = _arithmetic(format_name)
+    arithmetic = _arithmetic(format_.name)
     if arithmetic is None or not _holds(truth, arithmetic):
-        return Demand(format_name, value)
+        return Demand(format_.name, value)
     forms = (Variant(truth.member, form.name) for form in truth.member.mechanism.forms)
     for variant in forms:
         if variant.refusal(truth.problem) is None:
             bound = variant.rounding_bound(truth.problem, truth.value, arithmetic)
             if bound is not None:
-                return Demand(format_name, value, variant.form, arithmetic.name, bound.sure, bound.probable)
-    return Demand(format_name, value)
+                return Demand(format_.name, value, variant.form, arithmetic.name, bound.sure, bound.probable)
+    return Demand(format_.name, value)
 
 
 def _arithmetic(format_name: str) -> Arithmetic | None:

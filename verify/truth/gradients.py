@@ -21,13 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 from verify.arguments import checked_integer, exact_float64
 from verify.attention.contract import Attended, Member, Pullback
 from verify.attention.tiles import ball_matrix, exact_matrix, only_attended, tile_keys
-from verify.errors import CertificationError, InvalidRequestError, TooLargeError
+from verify.errors import CertificationError, InvalidRequestError, TooLargeError, unknown
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.balls import Balls
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision
 from verify.parallel.blocks import Block, blocks_of
-from verify.problem import Problem
+from verify.problem import Problem, require_problem
 from verify.truth.enclosure import GUARD_BITS, NOTHING_BITS
 from verify.truth.reference import MAX_DIGITS
 
@@ -63,7 +63,7 @@ class Gradients:
 
     def _of(self, name: str) -> Balls:
         if name not in self.balls:
-            raise InvalidRequestError(f"gradient {name!r}", "one of " + ", ".join(self.balls), "choose one of these")
+            raise unknown(f"gradient {name!r}", name, self.balls)
         return self.balls[name]
 
 
@@ -77,6 +77,7 @@ def gradients(problem: Problem, dout: ArrayLike, digits: int = 30, member: str |
 
         gradients(problem, dout, 30, "taylor:order=3").value("dq")
     """
+    require_problem(problem)
     chosen = named_member(member)
     refusal = chosen.mechanism.refusal(problem)
     if refusal is not None:

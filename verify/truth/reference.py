@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from verify.arguments import checked_integer
 from verify.attention.contract import Member
-from verify.errors import CertificationError, InvalidRequestError, TooLargeError
+from verify.errors import CertificationError, InvalidRequestError, TooLargeError, unknown
 from verify.integers import how_many
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.balls import Balls, in_base_two
-from verify.numbers.formats import Format
+from verify.numbers.formats import Format, named_format
 from verify.numbers.precision import MAX_BITS, bits_for, digits_of, flint_precision, mpmath_precision
 from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
 from verify.parallel.executors import workers_of
-from verify.problem import Problem
+from verify.problem import Problem, require_problem
 from verify.problem.selection import of_head, of_rows
 from verify.truth.enclosure import Enclosure
 from verify.truth.in_blocks import MEMORY_LIMIT, enclosures, memory_estimate
@@ -42,7 +42,7 @@ MOST_NAMED = 20
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reference:
     """An attention output with proven digits.
 
@@ -65,6 +65,14 @@ class Reference:
     normaliser_sign: NDArray[np.int8]
     logs: Balls
     asked: int
+
+    def __repr__(self) -> str:
+        zeros = int(self.absolute.sum())
+        return (
+            f"Reference(exact {self.member.name} on {self.problem.name[:60]!r}: {list(self.balls.shape)},\n"
+            f"          at least {how_many(self.digits, 'certified digit')}, {self.asked} asked for;"
+            f" {how_many(zeros, 'element')} essentially zero)"
+        )
 
     @property
     def value(self) -> Float64Array:
@@ -110,9 +118,10 @@ class Reference:
         rows: BoolArray = self.problem.attended_rows | (self.problem.sinks is not None)
         return rows
 
-    def rounded(self, format_: Format, *, undecided: str = "refused") -> NDArray[Any]:
+    def rounded(self, format_: str | Format, *, undecided: str = "refused") -> NDArray[Any]:
         """Return the exact values correctly rounded to a format, as an array of its numpy type; NaN where undefined.
 
+        format_: a format, or its name.
         Where a ball holds numbers that round differently, the value is found by algebra if that is rational, as ties
         are (`verify.truth.ties`), and otherwise its row is enclosed again with more digits.  A value that is
         essentially zero (absolute) and may have either sign becomes 0.0.
@@ -121,7 +130,8 @@ class Reference:
         CertificationError that lists these places if they are refused, and TooLargeError as `reference` does.
         """
         if undecided not in UNDECIDED:
-            raise InvalidRequestError(f"undecided {undecided!r}", "one of " + ", ".join(UNDECIDED), "choose one")
+            raise unknown(f"undecided {undecided!r}", undecided, UNDECIDED)
+        format_ = named_format(format_)
         values = np.full(self.value.shape, np.nan)
         left = self._round(format_, values, np.ndindex(self.value.shape))
         self._round_rational(format_, values, left, by_formula=False)
@@ -308,6 +318,8 @@ def _served(
     *,
     decimals: bool,
 ) -> dict[Member, Reference]:
+    require_problem(problem)
+    memory_limit = checked_integer("memory limit", memory_limit, 0)
     chosen = list(dict.fromkeys(members))
     mechanisms = {member.mechanism for member in chosen}
     for mechanism in mechanisms:

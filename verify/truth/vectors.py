@@ -65,6 +65,8 @@ def write_vectors(truth: Reference, path: Path, more: More | None = None, *, ove
 
 
 def _writer(path: Path) -> Writer:
+    if not isinstance(path, Path):
+        raise InvalidRequestError(f"{path!r} as the file to write", "a pathlib.Path", "give Path(...)")
     if path.suffix.lower() not in _WRITERS:
         raise InvalidRequestError(f"file {str(path)!r} to write", "an ending .npz or .json", "name it so")
     return _WRITERS[path.suffix.lower()]

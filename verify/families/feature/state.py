@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verify.arguments import checked_integer
-from verify.attention.contract import Member
+from verify.attention.contract import Member, require_member
 from verify.attention.hazards import Hazards
 from verify.attention.memory import MEMORY_LIMIT, check_memory
 from verify.attention.state import AttentionState, checked_settings, storage_format
@@ -107,12 +107,13 @@ class FeatureState(AttentionState):
         *,
         lead: tuple[int, ...] = (),
         scale: float | None = None,
-        arithmetic: str = "float64",
-        storage: str | None = None,
+        arithmetic: str | Arithmetic = "float64",
+        storage: str | Format | None = None,
         compensated: bool = False,
         one_by_one: bool = False,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
+        require_member(member)
         self.mechanism = member.of
         given = {
             "head_size": head_size,

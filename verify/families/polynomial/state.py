@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arguments import checked_integer
-from verify.attention.contract import Member
+from verify.attention.contract import Member, require_member
 from verify.attention.hazards import Hazards
 from verify.attention.memory import MEMORY_LIMIT, check_memory
 from verify.attention.operands import scale_of
 from verify.attention.state import AttentionState, checked_settings, storage_format
 from verify.attention.sums import Sums
-from verify.errors import InvalidRequestError, TooLargeError
+from verify.errors import TooLargeError, unknown
 from verify.families.polynomial.features import BLOCK_NUMBERS, FeatureBlock, FeatureMap
 from verify.families.polynomial.polynomial import polynomial
 from verify.numbers.arithmetic import Arithmetic
@@ -63,7 +63,7 @@ class PolynomialSums:
         """Raise TooLargeError before allocating anything if more than memory_limit bytes would be held."""
         for name, given, known in (("side", side, tuple(SIDES)), ("degrees", degrees, DEGREES)):
             if given not in known:
-                raise InvalidRequestError(f"{name} {given!r}", "one of " + ", ".join(known), "choose one")
+                raise unknown(f"{name} {given!r}", given, known)
         countable_features(head_size, order)
         counts = [comb(head_size + p - 1, p) for p in range(order + 1)]
         kept = [factors is None or factors[p] != 0 for p in range(order + 1)]
@@ -191,14 +191,15 @@ class PolynomialState(AttentionState):
         *,
         lead: tuple[int, ...] = (),
         scale: float | None = None,
-        arithmetic: str = "float64",
-        storage: str | None = None,
+        arithmetic: str | Arithmetic = "float64",
+        storage: str | Format | None = None,
         compensated: bool = False,
         one_by_one: bool = False,
         side: str = "query",
         degrees: str = "together",
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
+        require_member(member)
         self.mechanism = member.of
         given = {
             "head_size": head_size,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from verify.attention.memory import MEMORY_LIMIT
 from verify.attention.state import checked_settings
 from verify.families.polynomial.state import PolynomialState
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.formats import Format
 
 
 class TaylorState(PolynomialState):
@@ -33,8 +35,8 @@ class TaylorState(PolynomialState):
         *,
         lead: tuple[int, ...] = (),
         scale: float | None = None,
-        arithmetic: str = "float64",
-        storage: str | None = None,
+        arithmetic: str | Arithmetic = "float64",
+        storage: str | Format | None = None,
         compensated: bool = False,
         one_by_one: bool = False,
         side: str = "query",
