@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.described import Described
-from reports.text import Table, context_text, count_text, ratio_text
+from reports.text import Table, bytes_text, context_text, count_text, ratio_text
 from verify.arguments import Value, value_text
 from verify.families.costs import FeatureCost, MultiheadCost
 from verify.integers import how_many
@@ -45,7 +45,7 @@ def cost_table(costs: Iterable[FeatureCost], storage: str = STORAGE, labels: Lab
             columns[heading] = [count_text(getattr(row, name)) for row in rows]
         if name == "state_elements":
             stored = [stored_bytes(row.state_elements, FORMATS[storage]) for row in rows]
-            columns[f"bytes in {storage}"] = [*map(count_text, stored)]
+            columns[f"bytes in {storage}"] = [*map(bytes_text, stored)]
     if _COUNTS["dense_features"] in columns:
         columns["dense/packed"] = [
             "" if row.dense_features is None else ratio_text(row.dense_features, row.features) for row in rows
@@ -62,11 +62,11 @@ def multihead_table(costs: Iterable[MultiheadCost], storage: str = STORAGE, labe
     cells = []
     for row, *own in zip(rows, *keys.values(), strict=True):
         head = row.head
-        numbers = [row.heads, head.features, row.total_state_elements]
-        numbers += [stored_bytes(row.total_state_elements, FORMATS[storage])]
+        numbers = map(count_text, [row.heads, head.features, row.total_state_elements])
+        stored = bytes_text(stored_bytes(row.total_state_elements, FORMATS[storage]))
         unknown = [row.total_flops_per_token, row.kv_cache_per_token, head.kv_break_even, head.flop_break_even]
-        counts = map(count_text, [*numbers, *unknown, head.flop_break_even_script])
-        cells.append([count_text(row.width), *own, *counts])
+        others = map(count_text, [*unknown, head.flop_break_even_script])
+        cells.append([count_text(row.width), *own, *numbers, stored, *others])
     return Table(["width", *keys, *columns], cells, keys=len(keys) + 1)
 
 

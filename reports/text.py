@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-import textwrap
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from tabulate import tabulate
+
+from reports.latex import latex_table
+from reports.terminal import placed
 
 
 @dataclass(frozen=True)
@@ -36,43 +39,15 @@ class Table:
     def plain(self, width: int | None = None) -> str:
         """Return the table for a terminal: aligned columns, control characters written as escapes.
 
-        width: columns of the terminal.  What does not fit goes on below: other columns beside the keys again, or the
-        last column's text.  By default nothing does.
+        width: columns of the terminal, which no line exceeds.  What does not fit goes on below: other columns beside
+        the keys again, or the last column's text; or every row becomes a block of lines.  By default nothing does.
         """
-        if width is not None and self.keys:
-            whole = self.plain()
-            return whole if max(map(len, whole.splitlines())) <= width else self._in_parts(width)
-        # tabulate puts two spaces around a heading, and two between columns
-        columns = list(zip((f"{name}  " for name in self.columns), *self.rows, strict=True))[:-1]
-        widest = (max(map(len, map(printable, column))) + 2 for column in columns)
-        last = None if width is None else max(20, width - sum(widest))
-        return tabulate(
-            [[printable(cell) for cell in row] for row in self.rows],
-            [printable(column) for column in self.columns],
-            tablefmt="simple",
-            disable_numparse=True,
-            colalign=self._alignment(),
-            maxcolwidths=None if last is None else [*[None] * (len(self.columns) - 1), last],
-        )
+        return placed(*self._printable(), self.keys, width)
 
-    def _in_parts(self, width: int) -> str:
-        """Return as many columns as fit beside the keys, below them the next ones: headings on several lines."""
-        columns = [self._column(place) for place in range(len(self.columns))]
-        keys, others = columns[: self.keys], columns[self.keys :]
-        parts: list[list[list[str]]] = [[]]
-        for column in others:
-            if parts[-1] and sum(len(one[0]) + 2 for one in (*keys, *parts[-1], column)) - 2 > width:
-                parts.append([])
-            parts[-1].append(column)
-        return "\n\n".join(_side_by_side([*keys, *part]) for part in parts)
-
-    def _column(self, place: int) -> list[str]:
-        """Return heading, line and cells of a column, all as wide as its widest cell or word of the heading."""
-        cells = [printable(row[place]) for row in self.rows]
-        words = printable(self.columns[place]).split()
-        widest = max(map(len, (*cells, *words)))
-        lines = [*textwrap.wrap(" ".join(words), widest), "-" * widest, *cells]
-        return [line.rjust(widest) if self.numeric(place) else line.ljust(widest) for line in lines]
+    def _printable(self) -> tuple[list[str], list[list[str]], list[bool]]:
+        """Return headings and rows, control characters written as escapes, and which columns are right-aligned."""
+        rows = [[printable(cell) for cell in row] for row in self.rows]
+        return [*map(printable, self.columns)], rows, [*map(self.numeric, range(len(self.columns)))]
 
     def markdown(self) -> str:
         """Return the table in Markdown, with everything that Markdown or HTML would interpret escaped."""
@@ -85,14 +60,8 @@ class Table:
         )
 
     def latex(self) -> str:
-        """Return the table in LaTeX (booktabs), with everything that LaTeX would interpret escaped."""
-        return tabulate(
-            [[printable(cell) for cell in row] for row in self.rows],
-            [printable(column) for column in self.columns],
-            tablefmt="latex_booktabs",
-            disable_numparse=True,
-            colalign=self._alignment(),
-        )
+        """Return the table in LaTeX (booktabs), no wider than an article, what LaTeX would interpret escaped."""
+        return latex_table(*self._printable(), self.keys)
 
     def styled(self, style: str, records: Iterable[Mapping[str, Any]], width: int | None = None) -> str:
         """Return the table in one of STYLES, plain within a width; as CSV, the records behind it with raw values."""
@@ -101,9 +70,10 @@ class Table:
         return csv_text(records) if style == "csv" else str(getattr(self, style)())
 
     def numeric(self, column: int) -> bool:
-        """Say whether every filled cell of the column starts like a number: such columns are right-aligned."""
+        """Say whether the filled cells of the column are numbers, or words that stand for one: these align right."""
         cells = [row[column] for row in self.rows if row[column]]
-        return bool(cells) and all(cell[0].isdigit() or cell[0] in "+-<" or cell in WORDS_FOR_NUMBERS for cell in cells)
+        numbers = sum(_NUMBERS.fullmatch(cell) is not None for cell in cells)
+        return numbers > 0 and all(_NUMBERS.fullmatch(cell) or cell in WORDS_FOR_NUMBERS for cell in cells)
 
     def _alignment(self) -> list[str] | None:
         if not self.rows:
@@ -111,14 +81,12 @@ class Table:
         return ["right" if self.numeric(column) else "left" for column in range(len(self.columns))]
 
 
-def _side_by_side(columns: Sequence[Sequence[str]]) -> str:
-    """Return columns of lines, the last ones beside each other."""
-    tallest = max(map(len, columns))
-    padded = [[" " * len(column[0])] * (tallest - len(column)) + [*column] for column in columns]
-    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
-
-
 STYLES = ("plain", "markdown", "csv", "latex")
+
+# One number or several, with what stands between them or says what they are of: 1,024, 2e-3 / inf, 107 of 128, 12.5 MB.
+_NUMBER = r"(?:[+-]|<\s?)?(?:\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?|inf|nan)"
+_UNIT = r"(?:\s?(?:%|[kMGTPEZYRQ]?B|s|ms|x))?"
+_NUMBERS = re.compile(rf"{_NUMBER}{_UNIT}(?:(?: / | of | to |/| )(?:{_NUMBER}|of){_UNIT})*")
 
 WORDS_FOR_NUMBERS = ("inf", "nan", "none", "exact", "undefined", "refused", "failed", "crashed")
 
@@ -137,17 +105,20 @@ def csv_text(records: Iterable[Mapping[str, Any]], *, header: bool = True) -> st
 def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in record.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}_{member}", inner) for member, inner in value.items())
-        elif isinstance(value, (list, tuple)):
-            yield name, " ".join(map(str, value))
-        else:
-            yield name, csv_cell(value) if isinstance(value, str) else value
+            yield from ((f"{name}_{member}", inner) for member, inner in _flat(value))
+            continue
+        text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        yield name, csv_cell(text) if isinstance(text, str) else text
+
+
+# With these a formula starts, in some languages in full width; tab and carriage return are escaped anyway.
+_COMPUTED = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_cell(text: str) -> str:
     """Return text as a cell of a CSV file: printable, with a quote in front where a spreadsheet would compute it."""
     shown = printable(text)
-    if shown[:1] not in ("=", "+", "-", "@"):
+    if shown[:1] not in _COMPUTED:
         return shown
     try:
         float(shown)
@@ -221,6 +192,20 @@ def context_text(tokens: int | None) -> str:
 def count_text(value: int | None) -> str:
     """Return an integer with separators; empty for None."""
     return "" if value is None else f"{value:,}"
+
+
+_THOUSANDS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB", "RB", "QB")
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes with three digits and the unit that suits it, 12.5 MB; a kB is 1000 B."""
+    if count < 1000:
+        return f"{count} B"
+    digits, exponent = f"{Decimal(count):.2e}".split("e")
+    place = int(exponent) // 3
+    if place >= len(_THOUSANDS):
+        return f"{digits}e{exponent} B"
+    return f"{Decimal(digits).scaleb(int(exponent) % 3).normalize():f} {_THOUSANDS[place]}"
 
 
 def ratio_text(numerator: int, denominator: int) -> str:
