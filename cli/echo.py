@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cli.text import WIDTH, one_line
+from cli.text import one_line
 from verify.integers import how_many
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def facts_of(source: InputSource, problem: Problem, contents: FileContents | Non
     return {**described(problem), "layout": found.layout, "unused": list(found.others), "ignored": list(source.ignore)}
 
 
-def echo(facts: dict[str, Any]) -> str:
-    """Return what a problem is, on lines of a narrow terminal."""
+def echo(facts: dict[str, Any], width: int) -> str:
+    """Return what a problem is, phrases beside each other where they fit."""
     lines: list[str] = []
     for phrase in _phrases(facts):
-        if lines and len(lines[-1]) + len(phrase) + 2 <= WIDTH:
+        if lines and len(lines[-1]) + len(phrase) + 2 <= width:
             lines[-1] += f"; {phrase}"
         else:
             lines.append(phrase)

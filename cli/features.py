@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.inputs import given_options
-from cli.text import LARGEST_SIZE, WIDTH, choice, integer, one_line, print_json, print_json_stream
+from cli.text import (
+    LARGEST_SIZE,
+    Columns,
+    asked,
+    choice,
+    integer,
+    one_line,
+    print_json,
+    print_json_stream,
+    show,
+    width_of,
+)
 from verify.errors import InvalidRequestError, TooLargeError
 from verify.integers import how_many, integers
 
@@ -58,6 +69,7 @@ def features(
     style: Annotated[
         str, typer.Option("--as", help="plain, markdown, csv or latex; of --prove, csv has the statements only.")
     ] = "plain",
+    columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Count features, state and FLOPs.
@@ -69,34 +81,37 @@ def features(
     from verify.numbers.formats import FORMATS
 
     given = given_options(context)
-    choice(style, "style", STYLES)
-    choice(storage, "storage", FORMATS)
+    asked("--as", choice, style, "style", STYLES)
+    asked("--storage", choice, storage, "storage", FORMATS)
+    screen = width_of(columns)
     if json_ and "style" in given:
         raise InvalidRequestError(f"--as {style} with --json", "one of the two", "leave one out")
     if prove:
-        table_options = sorted(given - {"prove", "style", "json_"})
+        table_options = sorted(given - {"prove", "style", "columns", "json_"})
         if table_options:
             raise InvalidRequestError(
                 f"--{table_options[0].replace('_', '-')} with --prove, which is for all sizes and orders",
                 "--prove with --as or --json only",
                 "leave it out",
             )
-        _prove(style, json_)
+        _prove(style, json_, screen)
         return
     if monomials and width is not None:
         raise InvalidRequestError("--width with --monomials", "one of the two", "leave one out")
-    sizes = integers(head_sizes, "head size", least=1, most=LARGEST_SIZE)
-    d_v = None if value_size is None else integer(value_size, "value size", least=1, most=LARGEST_SIZE)
+    sizes = asked("--head-sizes", integers, head_sizes, "head size", least=1, most=LARGEST_SIZE)
+    d_v: int | None = None
+    if value_size is not None:
+        d_v = asked("--value-size", integer, value_size, "value size", least=1, most=LARGEST_SIZE)
     members = _members(mechanism, orders, "orders" in given)
     rows = [_counts(member, size, d_v) for size in sizes for member in members]
     labels = {member.name: _labels(member) for member in members}
     if monomials:
-        _list_monomials(rows, labels, storage, style, json_)
+        _list_monomials(rows, labels, storage, style, json_, screen)
     elif width is not None:
-        widths = integers(width, "width", least=1, most=LARGEST_WIDTH, doubling=True)
-        _count_heads(widths, rows, labels, storage, style, json_)
+        widths = asked("--width", integers, width, "width", least=1, most=LARGEST_WIDTH, doubling=True)
+        _count_heads(widths, rows, labels, storage, style, json_, screen)
     else:
-        _count(rows, labels, storage, style, json_)
+        _count(rows, labels, storage, style, json_, screen)
 
 
 def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
@@ -112,7 +127,7 @@ def _members(mechanism: str | None, orders: str, chosen: bool) -> list[Member]:
             raise InvalidRequestError(f"--orders with {mechanism}", "a mechanism with an open axis", "leave it out")
         values: tuple[int, ...] = ()
     elif chosen or mechanism is None:
-        values = integers(orders, axis, least=0, most=ORDER_LIMIT)
+        values = asked("--orders", integers, orders, axis, least=0, most=ORDER_LIMIT)
         if mechanism is not None:
             parameter = plan.mechanism.parameters[axis]
             for end in (min(values), max(values)):
@@ -144,17 +159,23 @@ def _labels(member: Member) -> dict[str, Value]:
         return member.labels
 
 
-def _count(rows: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool) -> None:
+def _count(rows: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool, screen: int) -> None:
     from reports.costs import cost_record, cost_table
 
     if json_:
         print_json({"rows": [cost_record(row) for row in rows]})
     else:
-        print(cost_table(rows, storage, labels).styled(style, map(cost_record, rows), WIDTH))
+        print(cost_table(rows, storage, labels).styled(style, map(cost_record, rows), screen))
 
 
 def _count_heads(
-    widths: tuple[int, ...], heads: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool
+    widths: tuple[int, ...],
+    heads: list[FeatureCost],
+    labels: Labels,
+    storage: str,
+    style: str,
+    json_: bool,
+    screen: int,
 ) -> None:
     """Print what can be counted, then refuse a width that is no multiple of a head size."""
     from reports.costs import cost_record, multihead_record, multihead_table
@@ -172,11 +193,13 @@ def _count_heads(
         document = {"rows": [cost_record(head) for head in heads]}
         print_json(document | {"heads": [multihead_record(row) for row in rows]})
     elif rows:
-        print(multihead_table(rows, storage, labels).styled(style, map(multihead_record, rows), WIDTH))
+        print(multihead_table(rows, storage, labels).styled(style, map(multihead_record, rows), screen))
     _refuse(refused)
 
 
-def _list_monomials(counts: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool) -> None:
+def _list_monomials(
+    counts: list[FeatureCost], labels: Labels, storage: str, style: str, json_: bool, screen: int
+) -> None:
     """Print the lists, or the counts alone of what is too long to list, which is then refused."""
     from reports.costs import cost_record, cost_table
     from reports.findings import monomial_table
@@ -209,9 +232,9 @@ def _list_monomials(counts: list[FeatureCost], labels: Labels, storage: str, sty
                     print(csv_text(rows, header=header))
                     header = False
             elif rows:
-                print(monomial_table(rows).styled(style, rows), end="\n\n")
+                print(monomial_table(rows).styled(style, rows, screen), end="\n\n")
             else:
-                print(cost_table([row], storage, labels).styled(style, [], WIDTH), end="\n\n")
+                print(cost_table([row], storage, labels).styled(style, [], screen), end="\n\n")
     _refuse(refused)
 
 
@@ -225,7 +248,7 @@ def _refuse(refused: Sequence[InvalidRequestError]) -> None:
     raise InvalidRequestError(given, first.expected, first.remedy)
 
 
-def _prove(style: str, json_: bool) -> None:
+def _prove(style: str, json_: bool, screen: int) -> None:
     from reports.findings import (
         account_notes,
         account_record,
@@ -239,11 +262,12 @@ def _prove(style: str, json_: bool) -> None:
 
     found: list[Finding] = []
     if style == "plain" and not json_:
-        print(VARIABLES, end="\n\n")
+        show(f"{VARIABLES}\n", screen)
+        print()
     for finding in findings():
         found.append(finding)
         if style == "plain" and not json_:
-            print(finding_text(finding), end="\n\n", flush=True)
+            print(finding_text(finding, screen), end="\n\n", flush=True)
     failed = [finding for finding in found if not finding.holds]
     # what is counted may be what is wrong
     operations = None if failed else operations_of_one_token()
@@ -261,8 +285,8 @@ def _prove(style: str, json_: bool) -> None:
         if style != "plain":
             print(finding_table(found).styled(style, []), end="\n\n")
         if operations is not None:
-            table = account_table(operations).styled(style, [])
-            print(account_title(operations, style), table, account_notes(operations, style), sep="\n\n")
+            table = account_table(operations).styled(style, [], screen)
+            print(account_title(operations, style, screen), table, account_notes(operations, style, screen), sep="\n\n")
     if failed:
         sys.stdout.flush()
         first = f"{failed[0].name}: {failed[0].difference}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.inputs import Mechanisms
-from cli.text import WIDTH, print_json
+from cli.text import Columns, print_json, width_of
 
 if TYPE_CHECKING:
     from verify.arguments import Parameter
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def listing(
     own: Mechanisms = None,
+    columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False,
 ) -> None:
     """List what there is to choose from.
@@ -29,6 +30,7 @@ def listing(
     from verify.numbers.arithmetic import ARITHMETICS
     from verify.numbers.formats import FORMATS
 
+    width = width_of(columns)
     mechanisms, forms = _mechanisms(own or [])
     lists = {
         "mechanisms": mechanisms,
@@ -46,7 +48,7 @@ def listing(
         print_json(lists)
         return
     tables = (Table([kind[:-1], "what it is"], [*map(list, named.items())]) for kind, named in lists.items())
-    print("\n\n".join(table.plain(WIDTH) for table in tables))
+    print("\n\n".join(table.plain(width) for table in tables))
 
 
 def _mechanisms(own: list[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import platform
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from cli import features, listing, recommend, reference, report, sweep
-from cli.text import one_line
+from cli.text import Interrupted, one_line
 from verify.errors import AttnproofError, InvalidRequestError
 
 app = typer.Typer(
@@ -21,7 +24,33 @@ app = typer.Typer(
     epilog="Exit codes: 0 fine, 1 a check failed, 2 the request was wrong, 130 interrupted, 141 output not read.",
     add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"attnproof {version('attnproof')} ({', '.join(_versions())})")
+        raise typer.Exit
+
+
+def _versions() -> Iterator[str]:
+    yield f"python {platform.python_version()}"
+    yield from (f"{name} {version(name)}" for name in ("numpy", "mpmath", "python-flint"))
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    _: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The referee of attention formulations: exact answers, measured errors, counted costs."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("reference")(reference.reference)
@@ -55,8 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _end(2, f"the output cannot be written ({error.strerror}); expected room for it; redirect it elsewhere")
+    except Interrupted as kept:
+        return _end(130, str(kept))
     if code == 130:
-        return _end(130, "interrupted; a run file keeps its finished cells, and no other file is left half-written")
+        return _end(130, "interrupted; no file is left half-written")
     return int(code or 0)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from cli.text import one_line
+from cli.text import WIDTH, one_line
 
 Update = Callable[[int, int, str], None]
 
@@ -28,7 +28,8 @@ class _Lines:
         if now - self.last >= EVERY and done < total:
             self.last = now
             word = f", {one_line(last)}" if last else ""
-            print(f"{self.label} {done:,} of {total:,} after {now - self.start:.0f} s{word}", file=sys.stderr)
+            text = f"{self.label} {done:,} of {total:,} after {now - self.start:.0f} s{word}"
+            print(text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}...", file=sys.stderr)
 
 
 @contextmanager

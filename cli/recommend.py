@@ -23,7 +23,7 @@ from cli.inputs import (
     unknown_input,
 )
 from cli.progress import progress_bar
-from cli.text import LARGEST_SIZE, WIDTH, integer, number, one_line, print_json
+from cli.text import LARGEST_SIZE, Columns, asked, integer, number, one_line, print_json, show, width_of
 from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def recommend(
     scale: Scale = None,
     causal: Causal = None,
     alignment: Alignment = None,
+    columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Recommend an order.
@@ -80,9 +81,14 @@ def recommend(
     from verify.recommend import SECONDS
     from verify.recommend import recommend as recommended
 
-    wanted = number(tolerance, "tolerance")
-    largest = None if max_order is None else integer(max_order, "largest order", least=0, most=LARGEST_SIZE)
-    longest = SECONDS if seconds is None else number(seconds, "seconds")
+    width = width_of(columns)
+    wanted = asked("--tolerance", number, tolerance, "tolerance")
+    largest = (
+        None
+        if max_order is None
+        else asked("--max-order", integer, max_order, "largest order", least=0, most=LARGEST_SIZE)
+    )
+    longest = SECONDS if seconds is None else asked("--seconds", number, seconds, "seconds")
     varied = RECOMMENDED if mechanism is None else mechanism
     chosen, _ = known(files_in([varied])).opened(varied)
     source = fixed_source(input_, FileOptions(keys, ignore, layout, bits, scale, causal, alignment))
@@ -108,7 +114,7 @@ def recommend(
     if json_:
         print_json(_document(input_, facts, found))
     else:
-        _print(input_, facts, found)
+        _print(input_, facts, found, width)
     if found.overall.value is None:
         raise typer.Exit(1)
 
@@ -128,12 +134,13 @@ def _document(input_: str, facts: dict[str, Any], found: Recommendation) -> dict
     return document
 
 
-def _print(input_: str, facts: dict[str, Any], found: Recommendation) -> None:
+def _print(input_: str, facts: dict[str, Any], found: Recommendation, width: int) -> None:
     from reports.advice import advice_table, overall_text
 
     how = "exact values" if found.arithmetic is None else f"{found.form} in {found.arithmetic}"
     tried = f"{found.axis} up to {found.largest}"
-    print(f"{one_line(input_)}: {found.metric} error of at most {found.tolerance:g}, {how}, {found.mechanism}, {tried}")
-    print(echo(facts))
-    print(advice_table(found).plain(WIDTH))
-    print(overall_text(found))
+    asked_for = f"{found.metric} error of at most {found.tolerance:g}, {how}, {found.mechanism}, {tried}"
+    show(f"{one_line(input_)}: {asked_for}", width)
+    show(echo(facts, width), width)
+    print(advice_table(found).plain(width))
+    show(overall_text(found), width)

@@ -25,7 +25,7 @@ from cli.inputs import (
     unknown_input,
 )
 from cli.progress import progress_bar
-from cli.text import gibibytes, integer, one_line, print_json
+from cli.text import Columns, asked, gibibytes, integer, one_line, print_json, show, width_of
 from verify.errors import InvalidRequestError
 from verify.integers import how_many
 
@@ -78,6 +78,7 @@ def reference(
         typer.Option(help="Worker processes; 0 works in this process.  [default: one per core if it pays]"),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="GiB that may be needed.  [default: 4]")] = None,
+    columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Certify the exact output of an input.
@@ -104,10 +105,11 @@ def reference(
     )
     from verify.truth import reference as certified
 
-    wanted = integer(digits, "digits", least=1, most=MAX_DIGITS)
+    width = width_of(columns)
+    wanted = asked("--digits", integer, digits, "digits", least=1, most=MAX_DIGITS)
     member = _member(mechanism, order)
-    limit = MEMORY_LIMIT if memory is None else gibibytes(memory, "memory")
-    workers = None if jobs is None else integer(jobs, "jobs", least=0, most=256)
+    limit = MEMORY_LIMIT if memory is None else asked("--memory", gibibytes, memory, "memory")
+    workers = None if jobs is None else asked("--jobs", integer, jobs, "jobs", least=0, most=256)
     source = fixed_source(input_, FileOptions(keys, ignore, layout, bits, scale, causal, alignment))
     if source is None:
         raise unknown_input(input_, [])
@@ -115,16 +117,18 @@ def reference(
 
     require_writable(out, overwrite=force)
     if rounded is not None:
-        named_format(rounded)
+        asked("--rounded", named_format, rounded)
     problem, others, facts = loaded(source)
-    chosen = None if rows is None else chosen_rows(rows, problem.queries)
+    chosen = None if rows is None else asked("--rows", chosen_rows, rows, problem.queries)
     facts = {**facts, "unused": []} if others else facts  # what it holds beside the problem is dout
     if chosen is not None:
         problem, dout = of_rows(problem, chosen), others.get("dout")
         others = {} if dout is None else {"dout": dout[..., list(chosen), :]}
         facts = {**facts, **described(problem), "rows": list(chosen)}
     if os.path.realpath(out) in map(os.path.realpath, source.paths if isinstance(source, FileInput) else ()):
-        raise InvalidRequestError(f"{out}, the input itself, as the file to write", "another file", "name another")
+        raise InvalidRequestError(
+            f"{out}, the input itself, as the file to write", "another file", "name another (--out)"
+        )
     if workers is None:
         with explained(member.mechanism):
             workers = processes_for(problem, member)
@@ -173,21 +177,22 @@ def reference(
         print_json(summary)
         return
     shape = " x ".join(map(str, truth.value.shape))
-    print(f"exact {one_line(member.name)} on {one_line(problem.name)}: {shape} output elements")
-    print(echo(facts))
-    print(f"certified digits: at least {truth.digits}, {wanted} asked for")
+    elements = "output element" if truth.value.size == 1 else "output elements"
+    show(f"exact {one_line(member.name)} on {one_line(problem.name)}: {shape} {elements}", width)
+    show(echo(facts, width), width)
+    show(f"certified digits: at least {truth.digits}, {wanted} asked for", width)
     if more.gradients is not None:
         names = ", ".join(more.gradients.balls)
-        print(f"gradients {names}: at least {how_many(more.gradients.digits, 'certified digit')}")
+        show(f"gradients {names}: at least {how_many(more.gradients.digits, 'certified digit')}", width)
     if more.demand is not None:
-        print(_demand_text(more.demand))
+        show(_demand_text(more.demand), width)
     if zeros:
-        print(f"essentially zero, and so without digits: {how_many(zeros, 'element')}")
+        show(f"essentially zero, and so without digits: {how_many(zeros, 'element')}", width)
     if summary["nonpositive_rows"]:
-        print(f"rows whose sum of weights is zero or less: {summary['nonpositive_rows']}")
+        show(f"rows whose sum of weights is zero or less: {summary['nonpositive_rows']}", width)
     if summary["undefined_rows"]:
-        print(f"rows without a value, their weights summing to zero: {summary['undefined_rows']}")
-    print(f"file: {one_line(str(out))}")
+        show(f"rows without a value, their weights summing to zero: {summary['undefined_rows']}", width)
+    show(f"file: {one_line(str(out))}", width)
 
 
 def _demand_text(demand: Demand) -> str:
@@ -203,6 +208,6 @@ def _member(mechanism: str | None, order: str | None) -> Member:
 
     text = CONVENTIONAL if mechanism is None else mechanism
     if order is not None:
-        power = integer(order, "order", least=0, most=ORDER_LIMIT)
+        power = asked("--order", integer, order, "order", least=0, most=ORDER_LIMIT)
         text += f"{',' if '=' in text else ':'}order={power}"
     return named_member(text)

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli.text import print_json
+from cli.text import Columns, one_line, print_json, show, width_of
+from verify.integers import how_many
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run files written by attnproof sweep.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
     bench: Annotated[Path | None, typer.Option(help="Measurements of make bench, to be shown too.")] = None,
+    columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write tables, figures and a page from runs.
@@ -22,9 +24,10 @@ def report(
     """
     from reports.write import write_report
 
+    width = width_of(columns)
     written = write_report(runs, out, bench)
     if json_:
         print_json({"page": str(written.page), "files": [str(path) for path in written.files]})
     else:
-        print(f"{len(written.files)} files in {out}")
-        print(f"page: {written.page}")
+        show(f"{how_many(len(written.files), 'file')} in {one_line(str(out))}", width)
+        show(f"page: {one_line(str(written.page))}", width)

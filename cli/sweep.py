@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,21 @@ from cli.inputs import (
     unknown_input,
 )
 from cli.progress import progress_bar
-from cli.text import LARGEST_SIZE, entries, integer, numbers, one_line, print_json_stream, words
+from cli.text import (
+    LARGEST_SIZE,
+    Columns,
+    Interrupted,
+    asked,
+    entries,
+    integer,
+    numbers,
+    one_line,
+    print_json_stream,
+    show,
+    width_of,
+    words,
+)
+from verify.errors import InvalidRequestError
 from verify.integers import how_many, integers
 
 if TYPE_CHECKING:
@@ -37,7 +52,7 @@ if TYPE_CHECKING:
 
 ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would still be found, slowly
 
-MOST_FAULTS = 5  # reasons that are printed
+MOST_REASONS = 5  # reasons that are printed
 
 
 def sweep(
@@ -84,6 +99,7 @@ def sweep(
     jobs: Annotated[
         str | None, typer.Option(help="Worker processes; 0 works in this process.  [default: one per core]")
     ] = None,
+    columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary and every record as JSON.")] = False,
 ) -> None:
     """Measure formulations into a run file.
@@ -94,19 +110,20 @@ def sweep(
     from verify.parallel.executors import InProcessExecutor, cores, worker_pool
     from verify.sweep import RunFile, SweepSpec, cell_keys, run_sweep
 
-    workers = cores() if jobs is None else integer(jobs, "jobs", least=0, most=256)
+    width = width_of(columns)
+    workers = cores() if jobs is None else asked("--jobs", integer, jobs, "jobs", least=0, most=256)
     spec = SweepSpec(
         inputs=_inputs(
             inputs if inputs else ["samples", "normal"],
             given_options(context),
-            head_sizes=integers(head_sizes, "head size", least=1, most=LARGEST_SIZE),
-            tokens=integers(tokens, "tokens", least=1, most=LARGEST_SIZE),
-            logit_stds=numbers(logit_std, "logit standard deviation"),
-            seeds=integers(seeds, "seed", least=0, most=2**31 - 1),
+            head_sizes=asked("--head-sizes", integers, head_sizes, "head size", least=1, most=LARGEST_SIZE),
+            tokens=asked("--tokens", integers, tokens, "tokens", least=1, most=LARGEST_SIZE),
+            logit_stds=asked("--logit-std", numbers, logit_std, "logit standard deviation"),
+            seeds=asked("--seeds", integers, seeds, "seed", least=0, most=2**31 - 1),
             options=FileOptions(keys, ignore, layout, bits, scale, causal, alignment),
         ),
         plans=_plans(mechanisms, own or []),
-        orders=integers(orders, "order", least=0, most=ORDER_LIMIT),
+        orders=asked("--orders", integers, orders, "order", least=0, most=ORDER_LIMIT),
         arithmetics=tuple(dict.fromkeys(words(arithmetics))),
     )
     read: list[dict[str, Any]] = []
@@ -114,16 +131,19 @@ def sweep(
     def planned(source: InputSource, problem: Problem) -> None:
         read.append({"input": source.name, "kind": source.kind, **facts_of(source, problem)})
 
-    with progress_bar("cells") as update:
-        summary = run_sweep(
-            spec,
-            lambda: RunFile(out, write=True),
-            (lambda: worker_pool(workers)) if workers else InProcessExecutor,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=shlex.join(["attnproof", *sys.argv[1:]]),
-            progress=update,
-            planned=planned,
-        )
+    try:
+        with progress_bar("cells") as update:
+            summary = run_sweep(
+                spec,
+                lambda: RunFile(out, write=True),
+                (lambda: worker_pool(workers)) if workers else InProcessExecutor,
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+                command=shlex.join(["attnproof", *sys.argv[1:]]),
+                progress=update,
+                planned=planned,
+            )
+    except KeyboardInterrupt:
+        raise _kept(out) from None
     counts = {
         "cells": summary.cells,
         "measured": summary.measured,
@@ -140,17 +160,40 @@ def sweep(
     else:
         for facts in read:
             if facts["kind"] == "file":
-                print(f"{one_line(facts['input'])}:\n{echo(facts)}")
+                show(f"{one_line(facts['input'])}:", width)
+                show(echo(facts, width), width)
         ended = ", ".join(f"{count:,} {status}" for status, count in summary.by_status.items() if count)
         found = f"{summary.measured:,} measured now, {summary.reused:,} found in the file"
-        print(f"{how_many(summary.cells, 'cell')}: {found}; {ended}")
-        print(f"run file: {out}")
+        show(f"{how_many(summary.cells, 'cell')}: {found}; {ended}", width)
+        show(f"run file: {one_line(str(out))}", width)
+    _tell_reasons("refused: ", summary.refusals)
     if summary.by_status["failed"] or summary.by_status["crashed"]:
-        for reason, (first, times) in list(summary.faults.items())[:MOST_FAULTS]:
-            where = first if times == 1 else f"{first}, and {times - 1} more"
-            print(f"attnproof: {one_line(where)}: {one_line(reason)}", file=sys.stderr)
+        _tell_reasons("", summary.faults)
         print("attnproof: some cells failed or crashed; the report says which and why", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _tell_reasons(what: str, reasons: Mapping[str, tuple[str, int]]) -> None:
+    """Say on stderr why cells have no numbers: each reason once, with the first cell that has it and how many more."""
+    for reason, (first, times) in list(reasons.items())[:MOST_REASONS]:
+        where = first if times == 1 else f"{first}, and {times - 1:,} more"
+        print(f"attnproof: {what}{one_line(where)}: {one_line(reason)}", file=sys.stderr)
+    if len(reasons) > MOST_REASONS:
+        others = how_many(len(reasons) - MOST_REASONS, "other reason")
+        print(f"attnproof: {what}{others}; the report lists them all", file=sys.stderr)
+
+
+def _kept(out: Path) -> Interrupted:
+    """Return what an interrupted sweep leaves behind."""
+    from verify.sweep import RunFile
+
+    try:
+        with RunFile(out) as run:
+            kept = run.count()
+    except InvalidRequestError:  # it is not there yet
+        return Interrupted("interrupted before anything was measured")
+    cells = how_many(kept, "finished cell is", "finished cells are")
+    return Interrupted(f"interrupted; {cells} kept in {out}; the same command goes on from there")
 
 
 def _inputs(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable
+from typing import IO, Annotated, Any, ParamSpec, TypeVar
+
+import typer
 
 from verify.errors import InvalidRequestError, unknown
 from verify.integers import INTEGER
@@ -13,7 +17,54 @@ from verify.integers import INTEGER
 # A head size, or a number of tokens, beyond this means nothing.
 LARGEST_SIZE = 1 << 16
 
-WIDTH = 80  # columns, those of a narrow terminal
+WIDTH = 80  # columns where there is no terminal to ask
+
+LEAST_WIDTH, LARGEST_WIDTH = 20, 10_000
+
+Columns = Annotated[
+    str | None,
+    typer.Option("--columns", help="Columns that the output may take.  [default: the terminal's, or 80]"),
+]
+
+Given = ParamSpec("Given")
+Read = TypeVar("Read")
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing is wrong
+    """Somebody asked to stop; says in one line what is kept, and how to go on."""
+
+
+def asked(option: str, read: Callable[Given, Read], *given: Given.args, **how: Given.kwargs) -> Read:
+    """Return what a reader makes of an option's value; what it refuses names the option."""
+    try:
+        return read(*given, **how)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(error.given, error.expected, f"{error.remedy} ({option})") from None
+
+
+def width_of(columns: str | None) -> int:
+    """Return how many columns a line may take: as asked for, else those of the terminal, else 80."""
+    if columns is not None:
+        return asked("--columns", integer, columns, "columns", least=LEAST_WIDTH, most=LARGEST_WIDTH)
+    return terminal_width(sys.stdout)
+
+
+def terminal_width(stream: IO[str]) -> int:
+    """Return the columns of the terminal that a stream goes to, 80 if it goes elsewhere."""
+    try:
+        found = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):
+        found = 0
+    return max(LEAST_WIDTH, found) if found else WIDTH
+
+
+def show(text: str, width: int, later: str = "  ") -> None:
+    """Print lines of text, those that are too long on several lines."""
+    from reports.terminal import wrapped
+
+    for line in text.splitlines():
+        print(wrapped(line, width, later=later))
+
 
 LARGEST_MEMORY = 1 << 20  # GiB
 

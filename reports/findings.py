@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from reports.terminal import wrapped
 from reports.text import Table, count_text, escape_markdown, printable
 from verify.proofs.finding import Finding
 
 if TYPE_CHECKING:
     from verify.claims.audit import Account
-
-WIDTH = 118
 
 
 def verdict(finding: Finding) -> str:
@@ -21,12 +19,12 @@ def verdict(finding: Finding) -> str:
     return finding.scope if finding.difference is None else f"FAILS: {finding.difference}"
 
 
-def finding_text(finding: Finding) -> str:
-    """Return a finding for a terminal: statement, verdict and the steps, wrapped."""
-    lines = _wrapped(f"{finding.name} [{finding.source}]: {finding.statement}", "", "  ")
-    lines += _wrapped(verdict(finding), "  => ", "     ")
+def finding_text(finding: Finding, width: int) -> str:
+    """Return a finding for a terminal of so many columns: statement, verdict and the steps."""
+    lines = [wrapped(f"{finding.name} [{finding.source}]: {finding.statement}", width, later="  ")]
+    lines.append(wrapped(verdict(finding), width, "  => ", "     "))
     for number, step in enumerate(finding.steps, 1):
-        lines += _wrapped(step, f"  {number}. ", "     ")
+        lines.append(wrapped(step, width, f"  {number}. ", "     "))
     return "\n".join(lines)
 
 
@@ -45,16 +43,18 @@ def account_table(account: Account) -> Table:
         counts = (row.charged, row.published.flops, packed.flops)
         kinds = (packed.multiplications, packed.additions, packed.divisions)
         rows.append([row.part, *map(count_text, counts), *map(count_text, kinds), f"{packed.flops - row.charged:+,}"])
-    return Table([*columns, "packed - SA (14)"], rows)
+    return Table([*columns, "packed - SA (14)"], rows, keys=1)
 
 
-def account_title(account: Account, style: str) -> str:
+def account_title(account: Account, style: str, width: int) -> str:
     """Return what is counted, as a comment in LaTeX."""
     sizes = f"d = {account.head_size}, d_v = {account.value_size}, order {account.order}"
-    return _commented([f"FLOPs of one token that goes through the state, at {sizes}, counted while they ran"], style)
+    return _commented(
+        [f"FLOPs of one token that goes through the state, at {sizes}, counted while they ran"], style, width
+    )
 
 
-def account_notes(account: Account, style: str) -> str:
+def account_notes(account: Account, style: str, width: int) -> str:
     """Return why the parts differ, one paragraph each, and what causal chunks take besides."""
     own, whole = account.own_pairs.flops, account.rows[-1].packed.flops
     notes = [f"{row.part}: {row.why}" for row in account.rows if row.why]
@@ -63,16 +63,16 @@ def account_notes(account: Account, style: str) -> str:
         f" token, {whole + own:,} in all"
     )
     notes.append("every +, x and / is one; the first addition to a sum that is zero, and multiplications by 1, count")
-    return _commented(notes, style)
+    return _commented(notes, style, width)
 
 
-def _commented(notes: Iterable[str], style: str) -> str:
+def _commented(notes: Iterable[str], style: str, width: int) -> str:
     """Return paragraphs where they stand: wrapped for a terminal, apart in Markdown, as comments in LaTeX."""
     if style == "latex":
         return "\n".join("% " + printable(note) for note in notes)
     if style == "markdown":
         return "\n\n".join(map(escape_markdown, notes))
-    return "\n".join("\n".join(_wrapped(note, "", "  ")) for note in notes)
+    return "\n".join(wrapped(note, width, later="  ") for note in notes)
 
 
 def account_record(account: Account) -> dict[str, Any]:
@@ -93,7 +93,3 @@ def monomial_table(records: Iterable[Mapping[str, Any]]) -> Table:
         *numbers, indices, multiplicity = record.values()
         rows.append([*map(str, numbers), " ".join(map(str, indices)), str(multiplicity)])
     return Table(columns, rows)
-
-
-def _wrapped(text: str, first: str, later: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False)

@@ -31,7 +31,13 @@ def placed(
     whole = _aligned(columns, rows, numeric)
     if width is None or _fits(whole, width):
         return whole
-    narrow = _in_parts(columns, rows, numeric, keys, width) if keys else _with_text(columns, rows, numeric, width)
+    if keys:
+        parts = _in_parts(columns, rows, numeric, keys, width)
+        # parts of one column each are a list again, and a worse one
+        if len(parts) <= max(2, (len(columns) - keys) / 2) and all(_fits(part, width) for part in parts):
+            return "\n\n".join(parts)
+        return _in_blocks(columns, rows, width)
+    narrow = _with_text(columns, rows, numeric, width)
     return narrow if narrow is not None and _fits(narrow, width) else _in_blocks(columns, rows, width)
 
 
@@ -65,8 +71,8 @@ def _with_text(
 
 def _in_parts(
     columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], keys: int, width: int
-) -> str:
-    """Return as many columns as fit beside the keys, below them the next ones: headings on several lines."""
+) -> list[str]:
+    """Return as many columns as fit beside the keys, then the next ones, and so on: headings on several lines."""
     drawn = [
         _column(name, [row[place] for row in rows], right)
         for place, (name, right) in enumerate(zip(columns, numeric, strict=True))
@@ -76,7 +82,7 @@ def _in_parts(
         if parts[-1] and sum(len(one[0]) + 2 for one in (*drawn[:keys], *parts[-1], column)) - 2 > width:
             parts.append([])
         parts[-1].append(column)
-    return "\n\n".join(_side_by_side([*drawn[:keys], *part]) for part in parts)
+    return [_side_by_side([*drawn[:keys], *part]) for part in parts]
 
 
 def _column(heading: str, cells: Sequence[str], right: bool) -> list[str]:

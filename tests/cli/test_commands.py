@@ -105,7 +105,6 @@ def test_bad_sweeps(arguments: list[str], message: str, inputs: Path, capsys: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "see attnproof --help"),
         (["prove"], "prove"),
         (["report"], "see attnproof --help"),
         (["report", "{}/absent.sqlite"], "no run file"),
@@ -142,7 +141,8 @@ def test_a_folder_without_permission(inputs: Path, small_run: Path, capsys: pyte
 
 def test_sweep_and_report(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = inputs / "new folder" / "run.sqlite"
-    code, printed, said = run(capsys, "sweep", *FAST, "--input", inputs / "good.npz", "--out", out)
+    wide = ["--columns", "1000"]
+    code, printed, said = run(capsys, "sweep", *FAST, "--input", inputs / "good.npz", "--out", out, *wide)
     shown = "1 head x 4 queries x 4 keys of size 3; float64; scale 1/sqrt(3); all pairs seen"
     assert (code, said) == (0, "")  # no terminal, no progress
     read = f"{inputs / 'good.npz'}:\n{shown}\n"
@@ -161,7 +161,7 @@ def test_sweep_and_report(inputs: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (code, said) == (0, "")
     assert Path(document["page"]).is_file()
     assert all(Path(path).is_file() for path in document["files"])
-    code, printed, _ = run(capsys, "report", out, "--out", inputs / "report")
+    code, printed, _ = run(capsys, "report", out, "--out", inputs / "report", *wide)
     assert printed.endswith(f"page: {inputs / 'report' / 'report.html'}\n")
 
 

@@ -82,7 +82,7 @@ def test_every_command_takes_names_layouts_and_bits_and_says_what_it_read(
     (folder / "reference.npz").unlink(missing_ok=True)
     code, printed, said = run(capsys, *asked(command, "a.npz", *options))
     assert (code, said) == (0, "")
-    assert echo(facts) in printed
+    assert echo(facts, 80) in printed
     assert "read as bshd, outputs [..., heads, queries, size]" in printed
     assert "28 of 50 pairs seen" in printed
     assert "left out: note" in printed
@@ -170,7 +170,7 @@ def test_problems_are_said_in_a_few_short_lines(case: str) -> None:
     problem = Problem(**{"q": Q, "k": K, "v": V, **parts})
     facts = described(problem)
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    lines = echo(facts).splitlines()
+    lines = echo(facts, 80).splitlines()
     assert expected in "; ".join(lines)
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 3

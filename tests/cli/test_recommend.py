@@ -17,7 +17,7 @@ def test_recommend_says_which_order_is_enough(
     capsys: pytest.CaptureFixture[str], inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
-    code, printed, said = run(capsys, "recommend", "good.npz", "--tolerance", "1e-2")
+    code, printed, said = run(capsys, "recommend", "good.npz", "--tolerance", "1e-2", "--columns", "500")
     assert (code, said) == (0, "")
     lines = printed.splitlines()
     assert lines[0] == "good.npz: relative error of at most 0.01, exact values, taylor, order up to 31"
@@ -40,7 +40,9 @@ def test_none_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     q, k, v = np.random.default_rng(341).standard_normal((3, 6, 4))
     np.savez("large.npz", q=30 * q, k=k, v=v)
-    code, printed, said = run(capsys, "recommend", "large.npz", "--tolerance", "1e-3", "--max-order", "3")
+    code, printed, said = run(
+        capsys, "recommend", "large.npz", "--tolerance", "1e-3", "--max-order", "3", "--columns", "500"
+    )
     assert (code, said) == (1, "")
     assert "no order up to 3 is enough: the smallest error is" in printed
     assert "logits go from -" in printed

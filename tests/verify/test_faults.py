@@ -255,7 +255,7 @@ def test_f3_orders_are_taken_in_batches_where_all_do_not_fit(monkeypatch: pytest
 
 
 def test_f3_a_message_names_options_that_exist() -> None:
-    with pytest.raises(TooLargeError, match=r"or more memory \(memory_limit, reference --memory\)$"):
+    with pytest.raises(TooLargeError, match=r"or more memory \(memory_limit, --memory\)$"):
         references(Problem([[1.0]], [[1.0]], [[1.0]]), [named_member("softmax")], memory_limit=1000)
     assert "memory_limit" in inspect.signature(references).parameters
     assert "memory" in inspect.signature(reference_command).parameters

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import verify
 from verify.errors import InvalidRequestError
 from verify.inputs import FileInput
 from verify.inputs.roles import RESERVED, RESULTS, USUAL
@@ -141,3 +142,18 @@ def test_each_usual_name_means_one_thing() -> None:
     names = [name for usual in USUAL.values() for name in usual]
     assert len(set(names)) == len(names)
     assert all(usual[0] == role for role, usual in USUAL.items())
+
+
+def test_files_say_which_version_wrote_them_and_any_is_read(tmp_path: Path) -> None:
+    q, k, v = np.random.default_rng(8).standard_normal((3, 4, 2))
+    problem = Problem(q, k, v)
+    write_vectors(reference(problem, 5), tmp_path / "a.npz")
+    write_vectors(reference(problem, 5), tmp_path / "a.json")
+    with np.load(tmp_path / "a.npz") as file:
+        entries = dict(file)
+    assert str(entries["attnproof_version"]) == json.loads((tmp_path / "a.json").read_text())["attnproof_version"]
+    assert str(entries["attnproof_version"]) == verify.__version__
+    for other in ("0.0.1", None):
+        changed = {name: entry for name, entry in entries.items() if name != "attnproof_version"}
+        np.savez(tmp_path / "b.npz", **changed if other is None else {**changed, "attnproof_version": np.array(other)})
+        assert FileInput((str(tmp_path / "b.npz"),)).load().digest == problem.digest

@@ -30,7 +30,7 @@ def check_additions(additions: int, steps: int, arithmetic: Arithmetic, remedy: 
     raise TooLargeError(
         f"{additions:,} additions to round one by one in {arithmetic.name}, in {steps:,} steps: about {took}",
         f"what takes at most {most}",
-        f"{remedy}, take fewer tokens, or an arithmetic that adds in float32",
+        f"{remedy}, take fewer tokens (--tokens), or an arithmetic that adds in float32 (--arithmetic)",
     )
 
 

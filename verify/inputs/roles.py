@@ -48,6 +48,7 @@ GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
 
 # What a file of reference vectors holds beside its problem and the parameters of its mechanism.
 RESULTS = (
+    "attnproof_version",
     "mechanism",
     "member",
     "digits",

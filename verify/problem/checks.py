@@ -203,7 +203,8 @@ def missing_alignment(queries: int, keys: int, what: str) -> InvalidRequestError
     return InvalidRequestError(
         f"{what} of {over} without an alignment",
         "one of " + ", ".join(ALIGNMENTS),
-        "say where the last query stands: at its own index (top-left) or at the last key (bottom-right)",
+        "say where the last query stands: at its own index (top-left) or at the last key (bottom-right), by --alignment"
+        " or alignment=",
     )
 
 

@@ -37,7 +37,7 @@ class SweepSummary:
     """What a sweep did: cells asked for, found finished already and measured now; and how all of them ended.
 
     digests: that of every input, in the order of the spec.  faults: of cells that failed or crashed, each reason once,
-    with the first cell that gives it and how many do.
+    with the first cell that gives it and how many do.  refusals: the same of cells that were refused.
     """
 
     cells: int = 0
@@ -46,13 +46,15 @@ class SweepSummary:
     by_status: dict[str, int] = field(default_factory=lambda: {status.value: 0 for status in Status})
     digests: list[str] = field(default_factory=list)
     faults: dict[str, tuple[str, int]] = field(default_factory=dict)
+    refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def count(self, record: Record) -> None:
-        """Count how a cell ended, and why if it failed or crashed."""
+        """Count how a cell ended, and why if it was not measured."""
         self.by_status[record.status] += 1
-        if record.status in (Status.FAILED, Status.CRASHED):
-            first, times = self.faults.get(record.reason, (f"{record.input}: {record.member}/{record.form}", 0))
-            self.faults[record.reason] = first, times + 1
+        if record.status != Status.OK:
+            reasons = self.refusals if record.status == Status.REFUSED else self.faults
+            first, times = reasons.get(record.reason, (f"{record.input}: {record.member}/{record.form}", 0))
+            reasons[record.reason] = first, times + 1
 
 
 def cell_keys(spec: SweepSpec, digests: Iterable[str]) -> Iterator[str]:
@@ -93,11 +95,11 @@ def run_sweep(
                     missing.append(cell)
                     continue
                 summary.reused += 1
-                failed = run.record(_key(task, cell)) if status == Status.FAILED else None
-                if failed is None:
+                unmeasured = None if status == Status.OK else run.record(_key(task, cell))
+                if unmeasured is None:
                     summary.by_status[status] += 1
                 else:
-                    summary.count(failed)
+                    summary.count(unmeasured)
             if missing:
                 tasks.append((work, replace(task, cells=tuple(missing))))
         if not tasks:
@@ -132,7 +134,9 @@ def _plan(source: InputSource, planned: Callable[[InputSource, Problem], None]) 
     pairs = problem.heads * problem.queries * problem.keys
     if pairs > MOST_PAIRS:
         raise InvalidRequestError(
-            f"{problem.name} with {pairs:,} query-key pairs", f"at most {MOST_PAIRS:,}", "take fewer tokens or heads"
+            f"{problem.name} with {pairs:,} query-key pairs",
+            f"at most {MOST_PAIRS:,}",
+            "take fewer tokens (--tokens) or heads",
         )
     planned(source, problem)
     return pairs * problem.head_size, Task(source, blank_record(source, problem), ())

@@ -163,6 +163,11 @@ class RunFile:
             rows = self._connection.execute("SELECT portraits FROM mechanism ORDER BY session, name").fetchall()
         return {found.member: found for (text,) in rows for found in self._intact(_portraits, text)}
 
+    def count(self) -> int:
+        """Return how many finished cells there are."""
+        with self._explained():
+            return int(self._connection.execute("SELECT count(*) FROM cell").fetchone()[0])
+
     def status(self, key: str) -> Status | None:
         """Return how the cell ended, or None if it is not in the file."""
         with self._explained():

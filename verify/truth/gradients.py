@@ -90,7 +90,9 @@ def gradients(problem: Problem, dout: ArrayLike, digits: int = 30, member: str |
         )
     pairs = problem.heads * problem.queries * problem.keys
     if pairs > PAIRS:
-        raise TooLargeError(f"gradients over {pairs:,} pairs", f"at most {PAIRS:,}", "take fewer tokens or heads")
+        raise TooLargeError(
+            f"gradients over {pairs:,} pairs", f"at most {PAIRS:,}", "take fewer tokens, heads or queries (--rows)"
+        )
     wanted = bits_for(digits) + 1
     working = min(MAX_BITS, wanted + GUARD_BITS)
     while True:

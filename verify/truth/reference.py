@@ -339,7 +339,7 @@ def _served(
         raise TooLargeError(
             f"exact values of {problem.name} that would need about {needed / 2**30:.3g} GiB",
             f"at most {memory_limit / 2**30:.3g} GiB",
-            "take fewer tokens, heads, members or digits, or more memory (memory_limit, reference --memory)",
+            "take fewer tokens, queries (--rows) or digits (--digits), or more memory (memory_limit, --memory)",
         )
     truths = {member: _Collected(problem, digits) for member in chosen}
     done, rows = 0, problem.heads * problem.queries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,8 +57,8 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
 def write_vectors(truth: Reference, path: Path, more: More | None = None, *, overwrite: bool = False) -> None:
     """Write a problem and its exact output to a .npz or .json file; docs/files.md lists the members.
 
-    The same truth gives the same bytes.  Raises InvalidRequestError for another ending, a file that exists (unless
-    overwritten) or cannot be written; nothing half-written is left.
+    The same truth gives the same bytes, in the same version.  Raises InvalidRequestError for another ending, a file
+    that exists (unless overwritten) or cannot be written; nothing half-written is left.
     """
     writer = _writer(path)
     members = _members(truth, More() if more is None else more)
@@ -79,6 +80,7 @@ def _members(truth: Reference, more: More) -> dict[str, Any]:
     decimal, radius = decimals(truth.balls, truth.asked)
     named = {"mechanism": truth.member.of, "member": truth.member.name}
     others = {
+        "attnproof_version": version("attnproof"),
         "digits": truth.digits,
         "digits_asked": truth.asked,
         "input": problem.name,

@@ -274,5 +274,6 @@ def _check_listing(head_size: int, degree: int, each: int) -> None:
         raise TooLargeError(
             f"a list of {count:,} monomials of degree {degree} in {head_size} variables, {needed / 2**30:.3g} GiB",
             f"at most {LISTING_LIMIT / 2**30:.3g} GiB",
-            "take a smaller head size or degree; rank and unrank of verify.families.polynomial.basis need no list",
+            "take a smaller head size or degree (--head-sizes, --orders); rank and unrank of"
+            " verify.families.polynomial.basis need no list",
         )

@@ -1,0 +1,1 @@
+"""The command `attnproof`; what can be imported is `verify`."""
