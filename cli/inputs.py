@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.text import number, words
+from cli.text import LARGEST_SIZE, integer, number, words
 from verify.errors import InvalidRequestError, unknown
 
 if TYPE_CHECKING:
@@ -151,6 +151,31 @@ def unknown_input(name: str, known: Iterable[str]) -> InvalidRequestError:
     """Return what is to be raised for a name that means nothing."""
     kinds = ["sample:NAME", *known, "FILE.npz", "FILE.safetensors", "Q.npy,K.npy,V.npy"]
     return unknown(f"input {name!r}", name.partition(":")[0], kinds, "see attnproof list")
+
+
+# What the name of a seeded input says beside the parameters of its scenario, and what it is by default
+_SIZES = {"d": 64.0, "n": 256.0, "std": 1.0, "seed": 0.0}
+
+
+def seeded_input(name: str) -> InputSource | None:
+    """Return the seeded input of a name as reports show it, normal:d=8,n=256,std=4,seed=0; None if it is none.
+
+    What is left out has its default; `full` at the end says that it is not causal.
+    """
+    from verify.inputs import SCENARIOS, SyntheticInput
+
+    scenario, colon, text = name.partition(":")
+    if scenario not in SCENARIOS:
+        return None
+    full = text == "full" or text.endswith(",full")
+    shown = text.removesuffix("full").removesuffix(",")
+    given = dict(parameters_in(shown)) if colon and shown else {}
+    sizes = {size: given.pop(size, default) for size, default in _SIZES.items()}
+    whole = {size: integer(f"{sizes[size]:.17g}", size, least=0, most=LARGEST_SIZE) for size in ("d", "n", "seed")}
+    parameters = tuple(given.items())
+    return SyntheticInput(
+        scenario, whole["d"], whole["n"], sizes["std"], whole["seed"], causal=not full, parameters=parameters
+    )
 
 
 def parameters_in(text: str) -> tuple[tuple[str, float], ...]:

@@ -1,13 +1,12 @@
-"""attnproof recommend: the smallest order that meets a tolerance on given inputs, or why there is none."""
+"""attnproof recommend: the smallest order that meets a tolerance on given inputs or runs, or why there is none."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.echo import echo, loaded
 from cli.inputs import (
     Alignment,
     Bits,
@@ -20,21 +19,28 @@ from cli.inputs import (
     fixed_source,
     given_options,
     require_applicable,
+    seeded_input,
     unknown_input,
 )
-from cli.progress import progress_bar
-from cli.text import LARGEST_SIZE, Columns, asked, integer, number, one_line, print_json, show, width_of
+from cli.recommended import Shown, recommend_of_runs, recommend_on_inputs
+from cli.text import LARGEST_SIZE, Columns, asked, choice, integer, number, width_of
 from verify.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from verify.recommend import Recommendation
+    from verify.inputs import InputSource
+
+LARGEST_STATE = 10**18  # beyond any machine
 
 
 def recommend(
     context: typer.Context,
-    input_: Annotated[
-        str,
-        typer.Argument(metavar="INPUT", help="sample:NAME, FILE.npz, FILE.safetensors, or Q.npy,K.npy,V.npy."),
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="sample:NAME, a scenario such as normal:d=8,std=4, FILE.npz, FILE.safetensors, or Q.npy,K.npy,V.npy;"
+            " or run files of attnproof sweep, of which nothing is computed again.",
+        ),
     ],
     tolerance: Annotated[str, typer.Option(help="The largest error allowed, by the metric.")],
     metric: Annotated[
@@ -57,6 +63,9 @@ def recommend(
     max_order: Annotated[
         str | None, typer.Option(help="Largest order, or value along the mechanism's axis, to try.  [default: its own]")
     ] = None,
+    max_state: Annotated[
+        str | None, typer.Option(help="Numbers that one head may hold from token to token.  [default: any number]")
+    ] = None,
     seconds: Annotated[
         str | None,
         typer.Option(help="Seconds that the first exact values may be estimated to take.  [default: 10]"),
@@ -68,79 +77,75 @@ def recommend(
     scale: Scale = None,
     causal: Causal = None,
     alignment: Alignment = None,
+    style: Annotated[str, typer.Option("--as", help="plain, markdown, csv or latex.")] = "plain",
     columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Recommend an order.
 
     The smallest order, or value along another mechanism's axis, that meets a tolerance on these inputs, per head and
-    overall, as measured and as guaranteed by bounds, with what it costs. Exit code 1 if none does.
+    overall, as measured and as guaranteed by bounds, with what it costs. Exit code 1 if none does on one of them.
     """
-    from verify.mechanisms.loading import explained
-    from verify.mechanisms.registry import RECOMMENDED, files_in, known
-    from verify.recommend import SECONDS
-    from verify.recommend import recommend as recommended
+    from reports.text import STYLES
 
     width = width_of(columns)
-    wanted = asked("--tolerance", number, tolerance, "tolerance")
-    largest = (
-        None
-        if max_order is None
-        else asked("--max-order", integer, max_order, "largest order", least=0, most=LARGEST_SIZE)
-    )
-    longest = SECONDS if seconds is None else asked("--seconds", number, seconds, "seconds")
-    varied = RECOMMENDED if mechanism is None else mechanism
-    chosen, _ = known(files_in([varied])).opened(varied)
-    source = fixed_source(input_, FileOptions(keys, ignore, layout, bits, scale, causal, alignment))
-    if source is None:
-        raise unknown_input(input_, [])
+    choice(style, "style", STYLES)
     given = given_options(context)
-    require_applicable(given, [source])
-    if "form" in given and arithmetic is None:
-        raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
-    problem, _, facts = loaded(source)
-    with progress_bar(f"values of {chosen.axis}") as update, explained(chosen):
-        found = recommended(
-            problem,
-            wanted,
-            mechanism=varied,
-            metric=metric,
-            arithmetic=arithmetic,
-            form=form,
-            largest=largest,
-            seconds=longest,
-            progress=lambda done, all_: update(done, all_, ""),
-        )
-    if json_:
-        print_json(_document(input_, facts, found))
+    if json_ and "style" in given:
+        raise InvalidRequestError(f"--as {style} with --json", "one of the two", "leave one out")
+    wanted = asked("--tolerance", number, tolerance, "tolerance")
+    most = None if max_state is None else asked("--max-state", integer, max_state, "state", least=1, most=LARGEST_STATE)
+    shown = Shown(style, width, json_)
+    runs = [name for name in inputs if _is_run(name)]
+    if runs:
+        _require_runs(inputs, runs, given)
+        enough = recommend_of_runs([Path(name) for name in runs], wanted, arithmetic, most, shown)
     else:
-        _print(input_, facts, found, width)
-    if found.overall.value is None:
+        options = FileOptions(keys, ignore, layout, bits, scale, causal, alignment)
+        sources = [_source(name, options) for name in inputs]
+        require_applicable(given, sources)
+        if "form" in given and arithmetic is None:
+            raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
+        limits = {
+            "largest": None
+            if max_order is None
+            else asked("--max-order", integer, max_order, "largest order", least=0, most=LARGEST_SIZE),
+            "seconds": None if seconds is None else asked("--seconds", number, seconds, "seconds"),
+        }
+        how: dict[str, Any] = {"metric": metric, "arithmetic": arithmetic, "form": form, "max_state": most}
+        how |= {name: value for name, value in limits.items() if value is not None}
+        enough = recommend_on_inputs(sources, wanted, mechanism, how, shown)
+    if not enough:
         raise typer.Exit(1)
 
 
-def _document(input_: str, facts: dict[str, Any], found: Recommendation) -> dict[str, Any]:
-    from verify.files.documents import plain
-
-    document: dict[str, Any] = plain(
-        {
-            "input": input_,
-            "problem": facts,
-            **{name: value for name, value in asdict(found).items() if name not in ("overall", "per_head")},
-            **{name: value for name, value in asdict(found.overall).items() if name != "head"},
-            "per_head": [asdict(advice) for advice in found.per_head],
-        }
-    )
-    return document
+def _is_run(name: str) -> bool:
+    """Say whether a name is that of an SQLite file: no input is one."""
+    path = Path(name)
+    if not path.is_file():
+        return path.suffix == ".sqlite"
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
-def _print(input_: str, facts: dict[str, Any], found: Recommendation, width: int) -> None:
-    from reports.advice import advice_table, overall_text
+def _require_runs(inputs: list[str], runs: list[str], given: set[str]) -> None:
+    if len(runs) < len(inputs):
+        other = next(name for name in inputs if name not in runs)
+        raise InvalidRequestError(
+            f"the run file {runs[0]} with the input {other}", "run files alone, or inputs alone", "ask twice"
+        )
+    for option in sorted(given - {"inputs", "tolerance", "arithmetic", "max_state", "style", "columns", "json_"}):
+        raise InvalidRequestError(
+            f"--{option.replace('_', '-')} with a run file, of which nothing is computed again",
+            "--tolerance, --arithmetic, --max-state",
+            "leave it out, or name the input itself",
+        )
 
-    how = "exact values" if found.arithmetic is None else f"{found.form} in {found.arithmetic}"
-    tried = f"{found.axis} up to {found.largest}"
-    asked_for = f"{found.metric} error of at most {found.tolerance:g}, {how}, {found.mechanism}, {tried}"
-    show(f"{one_line(input_)}: {asked_for}", width)
-    show(echo(facts, width), width)
-    print(advice_table(found).plain(width))
-    show(overall_text(found), width)
+
+def _source(name: str, options: FileOptions) -> InputSource:
+    from verify.inputs import SCENARIOS
+
+    source = seeded_input(name) or fixed_source(name, options)
+    if source is None:
+        raise unknown_input(name, SCENARIOS)
+    return source

@@ -29,5 +29,10 @@ def report(
     if json_:
         print_json({"page": str(written.page), "files": [str(path) for path in written.files]})
     else:
+        from reports.heat import answer_text, interrupted_text
+
+        if written.answers:
+            prefix = interrupted_text(written.cells, written.missing)
+            print(answer_text(written.answers[-1], width, prefix=prefix))
         show(f"{how_many(len(written.files), 'file')} in {one_line(str(out))}", width)
         show(f"page: {one_line(str(written.page))}", width)

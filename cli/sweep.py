@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from verify.inputs import InputSource
     from verify.mechanisms.registry import Plan
     from verify.problem import Problem
+    from verify.sweep import SweepSpec
 
 ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would still be found, slowly
 
@@ -164,6 +165,7 @@ def sweep(
                 show(echo(facts, width), width)
         ended = ", ".join(f"{count:,} {status}" for status, count in summary.by_status.items() if count)
         found = f"{summary.measured:,} measured now, {summary.reused:,} found in the file"
+        _print_answer(out, spec, summary.digests, width)
         show(f"{how_many(summary.cells, 'cell')}: {found}; {ended}", width)
         show(f"run file: {one_line(str(out))}", width)
     _tell_reasons("refused: ", summary.refusals)
@@ -171,6 +173,18 @@ def sweep(
         _tell_reasons("", summary.faults)
         print("attnproof: some cells failed or crashed; the report says which and why", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _print_answer(out: Path, spec: SweepSpec, digests: list[str], width: int) -> None:
+    """Print what came out for the cells of this sweep, in the coarsest arithmetic."""
+    from reports.answer import answers, cells_of
+    from reports.frame import load_runs
+    from reports.heat import answer_text
+
+    names = {cell.variant.name for cell in spec.cells()}
+    found = answers(load_runs([out]), cells_of(digests, names, spec.arithmetics))
+    if found and found[-1].series:
+        print(answer_text(found[-1], width))
 
 
 def _tell_reasons(what: str, reasons: Mapping[str, tuple[str, int]]) -> None:

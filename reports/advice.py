@@ -1,11 +1,16 @@
-"""A recommendation as a table and a few lines."""
+"""Recommendations as a table, a few lines, and an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from reports.text import Table, count_text, error_text, number_text
+from reports.answer import Answer, Column, Point, Subject
+from reports.heat import LONGEST_CONTEXT
+from reports.text import Table, context_text, count_text, error_text, number_text
 from verify.arguments import Value, value_text
+from verify.families.costs import FeatureCost
 from verify.integers import how_many
 from verify.recommend import Advice, Recommendation
 
@@ -14,30 +19,73 @@ def advice_table(found: Recommendation) -> Table:
     """Return one row for every head and one for all of them together."""
     axis = found.axis
     columns = ["head", "largest |logit|", axis, *_others(found), f"guaranteed {axis}", found.metric]
-    columns += [f"at {axis}", "misses again at"]
+    columns += [f"at {axis}", "misses again at", "Z <= 0 there", "state", "pays from n"]
+    if found.overall.softmax is not None:
+        columns.append("softmax's own")
     if found.proposed is not None:
         columns.append(f"Z <= 0 at {axis} {found.proposed}")
     return Table(columns, [_row(advice, found) for advice in (*found.per_head, found.overall)], keys=1)
 
 
 def overall_text(found: Recommendation) -> str:
-    """Return what the value overall costs, or why there is none."""
+    """Return what the value overall costs and what speaks against it, or why there is none."""
+    lines = [*_verdict(found), *_against(found)]
+    if found.left_out:
+        lines.append(f"left out: {found.left_out}")
+    return "\n".join(lines)
+
+
+def _verdict(found: Recommendation) -> Iterator[str]:
     axis, value = found.axis, found.overall.value
     if value is None:
-        return f"no {axis} up to {found.largest} is enough: {found.reason}"
+        yield f"no {axis} up to {found.largest} is enough: {found.reason}"
+        return
     beside = ", ".join(_beside(found))
     named = f"{axis} {value} ({beside})" if beside else f"{axis} {value}"
     costs = ", ".join(_costs(found))
-    lines = [f"{named}, for each head: {costs}" if costs else named]
-    contexts = [] if found.memory_context is None else [f"{how_many(found.memory_context, 'token')} in memory"]
-    contexts += [] if found.flop_context is None else [f"{found.flop_context:,} in FLOPs"]
-    if contexts:
-        lines.append(f"it meets conventional attention at a context of {' and '.join(contexts)}")
-    if found.overall.fails_again is not None:
-        lines.append(f"more is not always better: {axis} {found.overall.fails_again} misses the tolerance again")
-    if found.overall.guaranteed is None:
-        lines.append(f"no {axis} up to {found.largest} is guaranteed: the bounds on its errors exceed the tolerance")
-    return "\n".join(lines)
+    yield f"{named}, for each head: {costs}" if costs else named
+    if found.own_state is not None and found.shared_state is not None and len(found.per_head) > 1:
+        own, shared = (how_many(state, "number") for state in (found.own_state, found.shared_state))
+        yield f"all heads hold {shared} together, {own} with each at its own {axis}"
+    yield from _pays(found)
+
+
+def _pays(found: Recommendation) -> Iterator[str]:
+    """Yield from which context on that pays, in memory and in FLOPs."""
+    contexts = {"memory": found.memory_context, "FLOPs per token": found.flop_context}
+    known = {what: context for what, context in contexts.items() if context is not None}
+    if not known:
+        return
+    if min(known.values()) > LONGEST_CONTEXT:
+        yield f"it pays nowhere below 10^9 tokens: {_met(known)}"
+    else:
+        told = []
+        for what, context in known.items():
+            near = f"from {how_many(context, 'token')}"
+            told.append(f"{near if context <= LONGEST_CONTEXT else 'nowhere below 10^9 tokens'} in {what}")
+        yield f"it pays {' and '.join(told)}"
+
+
+def _met(contexts: dict[str, int]) -> str:
+    return ", ".join(f"conventional attention is met at {context:.1e} in {what}" for what, context in contexts.items())
+
+
+def _against(found: Recommendation) -> Iterator[str]:
+    """Yield what speaks against the value that was found."""
+    axis, overall = found.axis, found.overall
+    if overall.softmax is not None and not overall.softmax <= found.tolerance:
+        yield f"softmax itself is off by {error_text(overall.softmax)} in {found.arithmetic}: more than the tolerance"
+    if overall.value is None:
+        return
+    if not found.within_state:
+        held = "its state is unknown" if found.cost is None else f"it holds {found.cost.state_elements:,}"
+        yield f"too much: {held}, and one head may hold {how_many(found.max_state or 0, 'number')}"
+    if overall.nonpositive_found:
+        yield f"{overall.nonpositive_found:,} of {how_many(overall.rows, 'row')} have weights that sum to zero or less"
+    if overall.fails_again is not None:
+        yield f"more is not always better: {axis} {overall.fails_again} misses the tolerance again"
+    if overall.guaranteed is None:
+        yield f"no {axis} up to {found.largest} is guaranteed: the bounds on its errors exceed the tolerance"
 
 
 def _others(found: Recommendation) -> list[str]:
@@ -67,6 +115,7 @@ def _costs(found: Recommendation) -> Iterator[str]:
 def _row(advice: Advice, found: Recommendation) -> list[str]:
     none = f"none up to {found.largest}"
     shown: dict[str, Value] = {} if advice.value is None else advice.labels
+    rows = count_text(advice.rows)
     row = [
         "all" if advice.head is None else " ".join(map(str, advice.head)) or "one",
         number_text(advice.largest_logit),
@@ -76,7 +125,60 @@ def _row(advice: Advice, found: Recommendation) -> list[str]:
         error_text(advice.measured),
         str(advice.best),
         "" if advice.fails_again is None else str(advice.fails_again),
+        "" if advice.nonpositive_found is None else f"{advice.nonpositive_found:,} of {rows}",
+        "" if advice.cost is None else count_text(advice.cost.state_elements),
+        "" if advice.cost is None else _context(advice.cost.kv_break_even),
     ]
+    if found.overall.softmax is not None:
+        row.append(error_text(advice.softmax))
     if found.proposed is not None:
-        row.append(f"{count_text(advice.nonpositive_rows)} of {count_text(advice.rows)}")
+        row.append(f"{count_text(advice.nonpositive_rows)} of {rows}")
     return row
+
+
+def _context(tokens: int) -> str:
+    return context_text(tokens) if tokens <= LONGEST_CONTEXT else "beyond 10^9"
+
+
+def advice_records(found: Recommendation) -> Iterator[dict[str, Any]]:
+    """Yield every number about each head and all of them together."""
+    about = {name: getattr(found, name) for name in ("input", "mechanism", "metric", "tolerance", "arithmetic", "form")}
+    for advice in (*found.per_head, found.overall):
+        own = asdict(advice)
+        cost = own.pop("cost") or dict.fromkeys(FeatureCost.__annotations__)
+        head = "all" if advice.head is None else " ".join(map(str, advice.head)) or "one"
+        yield about | own | {"head": head, "cost": cost}
+
+
+def recommended_answer(found: Sequence[Recommendation]) -> Answer:
+    """Return what recommendations on several inputs, of one mechanism, say together."""
+    columns: dict[str, Column] = {}
+    costs: dict[tuple[str, int, int], FeatureCost] = {}
+    for one in found:
+        series = ",".join(part for part in _parts(one.members[0]) if part.partition("=")[0] != one.axis)
+        name = f"{one.mechanism}:{series}" if series else one.mechanism
+        for member, value in zip(one.members, one.values, strict=True):
+            columns.setdefault(member, Column(one.mechanism, name, one.axis, value, member))
+        for advice in (*one.per_head, one.overall):
+            if advice.cost is not None:
+                costs[advice.cost.member, one.head_size, one.value_size] = advice.cost
+    ordered = sorted(columns.values(), key=lambda column: (column.series, column.along))
+    places = {column.member: place for place, column in enumerate(ordered)}
+    return Answer(found[0].arithmetic, ordered, [_subject(one, places) for one in found], costs, found[0].metric)
+
+
+def _parts(member: str) -> list[str]:
+    return [part for part in member.partition(":")[2].split(",") if part]
+
+
+def _subject(found: Recommendation, places: dict[str, int]) -> Subject:
+    def subject(name: str, advice: Advice, heads: Sequence[Subject] = ()) -> Subject:
+        points = {
+            places[member]: Point(error, rows=advice.rows)
+            for member, error in zip(found.members, advice.errors, strict=True)
+        }
+        sizes = found.head_size, found.value_size
+        return Subject(name, *sizes, advice.largest_logit, points, advice.softmax, heads)
+
+    heads = [subject(" ".join(map(str, advice.head or ())) or "0", advice) for advice in found.per_head]
+    return subject(found.input, found.overall, heads if len(heads) > 1 else ())

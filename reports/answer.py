@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
 from reports.curves import arithmetics
 from reports.frame import Runs
-from reports.text import percent_text
+from reports.text import error_text, percent_text
 from verify.arguments import Value, value_text
 from verify.families.costs import FeatureCost
 from verify.integers import how_many
@@ -90,13 +91,35 @@ class Reach:
 class Answer:
     """What was measured in one arithmetic, input by input.
 
-    arithmetic: None for exact values.  costs: of members' features, by member and sizes.
+    arithmetic: None for exact values.  costs: of members' features, by member and sizes.  metric: what errors are;
+    relative ones are shown in percent.
     """
 
     arithmetic: str | None
     columns: Sequence[Column]
     subjects: Sequence[Subject]
     costs: Mapping[tuple[str, int, int], FeatureCost] = field(default_factory=dict)
+    metric: str = "relative"
+
+    def text(self, error: float | None) -> str:
+        """Return an error as it is shown."""
+        return percent_text(error) if self.metric == "relative" else error_text(error)
+
+    def within(self, tolerance: float) -> str:
+        """Return a tolerance as it is shown."""
+        return self.text(tolerance) if self.metric == "relative" else f"{self.metric} error {self.text(tolerance)}"
+
+    def holding(self, most: int) -> Answer:
+        """Return the answer of the members whose state is known and holds no more than so many numbers for one head."""
+        small = {key[0] for key, cost in self.costs.items() if cost.state_elements <= most}
+        large = {key[0] for key, cost in self.costs.items() if cost.state_elements > most}
+        kept = [place for place, column in enumerate(self.columns) if column.member in small - large]
+        places = {old: new for new, old in enumerate(kept)}
+        return replace(
+            self,
+            columns=[self.columns[place] for place in kept],
+            subjects=[_only(subject, places) for subject in self.subjects],
+        )
 
     @property
     def series(self) -> list[str]:
@@ -143,6 +166,25 @@ class Answer:
             [self.reached(head, series, tolerance) for head in heads],
         )
 
+    def reaches(self, tolerance: float) -> bool:
+        """Whether every input comes within a tolerance by some series."""
+        return bool(self.subjects) and all(
+            any(self.reached(subject, series, tolerance) is not None for series in self.series)
+            for subject in self.subjects
+        )
+
+    def _of_the_only(self, one: Reach, tolerance: float, where: str) -> str:
+        (subject,), (column,) = self.subjects, one.inputs
+        limit = f" up to {one.last.place}" if one.last.axis else ""
+        at = f", at {column.place}" if column is not None and column.axis else limit if column is None else ""
+        verb = "reaches" if column is not None else "does not reach"
+        told = f"The input {verb} {self.within(tolerance)} with {one.series}{at}, {where}"
+        if len(subject.heads) < 2:
+            return f"{told}."
+        reached = sum(head is not None for head in one.heads)
+        heads = f"{reached or 'none'} of {how_many(len(one.heads), 'head')} {'does' if reached == 1 else 'do'}"
+        return f"{told}; {heads}{_at(replace(one, inputs=())) if reached else ''}."
+
     def pays_from(self, subject: Subject, column: Column | None) -> int | None:
         """Return the context from which a member's state is smaller than the cache; None if it has no state."""
         if column is None:
@@ -164,13 +206,20 @@ class Answer:
         reaches = [self.reach(series, tolerance) for series in self.series]
         if len(reaches) == 1:
             (one,) = reaches
+            if len(self.subjects) == 1:
+                return self._of_the_only(one, tolerance, where)
             found = _count(one.inputs, "input", several, one.heads)
             verb = "reaches" if sum(c is not None for c in one.inputs) <= 1 else "reach"
-            return f"{found} {verb} {percent_text(tolerance)} with {one.series}{_at(one)}, {where}."
+            return f"{found} {verb} {self.within(tolerance)} with {one.series}{_at(one)}, {where}."
         first, *others = reaches
         parts = [f"{first.series} on {_count(first.inputs, 'input', several, first.heads).lower()}{_at(first)}"]
         parts += [f"{one.series} on {_short(one, several)}{_at(one)}" for one in others]
-        return f"Within {percent_text(tolerance)} of softmax {where}: {'; '.join(parts)}."
+        return f"Within {self.within(tolerance)} of softmax {where}: {'; '.join(parts)}."
+
+
+def _only(subject: Subject, places: Mapping[int, int]) -> Subject:
+    points = {places[place]: point for place, point in subject.points.items() if place in places}
+    return replace(subject, points=points, heads=[_only(head, places) for head in subject.heads])
 
 
 def _count(found: Sequence[Column | None], noun: str, several: bool, heads: Sequence[Column | None]) -> str:
@@ -199,13 +248,27 @@ def _at(reach: Reach) -> str:
     return f", at {axis} {value_text(least)}" + ("" if least == most else f" to {value_text(most)}")
 
 
-def answers(runs: Runs) -> list[Answer]:
-    """Return the answer in every arithmetic measured, as they are listed: the last one is the coarsest."""
-    columns = _columns(runs.frame)
+def answers(runs: Runs, wanted: Callable[[pd.DataFrame], pd.Series] | None = None) -> list[Answer]:
+    """Return the answer in every arithmetic measured, as they are listed: the last one is the coarsest.
+
+    wanted: says of the cells of a frame which are; by default all.
+    """
+    frame = runs.frame if wanted is None else runs.frame[wanted(runs.frame)]
+    columns = _columns(frame)
     costs = {(cost.member, cost.head_size, cost.value_size): cost for cost in runs.counts}
     places = {column.member: place for place, column in enumerate(columns)}
-    found = _found(runs, places)
-    return [Answer(name, columns, found[name], costs) for name in arithmetics(runs.frame) if name in found]
+    found = _found(frame, runs.heads, places)
+    return [Answer(name, columns, found[name], costs) for name in arithmetics(frame) if name in found]
+
+
+def cells_of(digests: Collection[str], names: Collection[str], arithmetics: Collection[str]) -> Any:
+    """Return what says which cells are of these inputs, members with forms, and arithmetics."""
+
+    def wanted(frame: pd.DataFrame) -> pd.Series:
+        own = frame["member"] + "/" + frame["variant"]
+        return frame["digest"].isin(digests) & own.isin(names) & frame["arithmetic"].isin(arithmetics)
+
+    return wanted
 
 
 def _columns(frame: pd.DataFrame) -> list[Column]:
@@ -225,11 +288,11 @@ _CELL = ["label", "arithmetic", "member", "series", "variant", "status", "total_
 _CELL += ["softmax_rounding", "head_size", "value_size", "largest_logit", "formula_error"]
 
 
-def _found(runs: Runs, places: Mapping[str, int]) -> dict[str, list[Subject]]:
+def _found(frame: pd.DataFrame, summaries: pd.DataFrame, places: Mapping[str, int]) -> dict[str, list[Subject]]:
     """Return the subjects by arithmetic; of each series the form that the mechanism lists first is quoted."""
-    heads = _heads(runs.heads)
+    heads = _heads(summaries)
     leading: dict[tuple[str, str, str], str] = {}
-    cells = list(enumerate(zip(*(runs.frame[name].tolist() for name in _CELL), strict=True)))
+    cells = list(zip(frame.index, zip(*(frame[name].tolist() for name in _CELL), strict=True), strict=True))
     for _, (label, arithmetic, _, series, variant, status, *_) in cells:
         if status == "ok":
             leading.setdefault((arithmetic, label, series), variant)

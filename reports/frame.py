@@ -89,7 +89,7 @@ def load_runs(paths: Sequence[Path]) -> Runs:
     cells = _Cells()
     sessions: list[tuple[str, Session]] = []
     portraits: dict[str, Portrait] = {}
-    for path in dict.fromkeys(path.resolve() for path in paths):
+    for path in {path.resolve(): path for path in paths}.values():
         with RunFile(path) as run:
             found = run.sessions()
             sessions.extend((path.name, session) for session in found)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.answer import TOLERANCE, TOLERANCES, Answer, Column, Point, Subject
+from reports.terminal import wrapped
 from reports.text import Table, band, context_text, number_text, percent_text, printable
 from verify.integers import how_many
 
@@ -128,7 +128,7 @@ def best_text(answer: Answer, subject: Subject) -> str:
     if best is None:
         return ""
     column, point = best
-    return f"{percent_text(point.error)} at {answer.name(column)}"
+    return f"{answer.text(point.error)} at {answer.name(column)}"
 
 
 def pays_text(answer: Answer, subject: Subject, found: Sequence[Column]) -> str:
@@ -150,7 +150,7 @@ def answer_table(answer: Answer, tolerance: float = TOLERANCE, most: int = MOST_
     if len(subjects) == 1:
         subjects += list(subjects[0].heads)
     several = any(subject.heads for subject in answer.subjects[:most]) and len(subjects) > 1
-    columns = ["input", f"{percent_text(tolerance)} at", *(["heads"] if several else []), "best", "pays from n"]
+    columns = ["input", f"{answer.within(tolerance)} at", *(["heads"] if several else []), "best", "pays from n"]
     rows = []
     for place, subject in enumerate(subjects):
         found = [c for name in answer.series if (c := answer.reached(subject, name, tolerance)) is not None]
@@ -168,26 +168,29 @@ def answer_text(answer: Answer, width: int, tolerance: float = TOLERANCE, prefix
     if left_out > 0:
         notes.append(f"and {how_many(left_out, 'more input')}")
     if answer.softmax is not None:
-        notes.append(f"softmax itself loses up to {percent_text(answer.softmax)} to rounding")
+        notes.append(f"softmax itself loses up to {answer.text(answer.softmax)} to rounding")
     lines = [answer_table(answer, tolerance).plain(width)] if answer.series else []
-    return "\n".join([*lines, *wrapped("; ".join(notes), width), *wrapped(prefix + answer.sentence(tolerance), width)])
+    texts = [text for text in ("; ".join(notes), prefix + answer.sentence(tolerance)) if text]
+    return "\n".join([*lines, *(wrapped(printable(text), width) for text in texts)])
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """Return a text on lines of a width; what has no place to break is broken anywhere."""
-    return textwrap.wrap(printable(text), width)
+def interrupted_text(cells: int, missing: int) -> str:
+    """Return how much of a run is there, if not all of it, as the start of a sentence."""
+    return f"Interrupted, {cells:,} of {how_many(cells + missing, 'cell')}: " if missing else ""
 
 
-def answer_records(found: Sequence[Answer]) -> Iterator[dict[str, object]]:
+def answer_records(found: Sequence[Answer], tolerances: Sequence[float] = TOLERANCES) -> Iterator[dict[str, object]]:
     """Yield the answer for every input and head, series and arithmetic, with raw numbers."""
     for answer in found:
         for subject in answer.subjects:
             for each in (subject, *subject.heads):
                 for series in answer.series:
-                    yield _record(answer, subject, each, series)
+                    yield _record(answer, subject, each, series, tolerances)
 
 
-def _record(answer: Answer, subject: Subject, each: Subject, series: str) -> dict[str, object]:
+def _record(
+    answer: Answer, subject: Subject, each: Subject, series: str, tolerances: Sequence[float]
+) -> dict[str, object]:
     best = answer.best(each, series)
     record: dict[str, object] = {
         "input": subject.name,
@@ -199,7 +202,7 @@ def _record(answer: Answer, subject: Subject, each: Subject, series: str) -> dic
         "best": "" if best is None else best[0].heading,
         "best_error": "" if best is None else best[1].error,
     }
-    for tolerance in TOLERANCES:
+    for tolerance in tolerances:
         column = answer.reached(each, series, tolerance)
         record[f"within_{tolerance:g}"] = "" if column is None else column.heading
         record[f"pays_from_{tolerance:g}"] = answer.pays_from(each, column)

@@ -19,7 +19,7 @@ from reports.equal_state import EqualState
 from reports.figures import Figure
 from reports.frame import in_order
 from reports.hazards import bound_table, distance_table, hazard_table, position_table
-from reports.heat import HeatTable
+from reports.heat import HeatTable, interrupted_text
 from reports.tables import InputSection
 from reports.text import BANDS, Table, escape_markdown, percent_text, printable
 from verify.integers import how_many
@@ -69,9 +69,7 @@ class Contents:
     @property
     def interrupted(self) -> str:
         """How much of the run is there, if not all of it."""
-        if not self.missing:
-            return ""
-        return f"Interrupted, {self.cells:,} of {how_many(self.cells + self.missing, 'cell')}: "
+        return interrupted_text(self.cells, self.missing)
 
     @property
     def formula_errors(self) -> Sequence[tuple[str, Sequence[str]]]:

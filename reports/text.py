@@ -162,21 +162,20 @@ def percent_text(value: float | None) -> str:
         return ""
     if not math.isfinite(value):
         return "inf"
-    for digits in range(2, 17):
-        text = _percent(value, digits)
-        if band(float(text.replace(",", "")) / 100) == band(value):
+    exact = Decimal(value) * 100
+    for digits in range(2, 18):
+        shown = _rounded(exact, digits)
+        if band(float(shown / 100)) == band(value):
             break
-    return f"{text} %"
+    if exact >= 10**6 or 0 < exact < Decimal("0.001"):
+        mantissa, _, exponent = f"{shown:.{digits - 1}e}".partition("e")
+        return f"{mantissa}e{int(exponent)} %"
+    return f"{shown.normalize():,f} %"
 
 
-def _percent(value: float, digits: int) -> str:
-    """Return a value in percent with so many digits, from 100 on with all those before the point."""
-    percent = 100 * value
-    if percent >= 1e6 or 0 < percent < 1e-3:
-        mantissa, _, exponent = f"{percent:.{digits - 1}e}".partition("e")
-        return f"{mantissa}e{int(exponent)}"
-    rounded = round(percent, digits - 2) if percent >= 100 else float(f"{percent:.{digits - 1}e}")
-    return f"{rounded:,.15g}"
+def _rounded(exact: Decimal, digits: int) -> Decimal:
+    """Return a number with so many digits, from 100 on with all those before the point."""
+    return round(exact, digits - 2) if 100 <= exact < 10**6 else Decimal(f"{exact:.{digits - 1}e}")
 
 
 def context_text(tokens: int | None) -> str:

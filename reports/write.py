@@ -32,11 +32,15 @@ from verify.errors import InvalidRequestError
 
 @dataclass(frozen=True)
 class Written:
-    """What a report consists of, and its answer in every arithmetic.  missing: cells asked for and not there."""
+    """What a report consists of, and its answer in every arithmetic.
+
+    cells: how many there are; missing: those that were asked for and are not there.
+    """
 
     page: Path
     files: Sequence[Path]
     answers: Sequence[Answer]
+    cells: int
     missing: int
 
 
@@ -62,7 +66,7 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
         for name in written:
             (out / name).parent.mkdir(exist_ok=True)
             (aside / name).replace(out / name)
-    return Written(out / "report.html", [out / name for name in written], found, loaded.missing)
+    return Written(out / "report.html", [out / name for name in written], found, len(loaded.frame), loaded.missing)
 
 
 def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None) -> Contents:

@@ -20,7 +20,7 @@ from tests.pages import loaded_from_elsewhere
 from tests.readme import PROOFS, ROOT
 from verify.inputs import SAMPLES, sample
 from verify.inputs.roles import RESERVED
-from verify.measure.summary import BoundSummary, ErrorSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary
 from verify.mechanisms import known
 from verify.mechanisms.registry import SHIPPED
 from verify.sweep.record import BOUNDS, ERRORS, Record
@@ -55,9 +55,12 @@ def test_every_table_and_member_of_run_files(small_run: Path) -> None:
     for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
         assert {table, *columns} <= told(page)
-    (descriptor, provenance) = connection.execute("SELECT descriptor, provenance FROM mechanism, session").fetchone()
+    descriptor, provenance, portraits = connection.execute(
+        "SELECT descriptor, provenance, portraits FROM mechanism, session"
+    ).fetchone()
     connection.close()
-    assert {*json.loads(descriptor), *json.loads(provenance)} <= told(page)
+    assert {*json.loads(descriptor), *json.loads(provenance), *json.loads(portraits)[0]} <= told(page)
+    assert {field.name for field in fields(HeadSummary)} <= told(page)
     assert {field.name for field in fields(Record)} <= told(page)
 
 

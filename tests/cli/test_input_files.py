@@ -74,6 +74,8 @@ def test_every_command_takes_names_layouts_and_bits_and_says_what_it_read(
     code, printed, said = run(capsys, *asked(command, "a.npz", *options, "--json"))
     assert (code, said) == (0, "")
     document = json.loads(printed)
+    if command == "recommend":
+        (document,) = document["inputs"]
     facts = document["problems"][0] if command == "sweep" else document["problem"]
     problem = Problem(
         Q.astype(np.float16), K.astype(np.float16), V.astype(np.float16), scale=0.5, causal=True, mask=pad

@@ -97,7 +97,7 @@ def test_features_counts_it(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_recommend_searches_along_its_axis(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("recommend", "good.npz", "--tolerance", "1e3")
     code, printed, _ = run(capsys, *arguments, "--mechanism", "mine.py:DOUBLED", "--max-order", "3", "--json")
-    document = json.loads(printed)
+    (document,) = json.loads(printed)["inputs"]
     assert (code, document["mechanism"], document["axis"], document["value"]) == (0, "doubled", "degree", 0)
     for named, says in (
         ("SQUARES", "mechanism squares, which has nothing to vary"),
@@ -125,7 +125,7 @@ def test_sweep_and_report_have_it_beside_the_others(folder: Path, capsys: pytest
     }
     assert run(capsys, "report", "run.sqlite")[0] == 0
     page = Path("report/report.md").read_text()
-    assert " cells on 1 input. Every error" in page
+    assert " cells, 1 input. Errors are relative" in page
     assert "packed:side=both,degrees=apart" in page
     assert "squares" in page
 

@@ -21,15 +21,17 @@ def test_recommend_says_which_order_is_enough(
     assert (code, said) == (0, "")
     lines = printed.splitlines()
     assert lines[0] == "good.npz: relative error of at most 0.01, exact values, taylor, order up to 31"
-    assert lines[-2].startswith("order ")
+    (verdict,) = (line for line in lines if line.startswith("order "))
+    assert lines[-1].startswith("The input reaches 1 % with taylor, at order ")
     code, printed, said = run(capsys, "recommend", "good.npz", "--tolerance", "1e-2", "--json")
-    document = json.loads(printed)
+    (document,) = json.loads(printed)["inputs"]
+    assert json.loads(printed)["sentence"] == lines[-1]
     assert (code, said) == (0, "")
     assert {"value", "labels", "guaranteed", "per_head", "cost", "reason"} <= set(document)
     assert (document["mechanism"], document["axis"]) == ("taylor", "order")
     assert document["labels"] == {"order": document["value"], "terms": document["value"] + 1}
     assert document["guaranteed"] >= document["value"]
-    assert f"order {document['value']} ({document['labels']['terms']} terms)" in lines[-2]
+    assert f"order {document['value']} ({document['labels']['terms']} terms)" in verdict
     assert document["cost"]["features"] == document["cost"]["state_elements"] // 4
     assert [advice["value"] for advice in document["per_head"]] == [document["value"]]
     shown = ("recommend", "good.npz", "--tolerance", "1e-2", "--arithmetic", "float32", "--metric", "max")
@@ -48,8 +50,9 @@ def test_none_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
     assert "logits go from -" in printed
     assert "negative below -1.6" in printed
     code, printed, _ = run(capsys, "recommend", "large.npz", "--tolerance", "1e-3", "--max-order", "3", "--json")
-    document = json.loads(printed)
+    (document,) = json.loads(printed)["inputs"]
     assert (code, document["value"], document["member"], document["cost"]) == (1, None, None, None)
+    assert document["enough"] is False
     assert document["reason"]
 
 
@@ -63,7 +66,7 @@ def test_progress_is_called_by_what_is_varied(
         shown.append(label)
         return nullcontext(lambda done, total, last: None)
 
-    monkeypatch.setattr("cli.recommend.progress_bar", progress)
+    monkeypatch.setattr("cli.recommended.progress_bar", progress)
     code, _, _ = run(capsys, "recommend", inputs / "good.npz", "--tolerance", "9", "--mechanism", mechanism)
     assert (code, shown) == (0, [f"values of {axis}"])
 
@@ -82,7 +85,16 @@ def test_progress_is_called_by_what_is_varied(
         (["good.npz", "--tolerance", "1", "--form", "packed"], "--form without --arithmetic"),
         (["nan.npz", "--tolerance", "1"], "the first nan"),
         (["absent.npz", "--tolerance", "1"], "no file absent.npz"),
-        (["normal", "--tolerance", "1"], "input 'normal'"),
+        (["nosuch", "--tolerance", "1"], "input 'nosuch'"),
+        (["normal:d=0", "--tolerance", "1"], "head size 0"),
+        (["normal:d=1.5", "--tolerance", "1"], "d '1.5'; expected an integer"),
+        (["normal:wide=1", "--tolerance", "1"], "wide"),
+        (["good.npz", "--tolerance", "1", "--as", "html"], "style 'html'"),
+        (["good.npz", "--tolerance", "1", "--as", "csv", "--json"], "--as csv with --json"),
+        (["good.npz", "--tolerance", "1", "--max-state", "0"], "state '0'"),
+        (["absent.sqlite", "--tolerance", "1"], "no run file absent.sqlite"),
+        (["absent.sqlite", "good.npz", "--tolerance", "1"], "the run file absent.sqlite with the input good.npz"),
+        (["absent.sqlite", "--tolerance", "1", "--metric", "max"], "--metric with a run file"),
         (["sample:minilm-layer05", "--tolerance", "1", "--scale", "2"], "--scale with inputs it does not apply to"),
         (["nothing.npz", "--tolerance", "1"], "no query attends to any key"),
         (["big.npz", "--tolerance", "1", "--arithmetic", "float16"], "overflows float16"),

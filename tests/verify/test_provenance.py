@@ -48,7 +48,7 @@ COMMENT = ("from __future__", "# another comment\nfrom __future__")
 # Files that are changed, how, and which mechanisms' keys change.
 EVERY = set(SHIPPED)
 CHANGES = {
-    "verify/recommend.py": (*COMMENT, set()),
+    "verify/recommend/recommendation.py": (*COMMENT, set()),
     "verify/claims/audit.py": (*COMMENT, set()),
     "verify/proofs/identities.py": (*COMMENT, set()),
     "verify/sweep/store.py": (*COMMENT, set()),

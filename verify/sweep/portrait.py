@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +32,17 @@ class Portrait:
 
 
 def portrait(member: Member) -> Portrait:
-    """Return what is known of a member without any input."""
-    costs = [counts_of(member, size, size) for size in HEAD_SIZES]
-    return Portrait(member.name, _weights(member), tuple(cost for cost in costs if cost is not None))
+    """Return what is known of a member without any input: nothing, where its mechanism raises or gives nonsense.
+
+    The cells of such a mechanism fail by themselves, with the reason.
+    """
+    costs: list[FeatureCost | None] = []
+    weights: tuple[float, ...] = ()
+    with suppress(Exception):
+        costs = [counts_of(member, size, size) for size in HEAD_SIZES]
+    with suppress(Exception):
+        weights = _weights(member)
+    return Portrait(member.name, weights, tuple(cost for cost in costs if cost is not None))
 
 
 def _weights(member: Member) -> tuple[float, ...]:
