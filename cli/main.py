@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cli import features, listing, recommend, reference, report, sweep
+from cli import compare, features, listing, recommend, reference, report, sweep
 from cli.text import Interrupted, one_line
 from verify.errors import AttnproofError, InvalidRequestError
 
@@ -53,6 +53,7 @@ def start(
 
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("reference")(reference.reference)
 app.command("recommend")(recommend.recommend)
 app.command("features")(features.features)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from verify.arguments import value_text
 from verify.errors import InvalidRequestError
 from verify.files.documents import plain, restored
 from verify.sweep.portrait import Portrait
@@ -57,6 +58,29 @@ def _descriptor(text: str) -> dict[str, Any]:
     if not isinstance(document, dict) or set(document) != members:
         raise ValueError("not the members of a mechanism")
     return document
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a cell is about, whatever code measured it.  variant: member, form and options."""
+
+    input: str
+    digest: str
+    variant: str
+    arithmetic: str
+
+
+def _identity(text: str) -> Identity:
+    record = json.loads(text)
+    try:
+        options = ",".join(f"{name}={value_text(value)}" for name, value in record["options"].items())
+        form = f"{record['form']}:{options}" if options else record["form"]
+        found = record["input"], record["digest"], f"{record['member']}/{form}", record["arithmetic"]
+    except (KeyError, AttributeError) as error:
+        raise ValueError("not a record") from error
+    if not all(isinstance(part, str) for part in found):
+        raise ValueError("not a record")
+    return Identity(*found)
 
 
 @dataclass(frozen=True)
@@ -210,6 +234,21 @@ class RunFile:
             return record
 
         return self._intact(parsed, text)
+
+    def identities(self) -> dict[Identity, str]:
+        """Return the keys of cells by what they are about: of several about the same, that of the last session."""
+        with self._explained():
+            rows = self._connection.execute("SELECT key, record FROM cell ORDER BY session, key")
+            return {self._intact(_identity, text): key for key, text in rows}
+
+    def records_of(self, keys: Iterable[str]) -> Iterator[tuple[int, Record]]:
+        """Yield the cells of some keys, one after the other, each with its session's number."""
+        described = self.descriptors()
+        query = "SELECT session, record FROM cell WHERE key = ?"
+        for key in keys:
+            with self._explained():
+                session, text = self._connection.execute(query, (key,)).fetchone()
+            yield session, self._record(session, text, described)
 
     def sessions(self) -> list[Session]:
         """Return the sessions that wrote to this file, first to last."""
