@@ -12,6 +12,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 INSTALLED := $(VENV)/installed-$(VERSION)
 DEVELOPING := $(VENV)/developing-$(VERSION)
 MUTATING := $(VENV)/mutating-$(VERSION)
+BROWSING := $(VENV)/browsing-$(VERSION)
 
 # torch is large, and nothing else needs it: it has an environment of its own.
 TORCH_VENV := .venv-torch
@@ -24,7 +25,7 @@ DOCS_INSTALL := $(DOCS_VENV)/bin/python -m pip --disable-pip-version-check insta
 WITH_DOCS := $(DOCS_VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test certify bench mutants torch torch-installed docs docs-installed lint readme wheel clean
+.PHONY: help report test certify bench mutants browser browser-installed torch torch-installed docs docs-installed lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
@@ -32,6 +33,7 @@ help:
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
 	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"
 	@echo "make mutants  change the code in 300 places, one at a time, and count the changes that tests notice"
+	@echo "make browser  look at the report's page in headless Chromium"
 	@echo "make torch    compare torch with exact values and gradients, in an environment of its own"
 	@echo "make docs     build the pages of docs into build/docs, in an environment of its own"
 	@echo "make lint     check style, types and import contracts"
@@ -54,6 +56,11 @@ bench: $(DEVELOPING)
 
 mutants: $(MUTATING)
 	$(BIN)/python -m tests.mutants
+
+browser: $(BROWSING)
+	$(BIN)/python -m pytest tests/browser
+
+browser-installed: $(BROWSING)
 
 torch: $(WITH_TORCH)
 	$(TORCH_VENV)/bin/python -m pytest tests/optional
@@ -96,6 +103,12 @@ $(DEVELOPING): $(INSTALLED)
 $(MUTATING): $(DEVELOPING)
 	$(INSTALL) setuptools # which a package of this group is built by
 	$(INSTALL) --no-build-isolation --editable '.[mutants]'
+	touch $@
+
+# The machine's own Chromium, or one that playwright brings.
+$(BROWSING): $(DEVELOPING)
+	$(INSTALL) --no-build-isolation --editable '.[browser]'
+	command -v chromium chromium-browser google-chrome > /dev/null || $(BIN)/playwright install --with-deps chromium
 	touch $@
 
 $(WITH_TORCH): pyproject.toml constraints.txt

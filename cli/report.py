@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.text import Columns, one_line, print_json, show, width_of
+from cli.text import Columns, choice, one_line, print_json, show, width_of, words
 from verify.integers import how_many
 
 
@@ -15,17 +15,23 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run files written by attnproof sweep.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("report"),
     bench: Annotated[Path | None, typer.Option(help="Measurements of make bench, to be shown too.")] = None,
+    formats: Annotated[
+        str, typer.Option("--figures", help="Formats of figures: svg, which the page has, png (200 dpi) and pdf.")
+    ] = "svg",
     columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write tables, figures and a page from runs.
 
-    Markdown, CSV, SVG, PNG, and one HTML page that needs no network.
+    Markdown, CSV, figures, and one HTML page that needs no network.
     """
+    width = width_of(columns)
+    chosen = tuple(dict.fromkeys(("svg", *words(formats))))
+    for name in chosen:
+        choice(name, "format of figures", ("svg", "png", "pdf"))
     from reports.write import write_report
 
-    width = width_of(columns)
-    written = write_report(runs, out, bench)
+    written = write_report(runs, out, bench, chosen)
     if json_:
         print_json({"page": str(written.page), "files": [str(path) for path in written.files]})
     else:

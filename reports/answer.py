@@ -258,7 +258,7 @@ def answers(runs: Runs, wanted: Callable[[pd.DataFrame], pd.Series] | None = Non
     costs = {(cost.member, cost.head_size, cost.value_size): cost for cost in runs.counts}
     places = {column.member: place for place, column in enumerate(columns)}
     found = _found(frame, runs.heads, places)
-    return [Answer(name, columns, found[name], costs) for name in arithmetics(frame) if name in found]
+    return [Answer(name, columns, found[name], costs) for name in arithmetics(frame["arithmetic"]) if name in found]
 
 
 def cells_of(digests: Collection[str], names: Collection[str], arithmetics: Collection[str]) -> Any:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from reports.frame import in_order, measured
+from reports.frame import in_order, labels_among
+from verify.arguments import value_text
 from verify.numbers.arithmetic import ARITHMETICS
 
 Variant = tuple[str, str]  # a form with its options, and an arithmetic
+Cell = Mapping[str, Any]  # a row of a frame, by column
 
 # What differs between the exact values of a mechanism and of softmax, where several names stand in one column.
 FORMULA_ERROR = "formula error"
@@ -53,85 +55,80 @@ def leading_curves(frame: pd.DataFrame, columns: Sequence[str]) -> list[Curve]:
     ]
 
 
-def mechanisms(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the mechanisms with an axis, and their cells."""
-    yield from _groups(cells[cells["axis"].notna()], "mechanism")
+def known(value: Any) -> Any:
+    """Return a value of a frame, None where there is none."""
+    return None if value is None or value != value else value
 
 
-def all_series(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the series of mechanisms with an axis: a mechanism with its other parameters, and their cells."""
-    yield from _groups(cells[cells["axis"].notna()], "series")
+def measured(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells that were measured."""
+    return [cell for cell in cells if cell["status"] == "ok"]
 
 
-def members(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def with_axis(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells of mechanisms that have something to draw curves along."""
+    return [cell for cell in cells if cell["axis"] is not None]
+
+
+def grouped(cells: Iterable[Cell], column: str) -> Iterator[tuple[str, list[Cell]]]:
+    """Yield cells by what stands in a column, in order of appearance."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell[column], []).append(cell)
+    yield from found.items()
+
+
+def members(cells: Iterable[Cell]) -> Iterator[tuple[str, list[Cell]]]:
     """Yield the members of mechanisms with an axis, series by series and along the axis, and their cells."""
-    yield from _groups(cells[cells["axis"].notna()].sort_values(["series", "along"], kind="stable"), "member")
+    yield from grouped(sorted(with_axis(cells), key=lambda cell: (cell["series"], cell["along"])), "member")
 
 
-def without_axis(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of mechanisms that have nothing to draw curves along."""
-    return cells[cells["axis"].isna()]
-
-
-def baseline(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of what everything is compared with: the mechanism that has no formula error."""
-    return cells[cells["formula_error"].isna()]
-
-
-def _groups(cells: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield from ((str(name), group) for name, group in cells.groupby(column, sort=False))
-
-
-def axis_of(cells: pd.DataFrame) -> str:
-    """Return the axis of cells of one mechanism."""
-    return str(cells["axis"].iloc[0])
-
-
-def formula_name(cells: pd.DataFrame) -> str:
+def formula_name(cells: Iterable[Cell]) -> str:
     """Return what the formula error of some cells is called, if all who have one call it the same."""
-    names = in_order(cells["formula_error"].dropna())
+    names = in_order(cell["formula_error"] for cell in cells if cell["formula_error"] is not None)
     return str(names[0]) if len(names) == 1 else FORMULA_ERROR
 
 
-def variants(cells: pd.DataFrame) -> list[Variant]:
+def arithmetics(names: Iterable[str]) -> list[str]:
+    """Return names of arithmetics, each once, as they are listed, others behind them: the coarsest last."""
+    places = {name: place for place, name in enumerate(ARITHMETICS)}
+    return sorted(in_order(names), key=lambda name: places.get(name, len(places)))
+
+
+def variants(cells: Iterable[Cell]) -> list[Variant]:
     """Return forms and arithmetics of measured cells: arithmetics as they are listed, forms as the mechanism does."""
-    found = measured(cells)
-    places = {name: place for place, name in enumerate(ARITHMETICS)}
-    pairs = in_order(zip(found["variant"], found["arithmetic"], strict=True))
-    return sorted(pairs, key=lambda pair: places.get(pair[1], len(places)))
+    pairs = in_order((cell["variant"], cell["arithmetic"]) for cell in measured(cells))
+    places = {name: place for place, name in enumerate(arithmetics(arithmetic for _, arithmetic in pairs))}
+    return sorted(pairs, key=lambda pair: places[pair[1]])
 
 
-def arithmetics(cells: pd.DataFrame) -> list[str]:
-    """Return the arithmetics of some cells as they are listed, others behind them: the coarsest last."""
-    places = {name: place for place, name in enumerate(ARITHMETICS)}
-    return sorted(in_order(cells["arithmetic"]), key=lambda name: places.get(name, len(places)))
-
-
-def leading_variant(cells: pd.DataFrame) -> Variant | None:
+def leading_variant(cells: Iterable[Cell]) -> Variant | None:
     """Return the variant that summaries quote: in the last arithmetic listed, the first form of the mechanism.
 
     A mechanism lists first the form that evaluates its formula as it stands, which serves every problem.
     """
     found = variants(cells)
-    if not found:
-        return None
-    arithmetic = found[-1][1]
-    return leading_form(cells, arithmetic) or "", arithmetic
+    return next((pair for pair in found if pair[1] == found[-1][1]), None)
 
 
-def leading_form(cells: pd.DataFrame, arithmetic: str) -> str | None:
-    """Return the form that summaries quote in an arithmetic, or None if none was measured."""
-    forms = [form for form, other in variants(cells) if other == arithmetic]
-    return forms[0] if forms else None
+def of_variant(cells: Iterable[Cell], variant: Variant | None) -> Cell | None:
+    """Return the first cell of a form and arithmetic; None if there is none."""
+    return next((cell for cell in cells if (cell["variant"], cell["arithmetic"]) == variant), None)
 
 
-def curve(cells: pd.DataFrame, variant: Variant) -> pd.DataFrame:
-    """Return the measured cells of one form and arithmetic along the axis."""
-    form, arithmetic = variant
-    chosen = cells[(cells["variant"] == form) & (cells["arithmetic"] == arithmetic)]
-    return measured(chosen).sort_values(["series", "along"], kind="stable")
+def labels_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """Return what tables show of the members among some cells, as (label, column), the axis first."""
+    names = list(cells[0]) if cells else []
+    columns = [name for name in names if any(known(cell[name]) is not None for cell in cells)]
+    return labels_among(columns, {cell["axis"] for cell in cells})
 
 
-def share_text(cell: Any, count: str) -> str:
+def label_cells(cell: Cell, labels: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what tables show of a member, in the order of the labels; empty where it has none."""
+    values = (known(cell[column]) for _, column in labels)
+    return ["" if value is None else value_text(value) for value in values]
+
+
+def share_text(cell: Cell, count: str) -> str:
     """Return a count of rows as a part of all rows."""
     return f"{cell[count]:,} of {cell['rows']:,}"

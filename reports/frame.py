@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,9 @@ _REALS += [f"{bound}_bound_{member}" for bound in BOUNDS for member in ("relativ
 _REALS += ["total_variation_mean", "total_variation_max", "top_key_agreement", "cancellation_weight"]
 _REALS += ["cancellation_row", *_ROWS, *TIMINGS]
 _UNKNOWN = float("nan")
+
+# Cells that are held as rows before they are put into columns
+ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,9 @@ class _Cells:
         self.counts: dict[FeatureCost, None] = {}
         self.head_cells = array("q")
         self.head_names: list[tuple[int, ...]] = []
-        self.head_reals = [array("d") for name in HEAD if name != "head"]
+        self.head_reals = [array("d") for _ in HEAD[1:]]
+        self._names = (*self.reals, *self.objects)
+        self._rows: list[tuple[Any, ...]] = []
         self._same: dict[str, str] = {}
 
     def read(self, run: RunFile, name: str, started: Mapping[int, str]) -> None:
@@ -159,12 +164,9 @@ class _Cells:
 
     def _add(self, record: Record, own: Described, row: Mapping[str, Any]) -> None:
         place = len(self.described)
-        for name, reals in self.reals.items():
-            value = row.get(name)
-            reals.append(_UNKNOWN if value is None else value)
-        for name, values in self.objects.items():
-            value = row.get(name)
-            values.append(self._same.setdefault(value, value) if type(value) is str else value)
+        self._rows.append(tuple(map(row.get, self._names)))
+        if len(self._rows) == ROWS:
+            self._settle()
         for label in record.labels:
             self.labels.setdefault(label_column(label), [None] * place)
         for values in self.labels.values():
@@ -177,11 +179,23 @@ class _Cells:
         for head in record.per_head:
             self.head_cells.append(place)
             self.head_names.append(head.head)
-            for reals, value in zip(self.head_reals, astuple(head)[1:], strict=True):
+            for reals, name in zip(self.head_reals, HEAD[1:], strict=True):
+                value = getattr(head, name)
                 reals.append(_UNKNOWN if value is None else value)
+
+    def _settle(self) -> None:
+        """Put the last rows into columns: numbers side by side, and of equal texts one."""
+        for name, values in zip(self._names, zip(*self._rows, strict=True), strict=False):
+            if name in self.reals:
+                self.reals[name].extend([_UNKNOWN if value is None else value for value in values])
+            else:
+                same = self._same
+                self.objects[name].extend([same.setdefault(v, v) if type(v) is str else v for v in values])
+        self._rows.clear()
 
     def frame(self) -> pd.DataFrame:
         """Return all cells, in the order in which they were read."""
+        self._settle()
         labels = sorted(self.labels, key=lambda column: _place_of(_FIRST_LABELS, column))
         columns = [*_CELL, *labels, *_RESULTS, *NESTED, *TIMINGS, *_EXTRA]
         made = {name: pd.Series(reals, dtype=float) for name, reals in self.reals.items()}
@@ -190,9 +204,8 @@ class _Cells:
 
     def heads(self, kept: pd.Index) -> pd.DataFrame:
         """Return the heads of the cells that were kept, in their order."""
-        names = [name for name in HEAD if name != "head"]
         found = pd.DataFrame({"cell": self.head_cells, "head": self.head_names})
-        for name, reals in zip(names, self.head_reals, strict=True):
+        for name, reals in zip(HEAD[1:], self.head_reals, strict=True):
             found[name] = pd.Series(reals, dtype=int if name in ("rows", "nonpositive") else float)
         places = pd.Series(range(len(kept)), index=kept)
         own = found[found["cell"].isin(kept)]
@@ -229,8 +242,14 @@ def _flat(record: Record, own: Described) -> dict[str, Any]:
     )
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"), default=vars, allow_nan=False)
+
+
 def _json(value: Any) -> str:
-    return json.dumps(plain(value), separators=(",", ":"))
+    try:
+        return _COMPACT.encode(value)
+    except ValueError:  # a number that is not finite
+        return _COMPACT.encode(plain(value))
 
 
 def nested(text: Any) -> Any:
@@ -246,11 +265,10 @@ def label_column(label: str) -> str:
 _TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *_EXTRA, "place", "arithmetic_place"}
 
 
-def labels_of(cells: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return what tables show of the members among some cells, as (label, column), the axis first."""
-    columns = [column for column in cells.columns if column not in _TAKEN and cells[column].notna().any()]
-    labels = [(column.removeprefix(_PREFIX), column) for column in columns]
-    return sorted(labels, key=lambda label: label[0] not in set(cells["axis"]))
+def labels_among(columns: Iterable[str], axes: Collection[str]) -> list[tuple[str, str]]:
+    """Return what tables show of members, as (label, column), of columns that have something; an axis comes first."""
+    labels = [(column.removeprefix(_PREFIX), column) for column in columns if column not in _TAKEN]
+    return sorted(labels, key=lambda label: label[0] not in axes)
 
 
 def _series(member: str, axis: str | None) -> str:
@@ -309,11 +327,6 @@ def _mechanisms(cells: Iterable[Described]) -> dict[str, Described]:
 def in_order(values: Iterable[Any]) -> list[Any]:
     """Return the different values in the order of their first appearance."""
     return list(dict.fromkeys(values))
-
-
-def by_input(frame: pd.DataFrame) -> Any:
-    """Return the frame grouped by input, under its label."""
-    return frame.groupby("label", sort=False)
 
 
 def measured(cells: pd.DataFrame) -> pd.DataFrame:

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
-from reports.curves import formula_name, members, share_text
-from reports.frame import HAZARDS, labels_of, measured, nested
-from reports.tables import label_cells
+from reports.curves import Cell, formula_name, known, label_cells, labels_of, measured, members, share_text
+from reports.frame import HAZARDS, nested
 from reports.text import Table, count_text, error_text, number_text
 from verify.integers import how_many
 
 
-def _share_of_weights(cell: Any) -> str:
+def _share_of_weights(cell: Cell) -> str:
     if not cell["negative"]:
         return "0"
     return f"{100 * cell['negative'] / cell['pairs']:.2g} %"
 
 
-def hazard_table(cells: pd.DataFrame) -> Table:
+def hazard_table(cells: Sequence[Cell]) -> Table:
     """Return the exact weights of one mechanism and what went wrong with them, along its axis."""
     labels = labels_of(cells)
     columns = [label for label, _ in labels]
     columns += ["total variation, mean", "max", "same top key", "undecided", "negative weights"]
     columns += ["tiny Z", "cancellation in a weight", "in Z"]
-    firsts = (group.iloc[0] for _, group in members(measured(cells)))
+    firsts = (group[0] for _, group in members(measured(cells)))
     found = Table(columns, [label_cells(cell, labels) + _hazards(cell) for cell in firsts])
     return found.filled(len(labels))
 
 
-def _hazards(cell: Any) -> list[str]:
+def _hazards(cell: Cell) -> list[str]:
     return [
         error_text(cell["total_variation_mean"]),
         error_text(cell["total_variation_max"]),
@@ -44,12 +42,12 @@ def _hazards(cell: Any) -> list[str]:
     ]
 
 
-def position_table(cells: pd.DataFrame) -> Table:
+def position_table(cells: Sequence[Cell]) -> Table:
     """Return the root mean square total error by the query's position, relative to all rows' exact softmax output."""
     spans = _spans(cells, "by_position")
     columns = ["mechanism", "form", "arithmetic", *(_span_text(span) for span in spans)]
     rows = []
-    for _, cell in measured(cells).iterrows():
+    for cell in measured(cells):
         size = cell["total_rms"] / cell["total_relative"] if cell["total_relative"] else 1.0
         found = {(first, last): float(rms) / size for first, last, rms, *_ in nested(cell["by_position"])}
         rows.append([cell["member"], cell["variant"], cell["arithmetic"]])
@@ -57,12 +55,12 @@ def position_table(cells: pd.DataFrame) -> Table:
     return Table(columns, rows)
 
 
-def distance_table(cells: pd.DataFrame) -> Table:
+def distance_table(cells: Sequence[Cell]) -> Table:
     """Return by member the total variation at keys so far from the query, and softmax's own weight there."""
     spans = _spans(cells, "by_distance")
     columns = ["mechanism", *(_span_text(span) for span in spans)]
     rows = []
-    for _, cell in measured(cells).drop_duplicates("member").iterrows():
+    for cell in {cell["member"]: cell for cell in reversed(measured(cells))}.values():
         found = {
             (first, last): f"{error_text(float(moved))} / {error_text(float(held))}"
             for first, last, moved, held in nested(cell["by_distance"])
@@ -71,38 +69,38 @@ def distance_table(cells: pd.DataFrame) -> Table:
     return Table(columns, rows)
 
 
-def _spans(cells: pd.DataFrame, column: str) -> list[tuple[int, int]]:
-    return sorted({(span[0], span[1]) for spans in measured(cells)[column] for span in nested(spans)})
+def _spans(cells: Sequence[Cell], column: str) -> list[tuple[int, int]]:
+    return sorted({(span[0], span[1]) for cell in measured(cells) for span in nested(cell[column])})
 
 
 def _span_text(span: tuple[int, int]) -> str:
     return str(span[0]) if span[0] == span[1] else f"{span[0]} to {span[1]}"
 
 
-def bound_table(cells: pd.DataFrame) -> Table:
+def bound_table(cells: Sequence[Cell]) -> Table:
     """Return bounds beside the errors under them, and what went wrong in the runs, for every measured cell."""
     columns = ["mechanism", "form", "arithmetic", formula_name(cells), "its bound", "rounding", "its bound", "share"]
     columns += ["probable bound", "cosine, least", "digits, median", "lost additions", "overflowed", "underflowed"]
     columns += ["not finite: output", "state", "state underflowed", "saturated inputs"]
-    return Table(columns, [_bounds(cell) for _, cell in measured(cells).iterrows()]).filled(3)
+    return Table(columns, [_bounds(cell) for cell in measured(cells)]).filled(3)
 
 
 _BOUNDED = ["formula_relative", "formula_bound_relative", "rounding_relative", "rounding_bound_relative"]
 _BOUNDED += ["rounding_bound_share", "rounding_probable_bound_relative"]
 
 
-def _bounds(cell: Any) -> list[str]:
-    known = {name: None if pd.isna(cell[name]) else cell[name] for name in _BOUNDED}
+def _bounds(cell: Cell) -> list[str]:
+    found = {name: known(cell[name]) for name in _BOUNDED}
     return [
         cell["member"],
         cell["variant"],
         cell["arithmetic"],
-        error_text(known["formula_relative"]),
-        error_text(known["formula_bound_relative"]),
-        error_text(known["rounding_relative"]),
-        error_text(known["rounding_bound_relative"]),
-        number_text(known["rounding_bound_share"], 2),
-        error_text(known["rounding_probable_bound_relative"]),
+        error_text(found["formula_relative"]),
+        error_text(found["formula_bound_relative"]),
+        error_text(found["rounding_relative"]),
+        error_text(found["rounding_bound_relative"]),
+        number_text(found["rounding_bound_share"], 2),
+        error_text(found["rounding_probable_bound_relative"]),
         f"{cell['cosine_min']:.6f}",
         number_text(cell["rounding_digits_median"]),
         *(count_text(int(cell[name])) for name in ("lost_additions", "overflowed_features", "underflowed_features")),
@@ -125,7 +123,7 @@ _KEYS = ["mechanism", "variant", "arithmetic"]
 
 def run_table(frame: pd.DataFrame) -> Table:
     """Return a row for each mechanism, form and arithmetic: largest shares of bounds, and hazards added up."""
-    found = measured(frame)
+    found = frame[frame["status"] == "ok"]
     groups = found.groupby(_KEYS, sort=False)
     shares = groups[["rounding_bound_share", "formula_bound_share"]].max()
     counted = found.assign(**{name: found[name].astype(float) for name in _SUMS})
@@ -140,9 +138,9 @@ def run_table(frame: pd.DataFrame) -> Table:
 
 def run_text(frame: pd.DataFrame) -> str:
     """Return the answer in a line: how far errors stay under their bounds, and what was lost on the way."""
-    found = measured(frame)
-    known = found["rounding_bound_share"].dropna()
-    parts = [f"rounding is at most {number_text(known.max(), 2)} of its bound"] if len(known) else []
+    found = frame[frame["status"] == "ok"]
+    shares = found["rounding_bound_share"].dropna()
+    parts = [f"rounding is at most {number_text(shares.max(), 2)} of its bound"] if len(shares) else []
     parts += _lost(found, ["nonpositive_exact"], "row with Z <= 0", "rows with Z <= 0")
     parts += _lost(found, ["nonfinite_elements"], "element that is no number", "elements that are no numbers")
     return "Hazards and bounds: " + "; ".join(parts or ["nothing was measured"])

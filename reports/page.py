@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ from reports.figures import Figure
 from reports.frame import in_order
 from reports.hazards import bound_table, distance_table, hazard_table, position_table
 from reports.heat import HeatTable, interrupted_text
+from reports.html import breakable, html_table
 from reports.tables import InputSection
 from reports.text import BANDS, Table, escape_markdown, percent_text, printable
 from verify.integers import how_many
@@ -82,9 +82,13 @@ def html_page(contents: Contents) -> str:
     """Return the page; every text from outside is escaped by the template."""
     environment = _environment(autoescape=True)
     environment.filters["embedded"] = _embedded
-    environment.filters["breakable"] = _breakable
+    environment.filters["breakable"] = breakable
     environment.filters["printable"] = printable
-    environment.globals |= {"legend": _legend(), "tolerances": [percent_text(x) for x in TOLERANCES]}
+    environment.globals |= {
+        "legend": _legend(),
+        "tolerances": [percent_text(x) for x in TOLERANCES],
+        "table": html_table,
+    }
     environment.globals["chosen"] = TOLERANCES.index(TOLERANCE)
     return environment.get_template("page.html.j2").render(contents=contents)
 
@@ -149,12 +153,7 @@ def _heat_as_table(heat: HeatTable) -> Table:
 
 
 def _embedded(figure: Figure) -> Markup:
-    return Markup("data:image/svg+xml;base64,") + base64.b64encode(figure.svg).decode()
-
-
-def _breakable(text: str) -> Markup:
-    """Return text, escaped, that may be broken behind every comma and colon: names of forms with options are long."""
-    return Markup("<wbr>").join(re.split(r"(?<=[,:])", printable(text)))
+    return Markup("data:image/svg+xml;base64,") + base64.b64encode(figure.images["svg"]).decode()
 
 
 def _machine(session: Session) -> list[tuple[str, str]]:

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from reports.answer import Answer, answers
 from reports.benchmarks import load_benchmarks
+from reports.columns import write_csv
 from reports.costs import cost_record, cost_table, cost_text
 from reports.crossing import COLUMNS as CROSSING
 from reports.crossing import crossing_table, crossing_text
@@ -23,8 +22,9 @@ from reports.frame import IDENTITY, TIMINGS, Runs, load_runs
 from reports.hazards import run_table, run_text
 from reports.heat import answer_records, heat_table
 from reports.page import Contents, Fold, html_page, markdown_page
-from reports.tables import input_sections, quantised, unmeasured_table, unmeasured_text
-from reports.text import csv_cell, csv_text
+from reports.tables import input_sections
+from reports.text import csv_text
+from reports.unmeasured import unmeasured_table, unmeasured_text
 from reports.worsening import COLUMNS as WORSENING
 from reports.worsening import steps, worsening_table, worsening_text
 from verify.errors import InvalidRequestError
@@ -44,16 +44,19 @@ class Written:
     missing: int
 
 
-def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> Written:
+def write_report(
+    runs: Sequence[Path], out: Path, bench: Path | None = None, formats: Sequence[str] = ("svg",)
+) -> Written:
     """Write report.html, report.md, CSV files and figures/ into a folder.
 
-    bench: a file that `make bench` wrote, to be shown too.  Raises InvalidRequestError for files that cannot be read or
-    a folder that cannot be written: what was there before is then untouched.
+    bench: a file that `make bench` wrote, to be shown too. formats: of figures; the page needs svg.  Raises
+    InvalidRequestError for files that cannot be read or a folder that cannot be written: what was there before is
+    then untouched.
     """
     loaded = load_runs(runs)
     sources = {path.resolve() for path in (*runs, *([bench] if bench else []))}
     found = answers(loaded)
-    contents = _contents(loaded, found, bench)
+    contents = _contents(loaded, found, bench, formats)
     with _folder(out) as aside:
         written = list(_written(aside, loaded, found, contents))
         for name in written:
@@ -69,7 +72,7 @@ def write_report(runs: Sequence[Path], out: Path, bench: Path | None = None) -> 
     return Written(out / "report.html", [out / name for name in written], found, len(loaded.frame), loaded.missing)
 
 
-def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None) -> Contents:
+def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None, formats: Sequence[str]) -> Contents:
     frame = loaded.frame
     curves = leading_curves(frame, [*dict.fromkeys((*CROSSING, *WORSENING))])
     inputs = frame["label"].nunique()
@@ -84,13 +87,13 @@ def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None) -> Cont
         costs=Fold(cost_text(loaded.counts, loaded.mechanisms.values()), cost_table(loaded.counts)),
         sections=input_sections(frame, found),
         inputs=inputs,
-        figures=figures(frame),
+        figures=figures(loaded, formats),
         benchmarks=None if bench is None else load_benchmarks(bench),
         mechanisms=list(loaded.mechanisms.values()),
         sessions=loaded.sessions,
         superseded=loaded.superseded,
         missing=loaded.missing,
-        quantised=len(quantised(frame)),
+        quantised=int((frame["quantisation_max"] > 0).sum()),
         cells=len(frame),
     )
 
@@ -107,32 +110,20 @@ def _written(folder: Path, loaded: Runs, found: Sequence[Answer], contents: Cont
     for name, made in texts.items():
         (folder / name).write_text(made(), encoding="utf-8")
         yield name
-    names = frame[IDENTITY]
+    places = loaded.heads["cell"].to_numpy()
     tables = {
         "cells.csv": frame.drop(columns=[*TIMINGS]),
-        "heads.csv": names.loc[loaded.heads["cell"]].reset_index(drop=True).join(loaded.heads.drop(columns="cell")),
+        "heads.csv": frame[IDENTITY].iloc[places].reset_index(drop=True).join(loaded.heads.drop(columns="cell")),
         "timings.csv": frame[[*IDENTITY, *TIMINGS]],
     }
     for name, table in tables.items():
-        _printable(table).to_csv(folder / name, index=False, lineterminator="\n")
+        write_csv(table, folder / name)
         yield name
     (folder / "figures").mkdir()
     for figure in contents.figures:
-        for kind, image in (("svg", figure.svg), ("png", figure.png)):
+        for kind, image in figure.images.items():
             (folder / f"figures/{figure.name}.{kind}").write_bytes(image)
             yield f"figures/{figure.name}.{kind}"
-
-
-def _printable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with all texts as cells of CSV: no row ends early, and none is taken for a formula."""
-    found = {name: column if column.dtype == float else column.map(_cell) for name, column in frame.items()}
-    return pd.DataFrame(found, index=frame.index).rename(columns=csv_cell)
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    return csv_cell(value) if isinstance(value, str) else value
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import flint
@@ -24,8 +24,21 @@ def _unchanged_precision() -> Iterator[None]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let figures be empty files, which is most of the time of a report: for tests of what else there is."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **how: file.write(b"<svg></svg>"))
+    """Let reports have one empty figure, instead of what takes most of the time: for tests of what else there is."""
+
+    from reports.figures import Figure  # and matplotlib with it, which most tests need not wait for
+
+    def figures(runs: object, formats: Sequence[str]) -> list[Figure]:
+        images = dict.fromkeys(formats, b"<svg></svg>")
+        return [Figure("error_by_order", "Error by order", "One order after the other.", "nothing is drawn", images)]
+
+    monkeypatch.setattr("reports.write.figures", figures)
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all figures be drawn, and their files be empty."""
+    monkeypatch.setattr("reports.figures.every.saved", lambda canvas, kind: b"<svg></svg>")
 
 
 SMALL_SPEC = SweepSpec(

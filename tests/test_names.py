@@ -21,7 +21,7 @@ FOLDERS = ("attnproof", "verify", "cli", "reports", "tests", "examples")
 ANOTHER_MEAN = '"mean": Real('  # the parameter of a scenario
 
 
-@pytest.mark.parametrize("pattern", ["reports/*.py", "reports/templates/*", "cli/*.py", "verify/**/*.py"])
+@pytest.mark.parametrize("pattern", ["reports/**/*.py", "reports/templates/*", "cli/*.py", "verify/**/*.py"])
 def test_nothing_but_mechanisms_names_a_mechanism(pattern: str) -> None:
     files = sorted(path for path in ROOT.glob(pattern) if OWN not in path.parents)
     assert files

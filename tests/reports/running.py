@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from reports.text import Table
 from verify.inputs import InputSource, SyntheticInput
 from verify.mechanisms.registry import known
@@ -78,6 +80,11 @@ def renamed(source: Path, target: Path, old: str, new: str, axis: str | None = N
             found["spec"]["cells"] = [re.sub(f"^{old}(?=[:/])", lambda _: new, cell) for cell in cells]
             run.execute("UPDATE session SET provenance = ? WHERE id = ?", (json.dumps(found), session))
     return target
+
+
+def cells_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def rows(table: Table) -> list[dict[str, str]]:

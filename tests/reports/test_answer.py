@@ -97,7 +97,7 @@ def test_three_of_four_heads_are_said_to_come_within_it(
 def test_numbers_of_heads_are_those_of_plain_numpy(
     folder: Path, errors: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both computations err by some 2^-53 times the cancellation in Z, and no error here is below 1e-6 of the output."""
+    """Both err by some 2^-53 times the cancellation in Z, and no error here is below 1e-6 of the output."""
     sweep(folder, capsys)
     runs = load_runs([folder / "run.sqlite"])
     (answer,) = answers(runs)
@@ -121,7 +121,8 @@ def test_numbers_of_heads_are_those_of_plain_numpy(
     assert [row["head"] for row in found] == ["", "0", "1", "2", "3"]
     for record, along in zip(found, [errors[-1], *errors[:-1]], strict=True):
         assert float(record["best_error"]) == pytest.approx(along.min(), rel=1e-6)
-        assert record["within_0.01"] == ("" if (first := first_within(along, 1e-2)) is None else str(first))
+        first = first_within(along, 1e-2)
+        assert record["within_0.01"] == ("" if first is None else str(first))
 
 
 def subject(name: str, *found: float | None, heads: tuple[Subject, ...] = ()) -> Subject:

@@ -7,13 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure as Canvas
 
 from reports.answer import answers
-from reports.figures import _along_axis, _by_cost
 from reports.frame import Runs, load_runs
 from reports.tables import input_sections
 from verify.attention.hazards import Hazards
@@ -151,30 +148,3 @@ def test_every_column_shows_its_own_number(runs: Runs, distinct: pd.DataFrame, m
     assert column is not None
     assert column.along == enough[0]
     assert answer.reached(subject, "taylor", 1.0) is None
-
-
-def test_every_curve_shows_its_own_numbers(distinct: pd.DataFrame) -> None:
-    taylor, softmax = of(distinct, "taylor"), of(distinct, "softmax")
-    curve = [cell(distinct, "taylor", "scores", "float32", order) for order in (0, 3, 5)]
-    axes = Canvas().subplots()
-    _along_axis(axes, taylor, softmax, "order")
-    solid, dashed, dotted = axes.lines
-    for line, column in ((solid, "total_relative"), (dashed, "rounding_relative")):
-        assert np.asarray(line.get_xdata()).tolist() == [0, 3, 5]
-        assert np.asarray(line.get_ydata()).tolist() == [own[column] for own in curve]
-    assert (solid.get_linestyle(), dashed.get_linestyle(), dotted.get_linestyle()) == ("-", "--", ":")
-    beside = cell(distinct, "softmax", "softmax", "float32")
-    assert np.asarray(dotted.get_ydata()).tolist()[0] == beside["total_relative"]
-    for column in ("state_elements", "flops_per_token"):
-        axes = Canvas().subplots()
-        _by_cost(axes, taylor, softmax, column, column)
-        exact, computed, *conventional = axes.lines
-        packed = taylor[taylor["form"] == "packed"]
-        least = [packed[packed["order"] == order][column].min() for order in (0, 3, 5)]
-        assert np.asarray(exact.get_xdata()).tolist() == least
-        firsts = [distinct[distinct["order"] == order].iloc[0] for order in (0, 3, 5)]
-        assert np.asarray(exact.get_ydata()).tolist() == [own["formula_relative"] for own in firsts]
-        measured = [cell(distinct, "taylor", "packed", "float32", order) for order in (0, 3, 5)]
-        assert np.asarray(computed.get_xdata()).tolist() == [own[column] for own in measured]
-        assert np.asarray(computed.get_ydata()).tolist() == [own["total_relative"] for own in measured]
-        assert {np.asarray(line.get_xdata()).tolist()[0] for line in conventional} == set(map(float, softmax[column]))

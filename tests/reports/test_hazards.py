@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from reports.crossing import crossing_table, crossing_text
-from reports.curves import leading_curves
+from reports.curves import leading_curves, measured, with_axis
 from reports.frame import load_runs
 from reports.hazards import bound_table, hazard_table, run_table
 from reports.text import error_text, percent_text
 from reports.worsening import COLUMNS, steps, worsening_table, worsening_text
-from tests.reports.running import rows, swept
+from tests.reports.running import cells_of, rows, swept
 from verify.inputs import SyntheticInput
 from verify.mechanisms.registry import known
 from verify.sweep import RunFile
@@ -97,15 +97,16 @@ def test_more_terms_that_hurt_are_grouped_by_their_cause(frame: pd.DataFrame) ->
 
 
 def test_hazards_and_bounds_are_those_of_the_records(frame: pd.DataFrame) -> None:
-    for name, cells in frame.groupby("input"):
-        assert [row["order"] for row in rows(hazard_table(cells[cells["axis"].notna()]))] == list("012345")
-        for row in rows(hazard_table(cells[cells["axis"].notna()])):
+    for name, group in frame.groupby("input"):
+        cells = cells_of(group)
+        assert [row["order"] for row in rows(hazard_table(with_axis(cells)))] == list("012345")
+        for row in rows(hazard_table(with_axis(cells))):
             own = cell(frame, str(name), "float32", int(row["order"]))
             assert row["total variation, mean"] == error_text(own["total_variation_mean"])
             assert row.get("tiny Z", "0 of 48") == f"{own['tiny_rows']:,} of {own['rows']:,}"
         shown = rows(bound_table(cells))
-        assert len(shown) == len(cells[cells["status"] == "ok"])
-        for row, (_, own) in zip(shown, cells.iterrows(), strict=True):
+        assert len(shown) == len(measured(cells))
+        for row, own in zip(shown, cells, strict=True):
             assert row["rounding"] == error_text(own["rounding_relative"])
             assert float(row["share"]) <= 1.0
             assert row.get("lost additions", "0") == str(own["lost_additions"])

@@ -48,8 +48,7 @@ def _reader(kind: Any) -> Reader:
         each = _reader(arguments[0])
         return lambda value: tuple([each(item) for item in _of(list, value, kind)])
     if origin is tuple:
-        readers = [_reader(argument) for argument in arguments]
-        return lambda value: tuple([read(item) for read, item in zip(readers, _of(list, value, kind), strict=True)])
+        return _items(kind, arguments)
     if kind is float:
         return _number
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -78,14 +77,31 @@ def _one_of(kind: Any, inner: list[Any]) -> Reader:
     return read
 
 
-def _members(kind: Any) -> Reader:
-    hints = typing.get_type_hints(kind)
-    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+_PLAIN = (str, int, bool, float)
+
+
+def _items(kind: Any, arguments: tuple[Any, ...]) -> Reader:
+    """Return what reads a tuple of certain types; plain values that are right are looked at once, all together."""
+    readers = [_reader(argument) for argument in arguments]
 
     def read(value: Any) -> Any:
-        if not isinstance(value, dict) or value.keys() != readers.keys():
+        if tuple(map(type, _of(list, value, kind))) == arguments and set(arguments) <= {*_PLAIN}:
+            return tuple(value)
+        return tuple([reader(item) for reader, item in zip(readers, value, strict=True)])
+
+    return read
+
+
+def _members(kind: Any) -> Reader:
+    """Return what reads a dataclass; a plain value of the right type is taken as it is."""
+    hints = typing.get_type_hints(kind)
+    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+    known = [(name, hints[name] if hints[name] in _PLAIN else None, reader) for name, reader in readers.items()]
+
+    def read(value: Any) -> Any:
+        if type(value) is not dict or value.keys() != readers.keys():
             raise ValueError(f"not the members of {kind.__name__}")
-        return kind(**{name: reader(value[name]) for name, reader in readers.items()})
+        return kind(**{name: v if type(v := value[name]) is plain else reader(v) for name, plain, reader in known})
 
     return read
 

@@ -216,10 +216,13 @@ class RunFile:
     def records(self) -> Iterator[tuple[int, Record, float | None]]:
         """Yield the number of its session, its record, and its seconds for every cell, by sessions and keys."""
         described = self.descriptors()
-        query = "SELECT session, record, seconds FROM cell ORDER BY session, key"
+        # session by session in the order of the primary key: to sort all records would move all of them
+        query = "SELECT record, seconds FROM cell WHERE session = ? ORDER BY key"
         with self._explained():
-            for session, text, seconds in self._connection.execute(query):
-                yield session, self._record(session, text, described), self._intact(_seconds, seconds)
+            numbers = self._connection.execute("SELECT DISTINCT session FROM cell ORDER BY session").fetchall()
+            for (session,) in numbers:
+                for text, seconds in self._connection.execute(query, (session,)):
+                    yield session, self._record(session, text, described), self._intact(_seconds, seconds)
 
     def _record(self, session: int, text: str, described: Mapping[tuple[int, str], dict[str, Any]]) -> Record:
         """Return a record; damaged unless it has an error of the formula where its mechanism is described with one."""
