@@ -45,7 +45,7 @@ def cost_table(costs: Iterable[FeatureCost], storage: str = STORAGE, labels: Lab
             columns[heading] = [count_text(getattr(row, name)) for row in rows]
         if name == "state_elements":
             stored = [stored_bytes(row.state_elements, FORMATS[storage]) for row in rows]
-            columns[f"bytes in {storage}"] = [*map(bytes_text, stored)]
+            columns[f"{storage} bytes"] = [*map(bytes_text, stored)]
     if _COUNTS["dense_features"] in columns:
         columns["dense/packed"] = [
             "" if row.dense_features is None else ratio_text(row.dense_features, row.features) for row in rows
@@ -57,7 +57,7 @@ def multihead_table(costs: Iterable[MultiheadCost], storage: str = STORAGE, labe
     """Return one row per width, head size and member: totals over all heads of a layer; labels as in `cost_table`."""
     rows = list(costs)
     keys = _keys([row.head for row in rows], labels or {})
-    columns = ["heads", "features/head", "state", f"bytes in {storage}", "FLOPs/token", "cache/token"]
+    columns = ["heads", "features/head", "state", f"{storage} bytes", "FLOPs/token", "cache/token"]
     columns += ["n: memory", "n: FLOPs", "n: 6nd FLOPs"]
     cells = []
     for row, *own in zip(rows, *keys.values(), strict=True):

@@ -10,6 +10,8 @@ from tabulate import tabulate
 # A column of text is not squeezed below that: its table becomes a block for each row instead.
 LEAST_TEXT = 20
 
+HEADING_LINES = 3
+
 
 def wrapped(text: str, width: int, first: str = "", later: str = "") -> str:
     """Return text on lines of at most so many columns; words break only if they fit on no line of their own.
@@ -86,9 +88,14 @@ def _in_parts(
 
 
 def _column(heading: str, cells: Sequence[str], right: bool) -> list[str]:
-    """Return heading, line and cells of a column, all as wide as its widest cell or word of the heading."""
+    """Return heading, line and cells of a column, as wide as its widest cell or word of the heading.
+
+    Or as wide as it takes for the heading to have HEADING_LINES.
+    """
     words = heading.split()
     widest = max(map(len, (*cells, *words)), default=0)
+    while words and len(textwrap.wrap(" ".join(words), widest)) > HEADING_LINES:
+        widest += 1
     lines = [*(textwrap.wrap(" ".join(words), widest) if words else []), "-" * widest, *cells]
     return [line.rjust(widest) if right else line.ljust(widest) for line in lines]
 

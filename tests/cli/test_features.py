@@ -139,7 +139,7 @@ def test_styles(capsys: pytest.CaptureFixture[str]) -> None:
     assert "12,738,308" in latex
     assert "toprule" in latex
     in_bfloat16 = run(capsys, *STYLED, "--storage", "bfloat16")[1]
-    assert re.search("bytes in.*\n.*bfloat16", in_bfloat16)
+    assert re.search("bfloat16.*\n.*bytes", in_bfloat16)
     assert "6.23 MB" in in_bfloat16  # 2 x 3,113,825 B
 
 
