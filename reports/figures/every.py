@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reports.figures.along import error_along, formula_against_rounding
 from reports.figures.by_logit import weight_by_logit
-from reports.figures.costs import cost_figures
 from reports.figures.failings import failings
 from reports.figures.frontier import frontiers
 from reports.figures.material import Drawing, Material, material
 from reports.figures.panels import by_input
+from reports.figures.paying import where_features_pay
 from reports.figures.saving import FORMATS, Figure, saved
 from reports.figures.style import house_style
 from reports.figures.terms import terms
@@ -24,7 +24,7 @@ _KINDS: tuple[Callable[[Material], Iterator[Drawing]], ...] = (
     by_input,
     weight_by_logit,
     failings,
-    cost_figures,
+    where_features_pay,
     terms,
 )
 

@@ -144,14 +144,20 @@ class Material:
     def costs(self, *, polynomials: bool = False) -> Iterator[tuple[Subject, list[FeatureCost]]]:
         """Yield what features of a mechanism's measured members cost at the sizes of the inputs.
 
-        polynomials: only of those whose costs have an order.
+        polynomials: only of those whose costs have an order, and of each its first series.
         """
         found: dict[str, list[FeatureCost]] = {}
         for cost in self.runs.counts:
             if cost.member in self.members.index and (cost.order is not None or not polynomials):
                 found.setdefault(cost.mechanism, []).append(cost)
         for name, own in found.items():
-            yield Subject(name, len(found) == 1), own
+            series = [str(self.members.at[cost.member, "series"]) for cost in own]
+            first = [cost for cost, one in zip(own, series, strict=True) if one == series[0]]
+            yield Subject(name, len(found) == 1), first if polynomials else own
+
+    def series_of(self, cost: FeatureCost) -> str:
+        """Return what a legend or a caption calls the series of a member."""
+        return shortened(str(self.members.at[cost.member, "series"]))
 
     def leading_member(self, members: Sequence[str]) -> str:
         """Return of some members of one mechanism the proposed one, or the last along the axis."""

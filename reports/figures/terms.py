@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.figures.along import resolutions
-from reports.figures.costs import size_name
 from reports.figures.material import Drawing, Left, Material, Subject, quantiles
+from reports.figures.paying import size_name
 from reports.figures.sheet import Sheet, headed
 from reports.figures.style import MOST_CURVES, code
 from reports.figures.ticks import linear, logarithmic
@@ -28,10 +28,8 @@ def terms(material: Material) -> Iterator[Drawing]:
     """Yield for each polynomial its highest coefficient by order, and the mean size of that term on the inputs."""
     for subject, costs in material.costs(polynomials=True):
         known = [cost for cost in costs if coefficient(cost.alpha) is not None]
-        series = [str(material.members.at[cost.member, "series"]) for cost in known]
-        own = [cost for cost, name in zip(known, series, strict=True) if name == series[0]]
-        if len({cost.order for cost in own}) > 1:
-            yield _terms(material, subject, own)
+        if len({cost.order for cost in known}) > 1:
+            yield _terms(material, subject, known)
 
 
 def coefficient(text: str | None) -> float | None:
@@ -86,16 +84,17 @@ def _terms(material: Material, subject: Subject, costs: Sequence[FeatureCost]) -
         sheet.line(below, orders, values, [sheet.key(group, **code(place))], **code(place))
         sizes_of_terms.append(values)
     every = sorted({cost.order or 0 for cost in costs})
-    titles = "coefficient of (q.k)^p, by head size", "mean size of the term on the inputs"
+    titles = "coefficient of the highest degree, by head size", "mean size of the term on the inputs"
     for axes, title, drawn in zip(sheet.panels, titles, (alphas, sizes_of_terms), strict=True):
         resolutions(sheet, axes, logarithmic(axes, "y", [*drawn, [2.0**-11]], most=7))
         linear(axes, "x", every, whole=True)
         headed(axes, title)
-        axes.set_xlabel("order p, the highest power")
+        axes.set_xlabel("order p, the highest degree")
         axes.set_ylabel("size")
     caption = (
-        "Above: the coefficient of the highest degree at each order, as the mechanism gives it. Below: that coefficient"
-        f" times the mean of |s|^p over all attended pairs, s the scaled logit.{left.sentences()}"
+        f"Above: the coefficient of the highest degree at each order of {material.series_of(costs[0])}, as the"
+        " mechanism gives it, of a power of q.k or of the scaled logit s. Below: that of s^p times the mean"
+        f" of |s|^p over all attended pairs, s the scaled logit.{left.sentences()}"
     )
     answer = _answer(costs, sizes_of_terms)
     title = subject.title("Coefficients, and how large their terms are")

@@ -1,4 +1,4 @@
-"""What features cost: where they break even, in layers of many heads, and what packing saves."""
+"""Where features pay: contexts at which costs break even, layers of many heads, and what packing saves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTEXTS = tuple(10**power for power in range(3, 9))
 WIDTHS = tuple(range(1024, 8193, 1024))
 
 
-def cost_figures(material: Material) -> Iterator[Drawing]:
+def where_features_pay(material: Material) -> Iterator[Drawing]:
     """Yield for each mechanism with features its break-even curves, its heat maps, and what packing saves."""
     for subject, costs in material.costs():
         member = material.leading_member([cost.member for cost in costs])
@@ -29,7 +29,7 @@ def cost_figures(material: Material) -> Iterator[Drawing]:
     for subject, costs in material.costs(polynomials=True):
         packed = [cost for cost in costs if cost.dense_features is not None]
         if len({cost.order for cost in packed}) > 1:
-            yield _packing(subject, packed)
+            yield _packing(material, subject, packed)
 
 
 def size_name(cost: FeatureCost) -> str:
@@ -149,7 +149,7 @@ def brief(number: int) -> str:
     )
 
 
-def _packing(subject: Subject, costs: Sequence[FeatureCost]) -> Drawing:
+def _packing(material: Material, subject: Subject, costs: Sequence[FeatureCost]) -> Drawing:
     left, sheet = Left(), Sheet(height=2.7)
     (axes,) = sheet.panels
     sizes = sorted({cost.head_size for cost in costs})
@@ -166,7 +166,10 @@ def _packing(subject: Subject, costs: Sequence[FeatureCost]) -> Drawing:
     linear(axes, "x", sorted({cost.order for cost in costs if cost.order is not None}), whole=True)
     axes.set_xlabel("order")
     axes.set_ylabel("dense / packed features")
-    caption = f"How many times fewer features are kept because a product has no order of its factors.{left.sentences()}"
+    caption = (
+        f"How many times fewer features {material.series_of(costs[0])} keeps because a product has no order of its"
+        f" factors.{left.sentences()}"
+    )
     highest = max(cost.order for cost in costs if cost.order is not None)
     last = [ratio(cost.dense_features or 0, cost.features) for cost in costs if cost.order == highest]
     least, most = f"{min(last):,.4g}", f"{max(last):,.4g}"
