@@ -187,9 +187,9 @@ def _print_answer(out: Path, spec: SweepSpec, digests: list[str], width: int) ->
         print(answer_text(found[-1], width))
 
 
-def _tell_reasons(what: str, reasons: Mapping[str, tuple[str, int]]) -> None:
-    """Say on stderr why cells have no numbers: each reason once, with the first cell that has it and how many more."""
-    for reason, (first, times) in list(reasons.items())[:MOST_REASONS]:
+def _tell_reasons(what: str, reasons: Mapping[str, tuple[str, str, int]]) -> None:
+    """Say on stderr why cells have no numbers: a line for each cause, with its first cell and how many more."""
+    for first, reason, times in list(reasons.values())[:MOST_REASONS]:
         where = first if times == 1 else f"{first}, and {times - 1:,} more"
         print(f"attnproof: {what}{one_line(where)}: {one_line(reason)}", file=sys.stderr)
     if len(reasons) > MOST_REASONS:

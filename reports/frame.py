@@ -39,7 +39,7 @@ _CELL += ["causal", "scale", "logit_std", "measured_logit_std", "largest_logit",
 _CELL += ["options", "variant"]
 # Between these two stands a column for everything that tables show of a member.
 _RESULTS = [
-    *["series", "axis", "along", "proposed", "formula_error", "arithmetic", "status", "reason"],
+    *["series", "axis", "along", "proposed", "formula_error", "arithmetic", "status", "reason", "cause"],
     *["rows", "nonpositive_exact", "undefined", *HAZARDS, *_WEIGHTS, *_ROWS],
     *["skill", "softmax_ratio", "softmax_rounding", *_COSTS, "digits", "without_digits"],
     *[f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS],
@@ -232,6 +232,7 @@ def _flat(record: Record, own: Described) -> dict[str, Any]:
             "options": options,
             "variant": f"{record.form}:{options}" if options else record.form,
             "status": str(record.status),
+            "cause": record.cause,
             "series": _series(record.member, own.axis),
             "axis": own.axis,
             "along": _along(record, own.axis),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,11 +18,10 @@ def unmeasured_table(frame: pd.DataFrame) -> Table:
     The reason shown is that of the first such cell.
     """
     missing = frame[frame["status"] != "ok"]
-    columns = ("label", "member", "variant", "arithmetic", "status", "reason")
+    columns = ("label", "member", "variant", "arithmetic", "status", "reason", "cause")
     groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for cell in zip(*(missing[name].tolist() for name in columns), strict=True):
-        cause = re.sub(r"\d[\d.,e+-]*", "#", cell[5].replace(cell[0], "#"))
-        groups.setdefault((cell[4], cause), []).append(cell)
+        groups.setdefault((cell[4], cell[6]), []).append(cell)
     rows = []
     for (status, _), cells in groups.items():
         what = in_order(f"{member}/{variant}" for _, member, variant, *_ in cells)

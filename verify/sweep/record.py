@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -12,6 +13,8 @@ from verify.families.costs import FeatureCost
 from verify.files.documents import plain, restored
 from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
 from verify.measure.weights import WeightSummary
+
+_NUMBERS = re.compile(r"\d[\d.,e+-]*")
 
 ERRORS = ("formula", "rounding", "quantisation", "total")
 BOUNDS = ("formula", "rounding", "rounding_probable")
@@ -91,6 +94,11 @@ class Record:
     features: int | None = None
     state_elements: int | None = None
     flops_per_token: int | None = None
+
+    @property
+    def cause(self) -> str:
+        """The reason without its numbers and the input's name: what cells have in common that differ in these only."""
+        return _NUMBERS.sub("#", self.reason.replace(self.input, "#"))
 
     def to_json(self) -> str:
         """Return the record as one line of standard JSON; numbers that are not finite become strings."""

@@ -36,8 +36,8 @@ QUEUE = 8
 class SweepSummary:
     """What a sweep did: cells asked for, found finished already and measured now; and how all of them ended.
 
-    digests: that of every input, in the order of the spec.  faults: of cells that failed or crashed, each reason once,
-    with the first cell that gives it and how many do.  refusals: the same of cells that were refused.
+    digests: that of every input, in the order of the spec.  faults: of cells that failed or crashed, by cause, the
+    first cell and its reason, and how many there are.  refusals: the same of cells that were refused.
     """
 
     cells: int = 0
@@ -45,16 +45,17 @@ class SweepSummary:
     measured: int = 0
     by_status: dict[str, int] = field(default_factory=lambda: {status.value: 0 for status in Status})
     digests: list[str] = field(default_factory=list)
-    faults: dict[str, tuple[str, int]] = field(default_factory=dict)
-    refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
+    faults: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    refusals: dict[str, tuple[str, str, int]] = field(default_factory=dict)
 
     def count(self, record: Record) -> None:
         """Count how a cell ended, and why if it was not measured."""
         self.by_status[record.status] += 1
         if record.status != Status.OK:
             reasons = self.refusals if record.status == Status.REFUSED else self.faults
-            first, times = reasons.get(record.reason, (f"{record.input}: {record.member}/{record.form}", 0))
-            reasons[record.reason] = first, times + 1
+            new = f"{record.input}: {record.member}/{record.form}", record.reason, 0
+            first, reason, times = reasons.get(record.cause, new)
+            reasons[record.cause] = first, reason, times + 1
 
 
 def cell_keys(spec: SweepSpec, digests: Iterable[str]) -> Iterator[str]:
