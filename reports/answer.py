@@ -107,7 +107,7 @@ class Answer:
 
     def within(self, tolerance: float) -> str:
         """Return a tolerance as it is shown."""
-        return self.text(tolerance) if self.metric == "relative" else f"{self.metric} error {self.text(tolerance)}"
+        return self.text(tolerance) if self.metric == "relative" else f"{self.metric} error {tolerance:g}"
 
     def holding(self, most: int) -> Answer:
         """Return the answer of the members whose state is known and holds no more than so many numbers for one head."""
