@@ -57,7 +57,8 @@ def weight_by_logit(material: Material) -> Iterator[Drawing]:
     )
     if negative:
         logit, name = max(negative)
-        answer = f"weights are negative from a logit of {logit:g} downward ({name})"
+        above = min((s for s in LOGITS if s > logit), default=logit)
+        answer = f"weights are negative at a logit of {logit:g}, and not at {above:g} ({name})"
         if any(logit == LOGITS[-1] for logit, _ in negative):
             answer = f"weights are negative at a logit of {logit:g} ({name})"
     else:

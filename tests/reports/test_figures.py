@@ -196,7 +196,7 @@ def test_weights_stand_beside_the_exponential(small: dict[str, Drawing]) -> None
     corners = shade.get_patch_transform().transform(shade.get_path().vertices)
     assert corners[:, 1].max() == 0.0
     assert corners[:, 1].min() == panel(drawing).get_ylim()[0]
-    assert drawing.answer == "weights are negative from a logit of -1.25 downward (order 1)"  # 1 + s < 0 on the grid
+    assert drawing.answer == "weights are negative at a logit of -1.25, and not at -1 (order 1)"  # 1 + s < 0
 
 
 def test_failings_are_shares_of_rows_and_weights(small: dict[str, Drawing], small_run: Path) -> None:
