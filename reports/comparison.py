@@ -25,7 +25,7 @@ def grouped(changes: Iterable[Change]) -> list[list[Change]]:
     for change in changes:
         groups.setdefault((change.member, part_of(change.what)), []).append(change)
     for group in groups.values():  # of an error the relative one tells most
-        group.sort(key=lambda change: (not change.what.endswith("_relative"), -size(change)))
+        group.sort(key=lambda change: (not change.what.endswith("_relative"), -size(change), change.input, change.what))
     ordered = sorted(groups.items(), key=lambda group: (_place(group[0][1]), -size(group[1][0])))
     return [group for _, group in ordered]
 
@@ -70,7 +70,7 @@ def _cells(group: Iterable[Change]) -> int:
 
 
 def _inputs(group: Iterable[Change]) -> str:
-    inputs = list(dict.fromkeys(change.input for change in group))
+    inputs = sorted({change.input for change in group})
     return inputs[0] + (f" and {how_many(len(inputs) - 1, 'other input')}" if len(inputs) > 1 else "")
 
 

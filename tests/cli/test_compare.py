@@ -225,7 +225,7 @@ def test_how_cells_ended_and_where_they_are_is_named(
     failed = copied(before, tmp_path / "failed.sqlite", of_taylor(refused))
     code, printed, _ = run(capsys, "compare", before, failed, "--columns", 1000)
     assert code == 1
-    assert "taylor:order=2: status from ok to failed; in 4 cells of normal" in printed
+    assert "taylor:order=2: status from ok to failed; in 4 cells of needle" in printed
     code, printed, _ = run(capsys, "compare", before, failed, "--fail-if", "total_max > 1e9", "--columns", 1000)
     assert code == 1  # a number that is gone has not passed
     assert "taylor:order=2: total_max from " in printed
