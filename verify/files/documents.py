@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 
@@ -32,6 +32,8 @@ def restored(kind: Any, value: Any) -> Any:
 
 Reader = Callable[[Any], Any]
 
+_PLAIN = (str, int, bool, float)
+
 
 @cache
 def _reader(kind: Any) -> Reader:
@@ -42,66 +44,105 @@ def _reader(kind: Any) -> Reader:
     if dataclasses.is_dataclass(kind):
         return _members(kind)
     if origin is dict:
-        item = _reader(arguments[1])
-        return lambda value: {key: item(inner) for key, inner in _of(dict, value, kind).items()}
+        return _items_by_name(kind, arguments[1])
     if origin is tuple and arguments[-1] is Ellipsis:
-        each = _reader(arguments[0])
-        return lambda value: tuple([each(item) for item in _of(list, value, kind)])
+        return _sequence(kind, arguments[0])
     if origin is tuple:
         return _items(kind, arguments)
     if kind is float:
         return _number
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind
-    if kind in (str, int, bool):
+    if kind in _PLAIN:
         return lambda value: _of(kind, value, kind)
     return lambda value: _refuse(value, kind)
 
 
+def _right(kind: Any) -> frozenset[type]:
+    """Return the types of which any value is one of that kind, and is taken as it is."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return frozenset().union(*map(_right, typing.get_args(kind)))
+    return frozenset({kind} & {*_PLAIN, types.NoneType})
+
+
 def _one_of(kind: Any, inner: list[Any]) -> Reader:
     """Return what reads one of several types, plain ones if there is more than one: no number is a truth value."""
-    none = types.NoneType in typing.get_args(kind)
-    readers = {each: _reader(each) for each in inner}
-    only = readers[inner[0]] if len(inner) == 1 else None
+    right = _right(kind)
+    only = _reader(inner[0]) if len(inner) == 1 else None
 
     def read(value: Any) -> Any:
-        if value is None and none:
-            return None
+        if type(value) in right:
+            return value
         if only is not None:
             return only(value)
-        if type(value) in readers:
-            return readers[type(value)](value)
         names = ", ".join(getattr(each, "__name__", str(each)) for each in inner)
         raise ValueError(f"{value!r} is none of {names}")
 
     return read
 
 
-_PLAIN = (str, int, bool, float)
+def _items_by_name(kind: Any, inner: Any) -> Reader:
+    """Return what reads a dictionary."""
+    right, item = _right(inner), _reader(inner)
+
+    def read(value: Any) -> Any:
+        if right.issuperset(map(type, _of(dict, value, kind).values())):
+            return dict(value)
+        return {key: item(each) for key, each in value.items()}
+
+    return read
+
+
+def _sequence(kind: Any, inner: Any) -> Reader:
+    """Return what reads a tuple of any length."""
+    right, item = _right(inner), _reader(inner)
+
+    def read(value: Any) -> Any:
+        if right.issuperset(map(type, _of(list, value, kind))):
+            return tuple(value)
+        return tuple(map(item, value))
+
+    return read
 
 
 def _items(kind: Any, arguments: tuple[Any, ...]) -> Reader:
-    """Return what reads a tuple of certain types; plain values that are right are looked at once, all together."""
+    """Return what reads a tuple of certain types."""
     readers = [_reader(argument) for argument in arguments]
+    right = [*arguments] if {*arguments} <= {*_PLAIN} else None
 
     def read(value: Any) -> Any:
-        if tuple(map(type, _of(list, value, kind))) == arguments and set(arguments) <= {*_PLAIN}:
+        if type(value) is list and [*map(type, value)] == right:
             return tuple(value)
+        value = _of(list, value, kind)
         return tuple([reader(item) for reader, item in zip(readers, value, strict=True)])
 
     return read
 
 
 def _members(kind: Any) -> Reader:
-    """Return what reads a dataclass; a plain value of the right type is taken as it is."""
+    """Return what reads a dataclass; which of its members have to be looked at follows from the types of their values.
+
+    The members are set all at once: the `__init__` of a frozen dataclass takes several times as long.
+    """
+    assert not hasattr(kind, "__post_init__"), f"{kind.__name__} would not be checked"
     hints = typing.get_type_hints(kind)
-    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
-    known = [(name, hints[name] if hints[name] in _PLAIN else None, reader) for name, reader in readers.items()]
+    names = tuple(field.name for field in dataclasses.fields(kind))
+    readers = {name: _reader(hints[name]) for name in names}
+    right = [_right(hints[name]) for name in names]
+
+    @lru_cache(1000)
+    def looked_at(*given: type) -> list[str]:
+        return [name for name, fitting, own in zip(names, right, given, strict=True) if own not in fitting]
 
     def read(value: Any) -> Any:
         if type(value) is not dict or value.keys() != readers.keys():
             raise ValueError(f"not the members of {kind.__name__}")
-        return kind(**{name: v if type(v := value[name]) is plain else reader(v) for name, plain, reader in known})
+        made = object.__new__(kind)
+        members = vars(made)
+        members |= value if (*value,) == names else {name: value[name] for name in names}
+        for name in looked_at(*map(type, members.values())):
+            members[name] = readers[name](members[name])
+        return made
 
     return read
 

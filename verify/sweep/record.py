@@ -108,7 +108,7 @@ class Record:
     def from_json(cls, text: str) -> Record:
         """Return the record that to_json wrote; ValueError for anything else."""
         try:
-            record: Record = restored(cls, json.loads(text, parse_constant=_no_number))
+            record: Record = restored(cls, _DECODER.decode(text))
         except (OverflowError, RecursionError) as error:
             raise ValueError(f"not a record: {error}") from None
         measured = record.status == Status.OK
@@ -130,3 +130,6 @@ class Record:
 
 def _no_number(token: str) -> float:
     raise ValueError(f"{token} as a number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
