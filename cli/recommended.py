@@ -104,8 +104,10 @@ def recommend_of_runs(
     from reports.frame import load_runs
     from reports.heat import answer_records, answer_table, answer_text, interrupted_text
     from reports.text import csv_text
+    from verify.parallel.executors import every_core
 
-    runs = load_runs(paths)
+    with every_core() as executor:
+        runs = load_runs(paths, executor)
     answer = _chosen(answers(runs), arithmetic)
     if max_state is not None:
         answer = answer.holding(max_state)

@@ -30,8 +30,10 @@ def report(
     for name in chosen:
         choice(name, "format of figures", ("svg", "png", "pdf"))
     from reports.write import write_report
+    from verify.parallel.executors import every_core
 
-    written = write_report(runs, out, bench, chosen)
+    with every_core() as executor:
+        written = write_report(runs, out, bench, chosen, executor)
     if json_:
         print_json({"page": str(written.page), "files": [str(path) for path in written.files]})
     else:

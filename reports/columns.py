@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
-import csv
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from reports.frame import NESTED
+from reports.cells import NESTED
+from reports.frame import MANY
 from reports.text import csv_cell
+from verify.parallel.executors import in_turn
 
 # Rows that are held as text at once.
-ROWS = 5000
+ROWS = 2000
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
+def write_csv(frame: pd.DataFrame, path: Path, executor: Executor | None = None) -> None:
     """Write a frame: texts as cells of CSV, so that no row ends early and none is taken for a formula.
 
-    Numbers are written in full; what is unknown, None or NaN, is empty.
+    Numbers are written in full; what is unknown, None or NaN, is empty.  executor: where rows become text, if there are
+    many; WorkerDiedError if one of its processes dies.
     """
-    shown: dict[str, str] = {}
+    parts = ((frame.iloc[first : first + ROWS],) for first in range(0, len(frame), ROWS))
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([csv_cell(str(name)) for name in frame.columns])
-        for first in range(0, len(frame), ROWS):
-            part = frame.iloc[first : first + ROWS]
-            columns = [_cells(str(name), column, shown) for name, column in part.items()]
-            writer.writerows(zip(*columns, strict=True))
+        file.write(",".join(_quoted(csv_cell(str(name))) for name in frame.columns) + "\n")
+        file.writelines(in_turn(executor if len(frame) > MANY else None, "wrote a table", _rows, parts))
 
 
-def _cells(name: str, column: pd.Series, shown: dict[str, str]) -> list[Any]:
-    values = column.tolist()
+def _rows(part: pd.DataFrame) -> str:
+    shown = _Shown()
+    columns = [_cells(str(name), column, shown) for name, column in part.items()]
+    return "".join([",".join(row) + "\n" for row in zip(*columns, strict=True)])
+
+
+def _cells(name: str, column: pd.Series, shown: _Shown) -> list[str]:
     if column.dtype == float:
-        return ["" if value != value else value for value in values]
-    if column.dtype != object or name in NESTED:  # JSON of ours starts with a bracket
-        return values
-    return [_cell(value, shown) for value in values]
+        return _numbers(column.to_numpy(dtype=np.float64))
+    if name in NESTED:  # JSON of ours starts with a bracket
+        return ["" if value is None else _quoted(value) for value in column]
+    return [shown[v] if type(v) is str else "" if v is None else _other(v) for v in column.tolist()]
 
 
-def _cell(value: Any, shown: dict[str, str]) -> Any:
-    """Return a value as a cell; most texts stand in many cells."""
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    if not isinstance(value, str):
-        return value
-    if value not in shown:
-        shown[value] = csv_cell(value)
-    return shown[value]
+def _numbers(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
+    """Return numbers as text: the shortest that reads back as the same one, found once for all that are equal."""
+    places, bits = pd.factorize(values.view(np.int64))  # -0.0 equals 0.0, and is another one
+    texts = ["" if value != value else repr(value) for value in bits.view(np.float64).tolist()]
+    return [texts[place] for place in places.tolist()]
+
+
+def _other(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+class _Shown(dict[str, str]):
+    """Texts as cells; most stand in many of them."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = shown = _quoted(csv_cell(text))
+        return shown
+
+
+def _quoted(text: str) -> str:
+    """Return a cell as it stands between commas; there are no line ends in it."""
+    return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from reports.frame import in_order, labels_among
+from reports.cells import labels_among
+from reports.frame import in_order
 from verify.arguments import value_text
 from verify.numbers.arithmetic import ARITHMETICS
 

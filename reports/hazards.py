@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from reports.cells import HAZARDS, nested
 from reports.curves import Cell, formula_name, known, label_cells, labels_of, measured, members, share_text
-from reports.frame import HAZARDS, nested
 from reports.text import Table, count_text, error_text, number_text
 from verify.integers import how_many
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from reports.answer import Answer, answers
 from reports.benchmarks import load_benchmarks
+from reports.cells import TIMINGS
 from reports.columns import write_csv
 from reports.costs import cost_record, cost_table, cost_text
 from reports.crossing import COLUMNS as CROSSING
@@ -18,7 +20,7 @@ from reports.crossing import crossing_table, crossing_text
 from reports.curves import leading_curves
 from reports.equal_state import equal_state
 from reports.figures import figures
-from reports.frame import IDENTITY, TIMINGS, Runs, load_runs
+from reports.frame import IDENTITY, Runs, load_runs
 from reports.hazards import run_table, run_text
 from reports.heat import answer_records, heat_table
 from reports.page import Contents, Fold, html_page, markdown_page
@@ -45,20 +47,24 @@ class Written:
 
 
 def write_report(
-    runs: Sequence[Path], out: Path, bench: Path | None = None, formats: Sequence[str] = ("svg",)
+    runs: Sequence[Path],
+    out: Path,
+    bench: Path | None = None,
+    formats: Sequence[str] = ("svg",),
+    executor: Executor | None = None,
 ) -> Written:
     """Write report.html, report.md, CSV files and figures/ into a folder.
 
-    bench: a file that `make bench` wrote, to be shown too. formats: of figures; the page needs svg.  Raises
-    InvalidRequestError for files that cannot be read or a folder that cannot be written: what was there before is
-    then untouched.
+    bench: a file that `make bench` wrote, to be shown too. formats: of figures; the page needs svg.  executor: as
+    `load_runs` takes it; large tables become text there too.  Raises InvalidRequestError for files that cannot be read
+    or a folder that cannot be written: what was there before is then untouched.
     """
-    loaded = load_runs(runs)
+    loaded = load_runs(runs, executor)
     sources = {path.resolve() for path in (*runs, *([bench] if bench else []))}
     found = answers(loaded)
     contents = _contents(loaded, found, bench, formats)
     with _folder(out) as aside:
-        written = list(_written(aside, loaded, found, contents))
+        written = list(_written(aside, loaded, found, contents, executor))
         for name in written:
             if (out / name).resolve() in sources:
                 raise InvalidRequestError(
@@ -98,7 +104,9 @@ def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None, formats
     )
 
 
-def _written(folder: Path, loaded: Runs, found: Sequence[Answer], contents: Contents) -> Iterator[str]:
+def _written(
+    folder: Path, loaded: Runs, found: Sequence[Answer], contents: Contents, executor: Executor | None
+) -> Iterator[str]:
     """Write the files into a folder, and yield their names."""
     frame = loaded.frame
     texts: dict[str, Callable[[], str]] = {
@@ -117,7 +125,7 @@ def _written(folder: Path, loaded: Runs, found: Sequence[Answer], contents: Cont
         "timings.csv": frame[[*IDENTITY, *TIMINGS]],
     }
     for name, table in tables.items():
-        write_csv(table, folder / name)
+        write_csv(table, folder / name, executor)
         yield name
     (folder / "figures").mkdir()
     for figure in contents.figures:

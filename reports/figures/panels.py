@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from reports.cells import nested
 from reports.figures.material import Drawing, Left, Material, computed_as, percent, quantiles
 from reports.figures.sheet import Sheet, headed
 from reports.figures.style import GREY, MOST_PANELS, code, shortened, wrapped
 from reports.figures.ticks import LARGEST, SMALLEST, linear, logarithmic
-from reports.frame import nested
 from verify.measure.summary import BINS
 
 _TITLE = 26  # characters across a panel

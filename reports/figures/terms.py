@@ -10,13 +10,14 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.cells import nested
 from reports.figures.along import resolutions
 from reports.figures.material import Drawing, Left, Material, Subject, quantiles
 from reports.figures.paying import size_name
 from reports.figures.sheet import Sheet, headed
 from reports.figures.style import MOST_CURVES, code
 from reports.figures.ticks import linear, logarithmic
-from reports.frame import in_order, nested
+from reports.frame import in_order
 from verify.families.costs import FeatureCost
 from verify.numbers.formats import FORMATS
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from reports.answer import answers
+from reports.cells import label_column
 from reports.crossing import crossing_table
 from reports.curves import labels_of, leading_curves
 from reports.figures import figures
-from reports.frame import label_column, load_runs
+from reports.frame import load_runs
 from reports.hazards import bound_table, distance_table, position_table
 from reports.heat import answer_table, heat_table
 from reports.tables import input_sections

@@ -8,10 +8,14 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from itertools import islice, starmap
 from typing import Any, TypeVar
+
+from verify.errors import WorkerDiedError
 
 Result = TypeVar("Result")
 
@@ -47,6 +51,14 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker_starts)
 
 
+@contextmanager
+def every_core() -> Iterator[Executor | None]:
+    """Yield a pool of as many processes as there are cores, which start with the first call; None for a single core."""
+    workers = cores()
+    with ended_pool(lambda: worker_pool(workers)) if workers > 1 else nullcontext() as executor:
+        yield executor
+
+
 def _worker_starts() -> None:
     sys.stdout = sys.stderr  # what somebody else's mechanism prints there is no result
     # Ctrl-C reaches every process of the terminal's group: a worker just ends, the parent reports.
@@ -80,6 +92,34 @@ def submitted(pool: Executor, fn: Callable[..., Result], *arguments: Any) -> Fut
         return pool.submit(fn, *arguments)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def in_turn(
+    executor: Executor | None, work: str, fn: Callable[..., Result], calls: Iterable[tuple[Any, ...]]
+) -> Iterator[Result]:
+    """Yield what calls return, in their order; no more are under way than keep an executor busy.
+
+    Without one they run in this process.  work: what a process of it does, said by the WorkerDiedError if one dies.
+    """
+    if executor is None:
+        yield from starmap(fn, calls)
+        return
+    waiting = iter(calls)
+    pending: deque[Future[Result]] = deque()
+    try:
+        while True:
+            for call in islice(waiting, workers_of(executor) + 1 - len(pending)):
+                pending.append(submitted(executor, fn, *call))
+            if not pending:
+                return
+            yield pending.popleft().result()
+    except BrokenExecutor as error:
+        raise WorkerDiedError(
+            f"a process that {work} died (out of memory, or an abort inside a library); do it on fewer at a time"
+        ) from error
+    finally:
+        for future in pending:
+            future.cancel()
 
 
 def _unpacked(call: bytes) -> Any:

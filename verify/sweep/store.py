@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -90,6 +93,22 @@ class Session:
     number: int
     started: str
     provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Cells of a run file that can be read by themselves: those of a session from one key to another, both included."""
+
+    session: int
+    first: str
+    last: str
+
+
+def damaged(path: Path, error: Exception) -> InvalidRequestError:
+    """Return what is to be raised for a run file that holds what no sweep writes."""
+    return InvalidRequestError(
+        f"{path}, which is damaged ({error})", "what a sweep has written", "run the sweep into a new file"
+    )
 
 
 class RunFile:
@@ -213,16 +232,30 @@ class RunFile:
             row = self._connection.execute("SELECT session, record FROM cell WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._record(row[0], row[1], self.descriptors())
 
-    def records(self) -> Iterator[tuple[int, Record, float | None]]:
-        """Yield the number of its session, its record, and its seconds for every cell, by sessions and keys."""
+    def spans(self, cells: int) -> list[Span]:
+        """Return all cells in spans of at most so many, by sessions and keys."""
+        with self._explained():
+            rows = self._connection.execute("SELECT session, key FROM cell ORDER BY session, key")
+            keys = {session: [key for _, key in own] for session, own in groupby(rows, itemgetter(0))}
+        return [
+            Span(session, own[first], own[first : first + cells][-1])
+            for session, own in keys.items()
+            for first in range(0, len(own), cells)
+        ]
+
+    def records(self, span: Span | None = None) -> Iterator[tuple[int, Record, float | None]]:
+        """Yield the number of its session, its record, and its seconds for every cell, by sessions and keys.
+
+        span: only the cells in it.
+        """
         described = self.descriptors()
         # session by session in the order of the primary key: to sort all records would move all of them
-        query = "SELECT record, seconds FROM cell WHERE session = ? ORDER BY key"
-        with self._explained():
-            numbers = self._connection.execute("SELECT DISTINCT session FROM cell ORDER BY session").fetchall()
-            for (session,) in numbers:
-                for text, seconds in self._connection.execute(query, (session,)):
-                    yield session, self._record(session, text, described), self._intact(_seconds, seconds)
+        query = "SELECT record, seconds FROM cell WHERE session = ? AND key BETWEEN ? AND ? ORDER BY key"
+        for chosen in self.spans(sys.maxsize) if span is None else [span]:
+            with self._explained():
+                for text, seconds in self._connection.execute(query, (chosen.session, chosen.first, chosen.last)):
+                    record = self._record(chosen.session, text, described)
+                    yield chosen.session, record, self._intact(_seconds, seconds)
 
     def _record(self, session: int, text: str, described: Mapping[tuple[int, str], dict[str, Any]]) -> Record:
         """Return a record; damaged unless it has an error of the formula where its mechanism is described with one."""
@@ -263,9 +296,7 @@ class RunFile:
         try:
             return parse(text)
         except (ValueError, TypeError) as error:
-            raise InvalidRequestError(
-                f"{self.path}, which is damaged ({error})", "what a sweep has written", "run the sweep into a new file"
-            ) from error
+            raise damaged(self.path, error) from error
 
     def close(self) -> None:
         """Close the file; one that was written to is left as a single file without a journal beside it."""
