@@ -135,11 +135,13 @@ def _members(kind: Any) -> Reader:
         return [name for name, fitting, own in zip(names, right, given, strict=True) if own not in fitting]
 
     def read(value: Any) -> Any:
-        if type(value) is not dict or value.keys() != readers.keys():
-            raise ValueError(f"not the members of {kind.__name__}")
+        if type(value) is not dict or (*value,) != names:
+            if type(value) is not dict or value.keys() != readers.keys():
+                raise ValueError(f"not the members of {kind.__name__}")
+            value = {name: value[name] for name in names}
         made = object.__new__(kind)
         members = vars(made)
-        members |= value if (*value,) == names else {name: value[name] for name in names}
+        members |= value
         for name in looked_at(*map(type, members.values())):
             members[name] = readers[name](members[name])
         return made
