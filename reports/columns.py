@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from reports.cells import NESTED
-from reports.frame import MANY
 from reports.text import csv_cell
 from verify.parallel.executors import in_turn
 
@@ -21,13 +20,13 @@ ROWS = 2000
 def write_csv(frame: pd.DataFrame, path: Path, executor: Executor | None = None) -> None:
     """Write a frame: texts as cells of CSV, so that no row ends early and none is taken for a formula.
 
-    Numbers are written in full; what is unknown, None or NaN, is empty.  executor: where rows become text, if there are
-    many; WorkerDiedError if one of its processes dies.
+    Numbers are written in full; what is unknown, None or NaN, is empty.  executor: where rows become text, in
+    this process without one; WorkerDiedError if one of its processes dies.
     """
     parts = ((frame.iloc[first : first + ROWS],) for first in range(0, len(frame), ROWS))
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(_quoted(csv_cell(str(name))) for name in frame.columns) + "\n")
-        file.writelines(in_turn(executor if len(frame) > MANY else None, "wrote a table", _rows, parts))
+        file.writelines(in_turn(executor, "wrote a table", _rows, parts))
 
 
 def _rows(part: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from reports.crossing import crossing_table, crossing_text
 from reports.curves import leading_curves
 from reports.equal_state import equal_state
 from reports.figures import figures
-from reports.frame import IDENTITY, Runs, load_runs
+from reports.frame import IDENTITY, MANY, Runs, load_runs
 from reports.hazards import run_table, run_text
 from reports.heat import answer_records, heat_table
 from reports.page import Contents, Fold, html_page, markdown_page
@@ -60,11 +60,12 @@ def write_report(
     or a folder that cannot be written: what was there before is then untouched.
     """
     loaded = load_runs(runs, executor)
+    workers = executor if len(loaded.frame) > MANY else None
     sources = {path.resolve() for path in (*runs, *([bench] if bench else []))}
     found = answers(loaded)
     contents = _contents(loaded, found, bench, formats)
     with _folder(out) as aside:
-        written = list(_written(aside, loaded, found, contents, executor))
+        written = list(_written(aside, loaded, found, contents, workers))
         for name in written:
             if (out / name).resolve() in sources:
                 raise InvalidRequestError(

@@ -42,7 +42,7 @@ def runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few cells are many."""
-    for name, value in (("frame.MANY", 0), ("columns.MANY", 0), ("frame.SPAN", 7), ("columns.ROWS", 7)):
+    for name, value in (("frame.MANY", 0), ("frame.SPAN", 7), ("columns.ROWS", 7)):
         monkeypatch.setattr(f"reports.{name}", value)
 
 
