@@ -89,7 +89,7 @@ def recommend(
     from reports.text import STYLES
 
     width = width_of(columns)
-    choice(style, "style", STYLES)
+    asked("--as", choice, style, "style", STYLES)
     given = given_options(context)
     if json_ and "style" in given:
         raise InvalidRequestError(f"--as {style} with --json", "one of the two", "leave one out")
@@ -102,7 +102,9 @@ def recommend(
         enough = recommend_of_runs([Path(name) for name in runs], wanted, arithmetic, most, shown)
     else:
         options = FileOptions(keys, ignore, layout, bits, scale, causal, alignment)
-        sources = [_source(name, options) for name in inputs]
+        sources = list(dict.fromkeys(_source(name, options) for name in inputs))
+        for source in sources[1:]:
+            source.load()  # what cannot be read is found out before anything is printed
         require_applicable(given, sources)
         if "form" in given and arithmetic is None:
             raise InvalidRequestError("--form without --arithmetic", "both or neither", "exact values have no form")
@@ -122,7 +124,7 @@ def recommend(
 def _is_run(name: str) -> bool:
     """Say whether a name is that of an SQLite file: no input is one."""
     path = Path(name)
-    if not path.is_file():
+    if path.suffix == ".sqlite" or not path.is_file():
         return path.suffix == ".sqlite"
     with path.open("rb") as file:
         return file.read(16) == b"SQLite format 3\0"

@@ -11,6 +11,7 @@ from cli.echo import echo, loaded
 from cli.progress import progress_bar
 from cli.text import one_line, print_json, show
 from verify.errors import InvalidRequestError, unknown
+from verify.integers import how_many
 
 if TYPE_CHECKING:
     from reports.answer import Answer
@@ -33,6 +34,7 @@ def recommend_on_inputs(
     """Print what is enough on each input, and return whether something is on all; how: for `verify.recommend`."""
     from reports.advice import advice_records, advice_table, overall_text, recommended_answer
     from reports.heat import answer_text
+    from reports.sentence import answered
     from reports.text import csv_text
     from verify.mechanisms.loading import explained
     from verify.mechanisms.registry import RECOMMENDED, opened
@@ -61,7 +63,7 @@ def recommend_on_inputs(
             print(advice_table(one).plain(shown.width))
             show(overall_text(one), shown.width)
     if shown.json:
-        sentence = recommended_answer(found).sentence(tolerance)
+        sentence = answered(recommended_answer(found), tolerance)
         print_json({"sentence": sentence, "inputs": documents})
     elif shown.style == "csv":
         print(csv_text(record for one in found for record in advice_records(one)))
@@ -70,7 +72,7 @@ def recommend_on_inputs(
     elif len(found) > 1:
         print(answer_text(recommended_answer(found), shown.width, tolerance))
     else:
-        show(recommended_answer(found).sentence(tolerance), shown.width)
+        show(answered(recommended_answer(found), tolerance), shown.width)
     return all(one.enough for one in found)
 
 
@@ -100,14 +102,17 @@ def recommend_of_runs(
     paths: Sequence[Path], tolerance: float, arithmetic: str | None, max_state: int | None, shown: Shown
 ) -> bool:
     """Print what is enough on the inputs of runs, and return whether something is on all of them."""
-    from reports.answer import answers
+    from reports.answers import answers
     from reports.frame import load_runs
     from reports.heat import answer_records, answer_table, answer_text, interrupted_text
+    from reports.sentence import answered
     from reports.text import csv_text
+    from verify.arguments import checked_positive
     from verify.parallel.executors import every_core
 
     with every_core() as executor:
-        runs = load_runs(paths, executor)
+        checked_positive("tolerance", tolerance)
+    runs = load_runs(paths, executor)
     answer = _chosen(answers(runs), arithmetic)
     if max_state is not None:
         answer = answer.holding(max_state)
@@ -116,11 +121,13 @@ def recommend_of_runs(
         from verify.files.documents import plain
 
         records = [plain(record) for record in answer_records([answer], [tolerance])]
-        print_json({"sentence": prefix + answer.sentence(tolerance), "answers": records})
+        print_json({"sentence": prefix + answered(answer, tolerance), "answers": records})
     elif shown.style == "csv":
         print(csv_text(answer_records([answer], [tolerance])))
     elif shown.style == "plain":
         print(answer_text(answer, shown.width, tolerance, prefix))
+        if runs.superseded:
+            show(f"left out: {how_many(runs.superseded, 'older cell')} about the same things", shown.width)
     else:
         print(answer_table(answer, tolerance).styled(shown.style, ()))
     return answer.reaches(tolerance)

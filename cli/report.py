@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.text import Columns, choice, one_line, print_json, show, width_of, words
+from cli.text import Columns, asked, choice, one_line, print_json, show, width_of, words
+from verify.errors import InvalidRequestError
 from verify.integers import how_many
 
 
@@ -26,9 +27,11 @@ def report(
     Markdown, CSV, figures, and one HTML page that needs no network.
     """
     width = width_of(columns)
+    if not str(out).strip() or out == Path():
+        raise InvalidRequestError("no folder to write into", "a folder, as in report", "name one (--out)")
     chosen = tuple(dict.fromkeys(("svg", *words(formats))))
     for name in chosen:
-        choice(name, "format of figures", ("svg", "png", "pdf"))
+        asked("--figures", choice, name, "format of figures", ("svg", "png", "pdf"))
     from reports.write import write_report
     from verify.parallel.executors import every_core
 
@@ -42,5 +45,7 @@ def report(
         if written.answers:
             prefix = interrupted_text(written.cells, written.missing)
             print(answer_text(written.answers[-1], width, prefix=prefix))
+        if written.superseded:
+            show(f"left out: {how_many(written.superseded, 'older cell')} about the same things", width)
         show(f"{how_many(len(written.files), 'file')} in {one_line(str(out))}", width)
         show(f"page: {one_line(str(written.page))}", width)

@@ -177,7 +177,7 @@ def sweep(
 
 def _print_answer(out: Path, spec: SweepSpec, digests: list[str], width: int) -> None:
     """Print what came out for the cells of this sweep, in the coarsest arithmetic."""
-    from reports.answer import answers, cells_of
+    from reports.answers import answers, cells_of
     from reports.frame import load_runs
     from reports.heat import answer_text
 

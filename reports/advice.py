@@ -10,13 +10,13 @@ from reports.answer import Answer, Column, Point, Subject
 from reports.heat import LONGEST_CONTEXT
 from reports.text import Table, context_text, count_text, error_text, number_text
 from verify.arguments import Value, value_text
-from verify.families.costs import FeatureCost
+from verify.families.costs import FeatureCost, first_smaller, kv_cache_size
 from verify.integers import how_many
 from verify.recommend import Advice, Recommendation
 
 
 def advice_table(found: Recommendation) -> Table:
-    """Return one row for every head and one for all of them together."""
+    """Return one row for every head and one for all of them together; columns in which nothing stands are left out."""
     axis = found.axis
     columns = ["head", "largest |logit|", axis, *_others(found), f"guaranteed {axis}", found.metric]
     columns += [f"at {axis}", "misses again at", "Z <= 0 there", "state", "pays from n"]
@@ -24,7 +24,9 @@ def advice_table(found: Recommendation) -> Table:
         columns.append("softmax's own")
     if found.proposed is not None:
         columns.append(f"Z <= 0 at {axis} {found.proposed}")
-    return Table(columns, [_row(advice, found) for advice in (*found.per_head, found.overall)], keys=1)
+    rows = [_row(advice, found) for advice in (*found.per_head, found.overall)]
+    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    return Table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows], keys=1)
 
 
 def overall_text(found: Recommendation) -> str:
@@ -67,7 +69,8 @@ def _pays(found: Recommendation) -> Iterator[str]:
 
 
 def _met(contexts: dict[str, int]) -> str:
-    return ", ".join(f"conventional attention is met at {context:.1e} in {what}" for what, context in contexts.items())
+    told = " and ".join(f"at {context:.1e} in {what}" for what, context in contexts.items())
+    return f"conventional attention is met {told}"
 
 
 def _against(found: Recommendation) -> Iterator[str]:
@@ -127,7 +130,7 @@ def _row(advice: Advice, found: Recommendation) -> list[str]:
         "" if advice.fails_again is None else str(advice.fails_again),
         "" if advice.nonpositive_found is None else f"{advice.nonpositive_found:,} of {rows}",
         "" if advice.cost is None else count_text(advice.cost.state_elements),
-        "" if advice.cost is None else _context(advice.cost.kv_break_even),
+        "" if advice.cost is None else _context(advice.cost),
     ]
     if found.overall.softmax is not None:
         row.append(error_text(advice.softmax))
@@ -136,7 +139,8 @@ def _row(advice: Advice, found: Recommendation) -> list[str]:
     return row
 
 
-def _context(tokens: int) -> str:
+def _context(cost: FeatureCost) -> str:
+    tokens = first_smaller(cost.state_elements, kv_cache_size(1, cost.head_size, cost.value_size))
     return context_text(tokens) if tokens <= LONGEST_CONTEXT else "beyond 10^9"
 
 
@@ -151,20 +155,23 @@ def advice_records(found: Recommendation) -> Iterator[dict[str, Any]]:
 
 
 def recommended_answer(found: Sequence[Recommendation]) -> Answer:
-    """Return what recommendations on several inputs, of one mechanism, say together."""
+    """Return what recommendations on several inputs, of one mechanism, say together, of members they may hold."""
+    most = found[0].max_state
     columns: dict[str, Column] = {}
     costs: dict[tuple[str, int, int], FeatureCost] = {}
     for one in found:
         series = ",".join(part for part in _parts(one.members[0]) if part.partition("=")[0] != one.axis)
         name = f"{one.mechanism}:{series}" if series else one.mechanism
-        for member, value in zip(one.members, one.values, strict=True):
-            columns.setdefault(member, Column(one.mechanism, name, one.axis, value, member))
+        for member, value, state in zip(one.members, one.values, one.states, strict=True):
+            if most is None or (state is not None and state <= most):
+                columns.setdefault(member, Column(one.mechanism, name, one.axis, value, member))
         for advice in (*one.per_head, one.overall):
             if advice.cost is not None:
                 costs[advice.cost.member, one.head_size, one.value_size] = advice.cost
     ordered = sorted(columns.values(), key=lambda column: (column.series, column.along))
     places = {column.member: place for place, column in enumerate(ordered)}
-    return Answer(found[0].arithmetic, ordered, [_subject(one, places) for one in found], costs, found[0].metric)
+    subjects = [_subject(one, places) for one in found]
+    return Answer(found[0].arithmetic, ordered, subjects, costs, found[0].metric, most=most)
 
 
 def _parts(member: str) -> list[str]:
@@ -176,6 +183,7 @@ def _subject(found: Recommendation, places: dict[str, int]) -> Subject:
         points = {
             places[member]: Point(error, rows=advice.rows)
             for member, error in zip(found.members, advice.errors, strict=True)
+            if member in places
         }
         sizes = found.head_size, found.value_size
         return Subject(name, *sizes, advice.largest_logit, points, advice.softmax, heads)

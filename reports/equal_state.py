@@ -36,7 +36,15 @@ def equal_state(answer: Answer) -> EqualState | None:
     for subject in answer.subjects:
         bests = [_best(answer, subject, name, budget) for budget in shown for name in answer.series]
         rows.append([subject.name, *(_text(answer, best) for best in bests)])
-    return EqualState(Table(columns, rows).filled(1), _answer(answer, shown[-1]))
+    # the smallest state at which as many inputs as anywhere have something to compare
+    most = max(shown, key=lambda budget: (_compared(answer, budget), -budget))
+    return EqualState(Table(columns, rows).filled(1), _answer(answer, most))
+
+
+def _compared(answer: Answer, budget: int) -> int:
+    """Return on how many inputs more than one series has a member within a budget."""
+    found = ([_best(answer, subject, name, budget) for name in answer.series] for subject in answer.subjects)
+    return sum(len(bests) - bests.count(None) > 1 for bests in found)
 
 
 def _fitting(answer: Answer, budget: int) -> frozenset[tuple[str, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.cells import HAZARDS, nested
-from reports.curves import Cell, formula_name, known, label_cells, labels_of, measured, members, share_text
+from reports.curves import Cell, formula_name, grouped, known, label_cells, labels_of, measured, members, share_text
 from reports.text import Table, count_text, error_text, number_text
 from verify.integers import how_many
 
@@ -60,7 +60,7 @@ def distance_table(cells: Sequence[Cell]) -> Table:
     spans = _spans(cells, "by_distance")
     columns = ["mechanism", *(_span_text(span) for span in spans)]
     rows = []
-    for cell in {cell["member"]: cell for cell in reversed(measured(cells))}.values():
+    for _, (cell, *_) in grouped(measured(cells), "member"):
         found = {
             (first, last): f"{error_text(float(moved))} / {error_text(float(held))}"
             for first, last, moved, held in nested(cell["by_distance"])

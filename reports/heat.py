@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.answer import TOLERANCE, TOLERANCES, Answer, Column, Point, Subject
+from reports.sentence import answered
 from reports.terminal import wrapped
 from reports.text import Table, band, context_text, number_text, percent_text, printable
 from verify.integers import how_many
+
+# What is said where there is no number at all
+NOTHING = "not measured"
 
 # Inputs that a page shows; the sentence above counts all, and the rest is in the files beside it.
 MOST_ROWS = 150
@@ -71,7 +75,7 @@ def heat_table(answer: Answer) -> HeatTable:
     rows = [_row(answer, subject) for subject in answer.subjects[:MOST_ROWS]]
     groups = [(name, *_headings(answer, name)) for name in answer.series]
     lost = any(cell.lost for row in rows for each in (row, *row.heads) for cell in each.cells)
-    sentences = [answer.sentence(tolerance) for tolerance in TOLERANCES]
+    sentences = [answered(answer, tolerance) for tolerance in TOLERANCES]
     left_out = max(0, len(answer.subjects) - MOST_ROWS)
     return HeatTable(answer.arithmetic or "exact values", sentences, groups, rows, left_out, lost)
 
@@ -105,6 +109,8 @@ def _cell(point: Point | None) -> HeatCell:
 
 def _verdict(answer: Answer, subject: Subject, tolerance: float) -> Verdict:
     found = [column for name in answer.series if (column := answer.reached(subject, name, tolerance)) is not None]
+    if not any(answer.measured(subject, name) for name in answer.series):
+        return Verdict(False, NOTHING, "", "")
     heads = heads_text(answer, subject, tolerance) if subject.heads else ""
     return Verdict(bool(found), reached_text(answer, found), heads, pays_text(answer, subject, found))
 
@@ -155,7 +161,8 @@ def answer_table(answer: Answer, tolerance: float = TOLERANCE, most: int = MOST_
     for place, subject in enumerate(subjects):
         found = [c for name in answer.series if (c := answer.reached(subject, name, tolerance)) is not None]
         row = [f"head {subject.name}" if place and len(answer.subjects) == 1 else subject.name]
-        row.append(reached_text(answer, found))
+        nothing = not any(answer.measured(subject, name) for name in answer.series)
+        row.append(NOTHING if nothing else reached_text(answer, found))
         row += [heads_text(answer, subject, tolerance) if subject.heads else ""] if several else []
         rows.append([*row, best_text(answer, subject), pays_text(answer, subject, found)])
     return Table(columns, rows, keys=1)
@@ -170,7 +177,7 @@ def answer_text(answer: Answer, width: int, tolerance: float = TOLERANCE, prefix
     if answer.softmax is not None:
         notes.append(f"softmax itself loses up to {answer.text(answer.softmax)} to rounding")
     lines = [answer_table(answer, tolerance).plain(width)] if answer.series else []
-    texts = [text for text in ("; ".join(notes), prefix + answer.sentence(tolerance)) if text]
+    texts = [text for text in ("; ".join(notes), prefix + answered(answer, tolerance)) if text]
     return "\n".join([*lines, *(wrapped(printable(text), width) for text in texts)])
 
 

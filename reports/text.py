@@ -173,6 +173,12 @@ def percent_text(value: float | None) -> str:
     return f"{shown.normalize():,f} %"
 
 
+def tolerance_text(value: float) -> str:
+    """Return a tolerance in percent with every digit it was given with, 87.5 %."""
+    exact = (Decimal(repr(value)) * 100).normalize()
+    return f"{exact:,f} %" if -4 <= exact.adjusted() <= 6 else f"{exact:e} %"
+
+
 def _rounded(exact: Decimal, digits: int) -> Decimal:
     """Return a number with so many digits, from 100 on with all those before the point."""
     return round(exact, digits - 2) if 100 <= exact < 10**6 else Decimal(f"{exact:.{digits - 1}e}")

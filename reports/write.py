@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.answer import Answer, answers
+from reports.answer import Answer
+from reports.answers import answers
 from reports.benchmarks import load_benchmarks
 from reports.cells import TIMINGS
 from reports.columns import write_csv
@@ -36,7 +37,7 @@ from verify.errors import InvalidRequestError
 class Written:
     """What a report consists of, and its answer in every arithmetic.
 
-    cells: how many there are; missing: those that were asked for and are not there.
+    cells: how many there are; missing: those that were asked for and are not there; superseded: older ones left out.
     """
 
     page: Path
@@ -44,6 +45,7 @@ class Written:
     answers: Sequence[Answer]
     cells: int
     missing: int
+    superseded: int
 
 
 def write_report(
@@ -76,7 +78,8 @@ def write_report(
         for name in written:
             (out / name).parent.mkdir(exist_ok=True)
             (aside / name).replace(out / name)
-    return Written(out / "report.html", [out / name for name in written], found, len(loaded.frame), loaded.missing)
+    files = [out / name for name in written]
+    return Written(out / "report.html", files, found, len(loaded.frame), loaded.missing, loaded.superseded)
 
 
 def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None, formats: Sequence[str]) -> Contents:

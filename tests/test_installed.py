@@ -108,7 +108,7 @@ def test_an_installed_mechanism_is_measured_here_and_in_processes(
         given = ("--mechanisms", "mine:order=3", "--jobs", jobs, "--out", tmp_path / f"{jobs}.sqlite")
         code, printed, said = run(capsys, "sweep", *SMALL, *given)
         assert (code, said) == (0, "")
-        assert printed.startswith("1 cell: 1 measured now, 0 found in the file; 1 ok")
+        assert "1 cell: 1 measured now, 0 found in the file; 1 ok" in printed.splitlines()
     problem = SyntheticInput("normal", 3, 5).load()
     with worker_pool(1) as pool:
         exact = reference(problem, 30, "mine:order=3", executor=pool)

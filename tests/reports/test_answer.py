@@ -13,15 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.answer import TOLERANCES, Answer, Column, Point, Subject, answers
+from reports.answer import TOLERANCES, Answer, Column, Point, Subject
+from reports.answers import answers
 from reports.equal_state import equal_state
 from reports.frame import load_runs
 from reports.heat import answer_records, answer_table, answer_text, heat_table
+from reports.sentence import answered
 from reports.text import BANDS, band, context_text, percent_text
 from reports.write import write_report
 from tests.cli.running import run
 from tests.reports.pages import Page
 from tests.reports.running import rows, swept
+from verify.inputs import SyntheticInput
 
 ORDERS = range(6)
 HEADS, TOKENS, SIZE = 4, 24, 4
@@ -138,8 +141,8 @@ def answer_of(*subjects: Subject) -> Answer:
 def test_nothing_that_is_not_a_number_is_enough() -> None:
     nan, inf = float("nan"), float("inf")
     answer = answer_of(subject("a", nan, inf, None), subject("b", 0.5, nan, 0.01))
-    assert answer.sentence(1e-2) == "1 of 2 inputs reaches 1 % with any, at order 2, in float32."
-    assert answer.sentence(9.0) == "1 of 2 inputs reaches 900 % with any, at order 0, in float32."
+    assert answered(answer, 1e-2) == "1 of 2 inputs reaches 1 % with any, at order 2, in float32."
+    assert answered(answer, 9.0) == "1 of 2 inputs reaches 900 % with any, at order 0, in float32."
     assert answer.best(answer.subjects[0]) is None
     assert [row["best"] for row in rows(answer_table(answer))] == ["", "1 % at order 2"]
     assert [cell.text for cell in heat_table(answer).rows[0].cells] == ["inf", "inf", "refused"]
@@ -216,7 +219,7 @@ def test_states_are_compared_at_equal_size(tmp_path: Path) -> None:
     assert row["100: taylor"].endswith(f"order {int(np.argmin(by_order[:2]))}")
     assert row["1 k: taylor"].startswith(percent_text(min(by_order)))
     assert row["100: elu"] == row["1 k: elu"]
-    assert found.text.startswith("Side by side: closest with at most 1 k numbers per head, of 1 input: ")
+    assert found.text.startswith("Side by side: closest with at most 100 numbers per head, of 1 input: ")
     limited = answer.holding(25)
     assert [column.member for column in limited.columns] == ["taylor:order=0", "taylor:order=1", "elu", "logexp"]
     assert limited.subjects[0].points[1].error == by_order[1]
@@ -258,7 +261,7 @@ def test_json_of_a_run_says_what_was_asked(small_run: Path, capsys: pytest.Captu
     code, printed, _ = run(capsys, *arguments, "--json")
     document = json.loads(printed)
     (answer,) = (answer for answer in answers(load_runs([small_run])) if answer.arithmetic == "float64")
-    assert document["sentence"] == answer.sentence(0.3)
+    assert document["sentence"] == answered(answer, 0.3)
     assert code == (0 if answer.reaches(0.3) else 1)
     assert {record["arithmetic"] for record in document["answers"]} == {"float64"}
     assert all("within_0.3" in record for record in document["answers"])
@@ -266,3 +269,58 @@ def test_json_of_a_run_says_what_was_asked(small_run: Path, capsys: pytest.Captu
         assert run(capsys, *arguments, "--as", style)[0] == code
     assert run(capsys, *arguments[:-1], "float16")[0] == 2
     assert dataclasses.replace(answer, subjects=()).reaches(0.3) is False
+
+
+def test_what_was_not_measured_is_no_miss() -> None:
+    refused = answer_of(subject("a", None, None, None))
+    assert answered(refused, 1e-2) == "The input was not measured with any, in float32: refused."
+    partly = answer_of(subject("a", 0.5, 0.2, None))
+    assert (
+        answered(partly, 1e-2)
+        == "The input does not reach 1 % with any up to order 1, in float32; order 2 not measured."
+    )
+    two = answer_of(subject("a", 0.5, 0.2, 1e-3), subject("b", None, None, None))
+    assert answered(two, 1e-2) == "1 of 2 inputs reaches 1 % with any, at order 2, in float32; 1 input not measured."
+    assert not two.reaches(1e-2)
+
+
+def test_orders_that_were_left_out_are_not_counted_in() -> None:
+    gap = answer_of(subject("a", 0.5, None, 0.2))
+    assert "does not reach 1 % with any at order 0, 2, in float32" in answered(gap, 1e-2)
+    alone = answer_of(Subject("a", 8, 8, 1.0, {2: Point(0.2)}, 1e-7))
+    assert answered(alone, 1e-2) == "The input does not reach 1 % with any at order 2, in float32."
+
+
+def test_inputs_of_another_arithmetic_are_named_and_orders_are_those_of_this_one(tmp_path: Path) -> None:
+    one = swept(tmp_path / "one.sqlite", ["taylor/scores", "elu/pairs"], orders=(0, 5), arithmetics=("float64",))
+    inputs = (SyntheticInput("normal", 4, 12, seed=7),)
+    other = swept(tmp_path / "other.sqlite", ["taylor/scores"], inputs=inputs, orders=(3,), arithmetics=("float32",))
+    exact, coarse = answers(load_runs([one, other]))
+    assert [column.member for column in coarse.columns] == ["taylor:order=3"]
+    assert [len(answer.subjects) for answer in (exact, coarse)] == [1, 1]
+    assert answered(coarse, 1e9).endswith("in float32; 1 other input not measured in float32.")
+    assert not coarse.reaches(1e9)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "shown"),
+    [(0.01, "1 %"), (0.875, "87.5 %"), (0.0123456, "1.23456 %"), (1e-9, "1e-7 %"), (3.0, "300 %")],
+)
+def test_a_tolerance_is_shown_as_it_was_given(tolerance: float, shown: str) -> None:
+    assert answer_of(subject("a", 1.0)).within(tolerance) == shown
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "inf", "0", "-1", "1e400"])
+def test_no_tolerance_at_all(tolerance: str, small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, said = run(capsys, "recommend", str(small_run), f"--tolerance={tolerance}")
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert "tolerance" in said
+
+
+def test_it_pays_where_the_state_is_smaller_and_not_before(tmp_path: Path) -> None:
+    path = swept(tmp_path / "run.sqlite", ["taylor/scores"], inputs=(SyntheticInput("normal", 8, 12),))
+    (answer, _) = answers(load_runs([path]))
+    for place, state in ((0, 9), (1, 81), (2, 1485)):
+        context = answer.pays_from(answer.subjects[0], answer.columns[place])
+        assert context is not None
+        assert 16 * (context - 1) <= state < 16 * context

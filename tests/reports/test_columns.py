@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.answer import answers
+from reports.answers import answers
 from reports.frame import Runs, load_runs
 from reports.tables import input_sections
 from verify.attention.hazards import Hazards

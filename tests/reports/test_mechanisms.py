@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reports.answer import answers
+from reports.answers import answers
 from reports.cells import label_column
 from reports.crossing import crossing_table
 from reports.curves import labels_of, leading_curves
@@ -18,6 +18,7 @@ from reports.figures import figures
 from reports.frame import load_runs
 from reports.hazards import bound_table, distance_table, position_table
 from reports.heat import answer_table, heat_table
+from reports.sentence import answered
 from reports.tables import input_sections
 from reports.text import error_text, escape_markdown, printable
 from reports.write import write_report
@@ -131,8 +132,8 @@ def test_every_mechanism_has_its_tables_and_figures(several: Path) -> None:
 def test_one_mechanism_alone_names_the_columns(tmp_path: Path) -> None:
     path = swept(tmp_path / "run.sqlite", ["softmax/softmax", "elu", "power:degree=2", "power:degree=4"])
     runs = load_runs([path])
-    sentence = answers(runs)[-1].sentence(1e-2)
-    assert sentence == "Within 1 % of softmax in float32: power on none of 1 input up to degree 4; elu on none."
+    sentence = answered(answers(runs)[-1], 1e-2)
+    assert sentence == "Within 1 % of softmax in float32: power on none of 1 input at degree 2, 4; elu on none."
     names = [figure.name for figure in figures(runs, ())]
     assert {"error_by_degree", "hazards_by_degree", "packing", "terms"} <= set(names)
     assert {"break_even_elu", "break_even_power"} <= set(names)  # both have features

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.answer import answers
+from reports.answers import answers
 from reports.figures import figures
 from reports.frame import load_runs
 from reports.tables import input_sections

@@ -266,7 +266,7 @@ def test_f11_other_requests_of_wrong_types() -> None:
     half, text, words = cast(tuple[Any, Any, Any], (2.5, "1e-3", ["rms"]))
     refused: list[tuple[Callable[[], Any], str]] = [
         (lambda: recommend(problem, 1e-3, largest=half), "largest order 2.5; expected an integer from 0 to 63"),
-        (lambda: recommend(problem, text), "tolerance '1e-3'; expected a number above 0"),
+        (lambda: recommend(problem, text), "tolerance '1e-3'; expected a number"),
         (lambda: recommend(problem, 1e-3, metric=words), r"unknown metric \['rms'\]; expected one of relative, rms"),
         (lambda: verify.feature_count(half, 3), "head size 2.5; expected an integer of at least 1; give the size"),
         (lambda: costs.kv_cache_size(-5, 8), "tokens -5; expected an integer of at least 0; correct it"),

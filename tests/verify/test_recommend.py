@@ -80,7 +80,14 @@ def test_the_smallest_order_is_recommended(metric: str, tolerance: float) -> Non
     expected = found.overall.value or 0
     cost = taylor_cost(TAYLOR.member(order=expected), 4, 4)
     assert found.cost == Cost(cost.features, cost.state_elements, cost.flops_per_token)
-    assert (found.memory_context, found.flop_context) == (cost.kv_break_even, cost.flop_break_even)
+    # the first context at which the cache of d_k + d_v numbers a token, and its n (2 d_k + 2 d_v + 3) FLOPs, are more
+    per_token = cost.head_size + cost.value_size, 2 * cost.head_size + 2 * cost.value_size + 3
+    for context, own, each in zip(
+        (found.memory_context, found.flop_context), (cost.state_elements, cost.flops_per_token), per_token, strict=True
+    ):
+        assert context is not None
+        assert own is not None
+        assert (context - 1) * each <= own < context * each
     assert (found.mechanism, found.axis, found.proposed) == ("taylor", "order", 3)
     assert (found.member, found.largest) == (f"taylor:order={expected}", 19)
     assert found.reason == ""
@@ -307,7 +314,7 @@ def test_any_mechanism_with_an_axis_is_searched(
     assert found.cost is not None
     features = {"power": math.comb(values[place] + 3, 3), "favor": values[place]}[mechanism]
     assert (found.cost.features, found.cost.state_elements) == (features, 5 * features)
-    assert found.memory_context == (5 * features + 4) // 8  # a cache of 4 + 4 numbers a token
+    assert found.memory_context == 5 * features // 8 + 1  # a cache of 4 + 4 numbers a token
     assert (found.flop_context is None) == (found.cost.flops_per_token is None) == (mechanism == "power")
     coarse = recommend(PROBLEM, tolerance, mechanism=mechanism, largest=largest, arithmetic="float32", form="stream")
     assert coarse.overall.value == values[place]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -49,6 +50,9 @@ DAMAGES = {
     "text for a number": lambda text: json.dumps(json.loads(text) | {"skill": "<script>"}),
     "text for a size": lambda text: json.dumps(json.loads(text) | {"head_size": "eight"}),
     "status": lambda text: json.dumps(json.loads(text) | {"status": "wonderful"}),
+    "an error below zero": lambda text: text.replace('"relative": ', '"relative": -', 1),
+    "a head twice": lambda text: json.dumps(json.loads(text) | {"per_head": 2 * json.loads(text)["per_head"]}),
+    "a head below zero": lambda text: re.sub(r'("per_head": .*?"total": )', r"\1-", text, count=1),
     "more": lambda text: json.dumps(json.loads(text) | {"more": 1}),
 }
 

@@ -37,6 +37,11 @@ def nearest(total: int, per_token: int) -> int:
     return (2 * checked_size("numbers", total, 0) + each) // (2 * each)
 
 
+def first_smaller(total: int, per_token: int) -> int:
+    """Return the first context n at which total < n per_token."""
+    return checked_size("numbers", total, 0) // checked_size("numbers per token", per_token) + 1
+
+
 def meeting_contexts(head_size: int, value_size: int, state: int, flops: int | None) -> tuple[int, int | None]:
     """Return the contexts at which a state is as large as the cache, and FLOPs per token meet by the paper's count."""
     memory = nearest(state, kv_cache_size(1, head_size, value_size))

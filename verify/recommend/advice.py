@@ -46,10 +46,11 @@ class Recommendation:
     input, head_size, value_size: of the problem.  axis: what is varied.  values: those looked at, with the names of
     their members.  left_out: why there are fewer than asked for; empty if there are not.  proposed: the value that
     the authors propose.  member: overall.  cost: of one head with a state; None where the mechanism has none.
-    memory_context, flop_context: the contexts at which that meets conventional attention's cache and its FLOPs per
-    token, to the nearest token; None where the cost is unknown.  shared_state: numbers that all heads hold together
-    at the overall value; own_state: each at its own value; None where a head has none.  max_state: what one head may
-    hold, if that was limited; within_state: whether it does.
+    memory_context, flop_context: the first contexts at which that is below conventional attention's cache and its
+    FLOPs per token; None where the cost is unknown.  shared_state: numbers that all heads hold together at the
+    overall value; own_state: each at its own value; None where a head has none.  states: numbers that one head holds
+    at every value; None where the mechanism keeps no state.  max_state: what one head may hold, if that was limited;
+    within_state: whether it does.
     """
 
     input: str
@@ -74,6 +75,7 @@ class Recommendation:
     flop_context: int | None
     shared_state: int | None
     own_state: int | None
+    states: tuple[int | None, ...]
     max_state: int | None
     reason: str
 

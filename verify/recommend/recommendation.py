@@ -16,7 +16,7 @@ from verify.arguments import checked_positive, checked_size
 from verify.attention.contract import Cost, Mechanism, Member
 from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError, MechanismError, ViolatedBoundError, unknown
-from verify.families.costs import counts_of, meeting_contexts
+from verify.families.costs import conventional_flops_per_token, counts_of, first_smaller, kv_cache_size
 from verify.measure.cell import require_attending
 from verify.measure.metrics import METRICS, logit_statistics
 from verify.mechanisms.registry import RECOMMENDED, opened
@@ -115,6 +115,7 @@ def recommend(
     member = None if overall.value is None else members[values.index(overall.value)]
     cost = None if member is None else _state_cost(heads[0].problem, member)
     contexts = (None, None) if cost is None else _contexts(problem, cost)
+    every = [_state_cost(problem, own) for own in members[: len(together)]]
     own_states = [None if a.value is None else _state_cost(problem, members[values.index(a.value)]) for a in per_head]
     return Recommendation(
         input=problem.name,
@@ -139,6 +140,7 @@ def recommend(
         flop_context=contexts[1],
         shared_state=None if cost is None else len(heads) * cost.state_elements,
         own_state=None if None in own_states else sum(own.state_elements for own in own_states if own is not None),
+        states=tuple(None if own is None else own.state_elements for own in every),
         max_state=limit,
         reason=_reason(overall, together, problem, members, tolerance, measure, arithmetic),
     )
@@ -227,8 +229,12 @@ def _state_cost(problem: Problem, member: Member) -> Cost | None:
 
 
 def _contexts(problem: Problem, cost: Cost) -> tuple[int, int | None]:
-    """Return the contexts at which a cost meets conventional attention's, in memory and in FLOPs per token."""
-    return meeting_contexts(problem.head_size, problem.value_size, cost.state_elements, cost.flops_per_token)
+    """Return the first contexts at which a cost is below conventional attention's, in memory and FLOPs per token."""
+    sizes = problem.head_size, problem.value_size
+    memory = first_smaller(cost.state_elements, kv_cache_size(1, *sizes))
+    if cost.flops_per_token is None:
+        return memory, None
+    return memory, first_smaller(cost.flops_per_token, conventional_flops_per_token(1, *sizes))
 
 
 def _values(mechanism: Mechanism, largest: int | None) -> Sequence[int]:

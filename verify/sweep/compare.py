@@ -141,6 +141,10 @@ def compare_runs(first: Path, second: Path, conditions: Sequence[Condition] = ()
                 about = _About(record, axes[place].get((session, record.mechanism)))
                 ends = [None, str(record.status)] if place else [str(record.status), None]
                 changes.append(about.change(f"only in the {'second' if place else 'first'}", *ends))
+                if place == 0:  # what the second run has not measured at all, nobody can tell of either
+                    for each in conditions:
+                        lost = numbers_of(record).get(each.statistic)
+                        held += [] if lost is None else [(each.text, about.change(each.statistic, lost, None))]
         return Comparison(
             cells=(len(keys[0]), len(keys[1])),
             common=len(common),

@@ -71,9 +71,14 @@ def condition(text: str) -> Condition:
 
 
 def ratio(before: Number, after: Number) -> float:
-    """Return after / before: 1 if both are zero, infinite if only the first is, NaN where either is no number."""
+    """Return after / before: 1 if both are zero or equally infinite, NaN where either is no number.
+
+    Infinite if only the first is zero.
+    """
+    if before == after:
+        return 1.0
     if before == 0:
-        return 1.0 if after == 0 else math.nan if math.isnan(after) else math.copysign(math.inf, after)
+        return math.nan if math.isnan(after) else math.copysign(math.inf, after)
     try:
         return after / before
     except OverflowError:  # integers beyond float64

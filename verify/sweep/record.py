@@ -100,6 +100,15 @@ class Record:
         """The reason without its numbers and the input's name: what cells have in common that differ in these only."""
         return _NUMBERS.sub("#", self.reason.replace(self.input, "#"))
 
+    def _require_sense(self) -> None:
+        """Raise ValueError for numbers that no measurement gives: errors below zero, or a head twice."""
+        relative = ((head.formula or 0.0, head.rounding, head.quantisation, head.total) for head in self.per_head)
+        errors = (vars(summary).values() for summary in self.errors.values())
+        if any(value < 0 for values in (*errors, *relative) for value in values):
+            raise ValueError("an error below zero")
+        if not len({head.head for head in self.per_head}) == len(self.per_head) <= self.heads:
+            raise ValueError("not its heads")
+
     def to_json(self) -> str:
         """Return the record as one line of standard JSON; numbers that are not finite become strings."""
         return json.dumps(plain(self), allow_nan=False)  # labels and options keep the order they are declared in
@@ -123,6 +132,7 @@ class Record:
             raise ValueError("a measured cell without numbers, or numbers without measurement")
         if measured != bool(record.per_head):
             raise ValueError("not the heads of such a record")
+        record._require_sense()
         if not record.mechanism or record.member.partition(":")[0] != record.mechanism:
             raise ValueError(f"mechanism {record.mechanism!r} with member {record.member!r}")
         return record
