@@ -55,7 +55,7 @@ class InputSection:
 
 
 # Inputs that have a section of their own on a page
-MOST_SECTIONS = 20
+MOST_SECTIONS = 12
 
 
 def input_sections(frame: pd.DataFrame, found: Sequence[Answer]) -> list[InputSection]:
