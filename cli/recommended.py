@@ -110,9 +110,9 @@ def recommend_of_runs(
     from verify.arguments import checked_positive
     from verify.parallel.executors import every_core
 
+    checked_positive("tolerance", tolerance)
     with every_core() as executor:
-        checked_positive("tolerance", tolerance)
-    runs = load_runs(paths, executor)
+        runs = load_runs(paths, executor)
     answer = _chosen(answers(runs), arithmetic)
     if max_state is not None:
         answer = answer.holding(max_state)
