@@ -10,7 +10,7 @@ from reports.answer import Answer, Column, Point, Subject
 from reports.heat import LONGEST_CONTEXT
 from reports.text import Table, context_text, count_text, error_text, number_text
 from verify.arguments import Value, value_text
-from verify.families.costs import FeatureCost, first_smaller, kv_cache_size
+from verify.families.costs import FeatureCost, pays_from
 from verify.integers import how_many
 from verify.recommend import Advice, Recommendation
 
@@ -140,7 +140,7 @@ def _row(advice: Advice, found: Recommendation) -> list[str]:
 
 
 def _context(cost: FeatureCost) -> str:
-    tokens = first_smaller(cost.state_elements, kv_cache_size(1, cost.head_size, cost.value_size))
+    tokens = pays_from(cost)
     return context_text(tokens) if tokens <= LONGEST_CONTEXT else "beyond 10^9"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from reports.text import error_text, percent_text, tolerance_text
 from verify.arguments import Value, value_text
-from verify.families.costs import FeatureCost, first_smaller, kv_cache_size
+from verify.families.costs import FeatureCost, pays_from
 
 # Relative errors that a reader may ask for, and the one that is answered first.
 TOLERANCES = (1e-3, 1e-2, 1e-1)
@@ -158,11 +158,7 @@ class Answer:
         if column is None:
             return None
         cost = self.costs.get((column.member, subject.head_size, subject.value_size))
-        return (
-            None
-            if cost is None
-            else first_smaller(cost.state_elements, kv_cache_size(1, cost.head_size, cost.value_size))
-        )
+        return None if cost is None else pays_from(cost)
 
     def measured(self, subject: Subject, series: str) -> bool:
         """Whether there is any number of a series on a subject."""

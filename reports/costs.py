@@ -9,7 +9,7 @@ from typing import Any
 from reports.described import Described
 from reports.text import Table, bytes_text, context_text, count_text, ratio_text
 from verify.arguments import Value, value_text
-from verify.families.costs import FeatureCost, MultiheadCost
+from verify.families.costs import FeatureCost, MultiheadCost, pays_from
 from verify.integers import how_many
 from verify.numbers.formats import FORMATS, stored_bytes
 
@@ -101,7 +101,7 @@ def cost_text(counts: Sequence[FeatureCost], mechanisms: Iterable[Described]) ->
     own = [cost for cost in counts if cost.head_size == largest]
     chosen = next((cost for cost in own if cost.member in proposed), own[-1])
     state = f"{how_many(chosen.features, 'feature')}, {how_many(chosen.state_elements, 'number')} of state per head"
-    pays = context_text(chosen.kv_break_even)
+    pays = context_text(pays_from(chosen))
     return f"Costs: {chosen.member} at d {largest} takes {state}, and pays from {pays} tokens"
 
 

@@ -12,7 +12,13 @@ from reports.figures.material import Drawing, Left, Material, Subject
 from reports.figures.sheet import Sheet, headed
 from reports.figures.style import GREY, MOST_CURVES, NOTE, PALE, code, shortened
 from reports.figures.ticks import fixed, linear, logarithmic
-from verify.families.costs import FeatureCost, conventional_flops_per_token, kv_cache_size, multihead_cost
+from verify.families.costs import (
+    FeatureCost,
+    conventional_flops_per_token,
+    kv_cache_size,
+    multihead_cost,
+    pays_from,
+)
 
 CONTEXTS = tuple(10**power for power in range(3, 9))
 WIDTHS = tuple(range(1024, 8193, 1024))
@@ -67,7 +73,7 @@ def _break_even(material: Material, subject: Subject, member: str, costs: Sequen
         f"State of {shortened(member)} beside a cache of n (d_k + d_v) numbers, and its FLOPs per token beside"
         f" n (2 d_k + 2 d_v + 3), for one head.{left.sentences()}"
     )
-    contexts = [cost.kv_break_even for cost in costs]
+    contexts = [pays_from(cost) for cost in costs]
     answer = f"its state is smaller than the cache from a context of {min(contexts):,} tokens"
     if len(contexts) > 1:
         first, last = costs[int(np.argmin(contexts))], costs[int(np.argmax(contexts))]

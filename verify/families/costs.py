@@ -42,6 +42,11 @@ def first_smaller(total: int, per_token: int) -> int:
     return checked_size("numbers", total, 0) // checked_size("numbers per token", per_token) + 1
 
 
+def pays_from(cost: FeatureCost) -> int:
+    """Return the first context at which the state of a member is smaller than the cache of one head."""
+    return first_smaller(cost.state_elements, kv_cache_size(1, cost.head_size, cost.value_size))
+
+
 def meeting_contexts(head_size: int, value_size: int, state: int, flops: int | None) -> tuple[int, int | None]:
     """Return the contexts at which a state is as large as the cache, and FLOPs per token meet by the paper's count."""
     memory = nearest(state, kv_cache_size(1, head_size, value_size))
