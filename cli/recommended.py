@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.echo import echo, loaded
-from cli.progress import progress_bar
+from cli.progress import Update, progress_bar
 from cli.text import one_line, print_json, show
 from verify.errors import InvalidRequestError, unknown
 from verify.integers import how_many
@@ -52,7 +52,7 @@ def recommend_on_inputs(
                 problem,
                 tolerance,
                 mechanism=varied,
-                progress=lambda done, all_, update=update, name=source.name: update(done, all_, name),  # type: ignore[misc]
+                progress=_named(update, source.name),
                 **how,
             )
         found.append(one)
@@ -74,6 +74,11 @@ def recommend_on_inputs(
     else:
         show(answered(recommended_answer(found), tolerance), shown.width)
     return all(one.enough for one in found)
+
+
+def _named(update: Update, name: str) -> Callable[[int, int], None]:
+    """Return what tells a progress bar of steps, with a name."""
+    return lambda done, total: update(done, total, name)
 
 
 def _asked_for(found: Recommendation) -> str:

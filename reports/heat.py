@@ -108,9 +108,9 @@ def _cell(point: Point | None) -> HeatCell:
 
 
 def _verdict(answer: Answer, subject: Subject, tolerance: float) -> Verdict:
-    found = [column for name in answer.series if (column := answer.reached(subject, name, tolerance)) is not None]
     if not any(answer.measured(subject, name) for name in answer.series):
         return Verdict(False, NOTHING, "", "")
+    found = [column for name in answer.series if (column := answer.reached(subject, name, tolerance)) is not None]
     heads = heads_text(answer, subject, tolerance) if subject.heads else ""
     return Verdict(bool(found), reached_text(answer, found), heads, pays_text(answer, subject, found))
 
@@ -159,12 +159,10 @@ def answer_table(answer: Answer, tolerance: float = TOLERANCE, most: int = MOST_
     columns = ["input", f"{answer.within(tolerance)} at", *(["heads"] if several else []), "best", "pays from n"]
     rows = []
     for place, subject in enumerate(subjects):
-        found = [c for name in answer.series if (c := answer.reached(subject, name, tolerance)) is not None]
-        row = [f"head {subject.name}" if place and len(answer.subjects) == 1 else subject.name]
-        nothing = not any(answer.measured(subject, name) for name in answer.series)
-        row.append(NOTHING if nothing else reached_text(answer, found))
-        row += [heads_text(answer, subject, tolerance) if subject.heads else ""] if several else []
-        rows.append([*row, best_text(answer, subject), pays_text(answer, subject, found)])
+        name = f"head {subject.name}" if place and len(answer.subjects) == 1 else subject.name
+        verdict = _verdict(answer, subject, tolerance)
+        heads = [verdict.heads] if several else []
+        rows.append([name, verdict.text, *heads, best_text(answer, subject), verdict.pays])
     return Table(columns, rows, keys=1)
 
 

@@ -39,7 +39,7 @@ class Contents:
     """Everything a report shows.
 
     heats: the answer in every arithmetic, the one shown first at the end.  missing: cells asked for and not there.
-    aggregated: inputs that have no section of their own.
+    inputs: how many there are; sections: of the first of them.
     """
 
     heats: Sequence[HeatTable]
