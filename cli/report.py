@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def report(
     from reports.write import write_report
     from verify.parallel.executors import every_core
 
+    gc.set_threshold(100_000)  # a figure is thousands of small objects, which nobody needs to look through meanwhile
     with every_core() as executor:
         written = write_report(runs, out, bench, chosen, executor)
     if json_:

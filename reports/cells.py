@@ -18,8 +18,7 @@ from verify.arguments import Value, value_text
 from verify.attention.hazards import Hazards
 from verify.families.costs import FeatureCost
 from verify.files.documents import plain
-from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
-from verify.measure.weights import WeightSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary, WeightSummary
 from verify.parallel.executors import in_turn
 from verify.sweep.record import BOUNDS, ERRORS, Record, Status
 from verify.sweep.store import RunFile, Span, damaged

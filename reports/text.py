@@ -129,13 +129,17 @@ def csv_cell(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return the text with control characters written as escapes."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]|~$#"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def escape_markdown(text: str) -> str:
     """Return text that shows as itself in a Markdown table cell."""
-    escaped = "".join(f"\\{c}" if c in "\\`*_[]|~$#" else c for c in printable(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return printable(text).translate(_MARKDOWN)
 
 
 def error_text(value: float | None) -> str:

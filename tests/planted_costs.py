@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from tests.planting import Bell, Changes, Planted, Rectified
-from verify.attention.contract import Cost, Form, Member
+from verify.attention.contract import Form, Member
+from verify.attention.cost import Cost
 from verify.families import FeatureKernel
 from verify.problem import Problem
 

@@ -63,3 +63,16 @@ def test_values_are_frozen() -> None:
 
 def is_ours(found: type) -> bool:
     return dataclasses.is_dataclass(found) and found.__module__.startswith("verify.")
+
+
+@pytest.mark.parametrize("name", ["verify", "verify.attention", "verify.families", "verify.sweep"])
+def test_names_loaded_on_use_are_those_that_are_listed(name: str) -> None:
+    package = importlib.import_module(name)
+    assert set(package.__all__) <= set(dir(package))
+    for exported in package.__all__:
+        home = inspect.getmodule(getattr(package, exported))
+        assert home is None or home.__name__.startswith(f"{name}."), exported
+    modules = {found.name for found in pkgutil.iter_modules(package.__path__)}
+    assert not modules & {*package.__all__}, "a module that was imported stands in a name's place"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        package.nothing  # noqa: B018

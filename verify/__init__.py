@@ -3,9 +3,9 @@
 Names are loaded when first used, so that importing `verify` costs nothing.
 """
 
-from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from verify.on_use import on_use
 
 if TYPE_CHECKING:
     from verify.errors import AttnproofError, CertificationError, InvalidRequestError, TooLargeError
@@ -72,17 +72,16 @@ _MODULES = {
     "truth": "truth",
 }
 
+_found, _listed = on_use(__name__, _HOMES, _MODULES)
+
 
 def __dir__() -> list[str]:
-    own = {name for name in globals() if name.startswith("__")}
-    return sorted({*own, *__all__, *_MODULES, "__version__"})
+    return sorted({*_listed(), "__version__"})
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # it takes longer than all else here
+
         return version("attnproof")
-    if name in _MODULES:
-        return import_module(f"verify.{_MODULES[name]}")
-    if name in _HOMES:
-        return getattr(import_module(f"verify.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'verify' has no attribute {name!r}")
+    return _found(name)

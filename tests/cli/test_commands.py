@@ -217,6 +217,16 @@ def test_help_needs_none_of_the_heavy_packages() -> None:
     assert done.stdout.startswith("Usage: attnproof ")
 
 
+def test_reading_runs_needs_none_of_what_measures() -> None:
+    script = (
+        "import sys; import reports.write\n"
+        "heavy = {'scipy', 'sympy', 'mpmath', 'flint', 'verify.truth', 'verify.mechanisms'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("command", sorted(c.name for c in app.registered_commands if c.name))
 def test_every_command_has_help_and_stands_in_the_documents(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = run(capsys, command, "--help")

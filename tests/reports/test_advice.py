@@ -9,7 +9,7 @@ import numpy as np
 from reports.advice import advice_table, overall_text, recommended_answer
 from reports.sentence import answered
 from tests.reports.running import rows
-from verify.attention.contract import Cost
+from verify.attention.cost import Cost
 from verify.problem import Problem
 from verify.recommend import Advice, Recommendation, recommend
 

@@ -14,8 +14,7 @@ from reports.answers import answers
 from reports.frame import Runs, load_runs
 from reports.tables import input_sections
 from verify.attention.hazards import Hazards
-from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
-from verify.measure.weights import WeightSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary, WeightSummary
 from verify.mechanisms.registry import known, named_variant
 from verify.sweep import Record, RunFile, Status
 

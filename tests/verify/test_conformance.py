@@ -16,7 +16,8 @@ import pytest
 from tests.planted import PLANTED, planted
 from tests.planting import TWINS, Bell, Changes, Rectified
 from verify.arguments import Flag, Real, Whole
-from verify.attention.contract import Cost, Mechanism, Member
+from verify.attention.contract import Mechanism, Member
+from verify.attention.cost import Cost
 from verify.conformance.cases import CASES, LONGER, random_cells
 from verify.conformance.mechanism import CHECKS, ELSEWHERE, findings_of
 from verify.conformance.subject import members_of

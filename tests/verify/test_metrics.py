@@ -18,7 +18,8 @@ from verify.measure.metrics import (
     row_cosines,
     skill,
 )
-from verify.measure.summary import BoundSummary, ErrorSummary, compare_rows, summarise, summarise_bound
+from verify.measure.summarising import compare_rows, summarise, summarise_bound
+from verify.measure.summary import BoundSummary, ErrorSummary
 from verify.numbers.formats import FORMATS
 from verify.problem import Problem
 from verify.truth import difference, reference

@@ -10,7 +10,8 @@ import pytest
 
 from tests.cases import PROBLEMS, named, run
 from verify.measure import weights as module
-from verify.measure.weights import WeightSummary, compare_weights
+from verify.measure.summary import WeightSummary
+from verify.measure.weights import case_of, compare_weights
 from verify.mechanisms import named_member
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
@@ -154,12 +155,12 @@ def test_worst_cases_can_be_replayed() -> None:
     found = compare_weights(problem, named_member("taylor:order=3"))
     assert set(found.examples) >= {"negative weight", "cancellation in Z", "cancellation in a weight"}
     pair = found.examples["negative weight"]
-    alone = pair.problem(problem)
+    alone = case_of(pair, problem)
     assert alone.q.shape == alone.k.shape == (1, 3)
     logit = float(alone.q[0] @ alone.k[0]) / math.sqrt(3)
     assert pair.value == pytest.approx(1 + logit + logit**2 / 2 + logit**3 / 6, rel=1e-9)
     assert pair.value < 0
-    row = found.examples["cancellation in Z"].problem(problem)
+    row = case_of(found.examples["cancellation in Z"], problem)
     assert row.k.shape[0] == found.examples["cancellation in Z"].query + 1
     example = found.examples["cancellation in Z"]
     replayed = run("taylor", "scores", row, ARITHMETICS["float64"], 3)

@@ -11,6 +11,7 @@ from flint import arb, arb_mat
 
 from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
+from verify.attention.cost import Cost
 from verify.bounds.pairs import WeightBound
 from verify.errors import InvalidRequestError, MechanismError, unknown
 from verify.numbers.arrays import BoolArray, Float64Array
@@ -70,18 +71,6 @@ class Member:
         """The value of the parameter along which curves are drawn; None if there is none."""
         axis = self.mechanism.axis
         return None if axis is None else self[axis]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a form holds and executes for one head, by formulas; None where nothing is published or derived.
-
-    features: per key.  state_elements: numbers kept from token to token.  flops_per_token: at the problem's n_k.
-    """
-
-    features: int | None
-    state_elements: int
-    flops_per_token: int | None
 
 
 def everything(problem: Problem) -> InvalidRequestError | None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from verify.arguments import Value, checked_values, value_text
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Cost, Form, Member
+from verify.attention.contract import Form, Member
+from verify.attention.cost import Cost
 from verify.attention.hazards import Hazards
 from verify.bounds.outputs import RoundingBound, rounding_bound
 from verify.bounds.pairs import Pairs, WeightBound

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from verify.attention.contract import Cost, Form, Member
+from verify.attention.contract import Form, Member
+from verify.attention.cost import Cost
 from verify.conformance.subject import Subject, guarded
 from verify.families.costs import counts_of
 from verify.integers import how_many

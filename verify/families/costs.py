@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verify.arguments import checked_size
-from verify.attention.contract import Cost, Member
+from verify.attention.cost import Cost
 from verify.errors import InvalidRequestError, MechanismError
-from verify.problem import Problem
+
+if TYPE_CHECKING:
+    from verify.attention.contract import Member
+    from verify.problem import Problem
 
 
 def kv_cache_size(tokens: int, head_size: int, value_size: int | None = None) -> int:
@@ -58,7 +61,8 @@ class FeatureCost:
     """What a mechanism with features costs for one head size, with the contexts at which it breaks even.
 
     order, terms, degree_features, dense_features, alpha: of a polynomial of the logits; degree_features: of the highest
-    degree alone; dense_features: without symmetry; alpha: the coefficient of the highest degree, exactly, as text.
+    degree alone; dense_features: without symmetry; alpha: the coefficient of the highest degree, exactly, as text: of
+    (q.k)^p for Taylor, whose scale is fixed, and of s^p for any other polynomial.
     flops_per_token: None where nothing is published or derived.
 
     A break-even is the context at which the two costs meet, to the nearest token.  kv_break_even: state and cache.

@@ -11,24 +11,17 @@ from typing import Any
 import numpy as np
 
 from verify.attention.computed import AttentionOutput
-from verify.attention.contract import Cost, Member
+from verify.attention.contract import Member
+from verify.attention.cost import Cost
 from verify.attention.hazards import Hazards
 from verify.attention.variant import Variant
 from verify.bounds.outputs import RoundingBound
 from verify.errors import InvalidRequestError, MechanismError, ViolatedBoundError
 from verify.measure.decomposition import Decomposer, Decomposition, Truths, exact_gap
 from verify.measure.metrics import largest_logits, magnitudes, ratio, root_mean_square, skill
-from verify.measure.summary import (
-    BoundSummary,
-    ErrorSummary,
-    HeadSummary,
-    RowSummary,
-    compare_rows,
-    histogram,
-    summarise,
-    summarise_bound,
-)
-from verify.measure.weights import WeightSummary, compare_weights
+from verify.measure.summarising import compare_rows, histogram, summarise, summarise_bound
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary, WeightSummary
+from verify.measure.weights import compare_weights
 from verify.mechanisms.registry import baseline, null_prediction
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array

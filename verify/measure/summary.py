@@ -1,17 +1,12 @@
-"""Summaries of errors: over elements, over rows, and beside their bounds."""
+"""Summaries of errors and of weights, as data: what a record of a measurement keeps.
+
+What makes them from arrays stands in `verify.measure.summarising` and `verify.measure.weights`, so that whoever reads
+records needs neither.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-
-from verify.measure.metrics import bits_of_error, correct_digits, magnitudes, ratio, root_mean_square, row_cosines
-from verify.numbers.arrays import BoolArray, Float64Array
-from verify.numbers.formats import Format
-
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_BAND = (0.05, 0.5, 0.95)
+from dataclasses import dataclass, field
 
 # Bins of histograms for each power of ten
 BINS = 4
@@ -79,71 +74,6 @@ class HeadSummary:
     softmax_rounding: float
 
 
-def summarise(
-    error: Float64Array,
-    found: Float64Array,
-    origin: Float64Array,
-    size: float,
-    format_: Format,
-    radius: Float64Array | float = 0.0,
-) -> ErrorSummary:
-    """Summarise the error of found against origin.
-
-    size: the root mean square of the exact softmax output.  radius: how far off the exact value may be, which matters
-    where the error is no larger.
-    """
-    magnitude = magnitudes(error)
-    quantiles = np.quantile(magnitude, QUANTILES, method="inverted_cdf").tolist()
-    bits = bits_of_error(found, origin, format_)
-    digits = correct_digits(magnitude, origin)
-    rms = root_mean_square(magnitude)
-    q05, q25, q50, q75, q95, q99 = quantiles
-    return ErrorSummary(
-        max=float(magnitude.max()),
-        q05=q05,
-        q25=q25,
-        q50=q50,
-        q75=q75,
-        q95=q95,
-        q99=q99,
-        rms=rms,
-        relative=ratio(rms, size) or 0.0,  # no error at all is none of anything
-        bits_mean=float(bits.mean()),
-        bits_max=float(bits.max()),
-        digits_min=float(digits.min()),
-        digits_median=float(np.quantile(digits, 0.5, method="inverted_cdf")),
-        unresolved=int(np.count_nonzero((magnitude <= radius) & (np.asarray(radius) > 0.0) & (found != origin))),
-    )
-
-
-def histogram(error: Float64Array) -> tuple[tuple[int, int], ...]:
-    """Return (k, how many) for the elements with 10^(k / BINS) <= |e| < 10^((k + 1) / BINS), those with any.
-
-    Errors that are zero, NaN or infinite are in no bin.
-    """
-    size = magnitudes(error)
-    bins = np.floor(BINS * np.log10(size[(size > 0.0) & np.isfinite(size)])).astype(np.int64)
-    places, counts = np.unique(bins, return_counts=True)
-    return tuple(zip(places.tolist(), counts.tolist(), strict=True))
-
-
-def compare_rows(found: Float64Array, error: Float64Array, exact: Float64Array, rows: BoolArray) -> RowSummary:
-    """Compare output rows [..., n_q, d_v]; rows [..., n_q]: those that attend to something."""
-    cosines = row_cosines(found[rows], exact[rows])
-    positions = np.broadcast_to(np.arange(rows.shape[-1]), rows.shape)[rows]
-    size = magnitudes(error[rows])
-    spans = []
-    first = 0
-    while first < rows.shape[-1]:
-        last = min(max(2 * first - 1, first), rows.shape[-1] - 1)
-        chosen = (positions >= first) & (positions <= last)
-        if chosen.any():
-            low, middle, high = np.quantile(size[chosen], _BAND, method="inverted_cdf").tolist()
-            spans.append((first, last, root_mean_square(size[chosen]), low, middle, high))
-        first = last + 1
-    return RowSummary(float(cosines.mean()), float(cosines.min()), tuple(spans))
-
-
 @dataclass(frozen=True)
 class BoundSummary:
     """A bound over all elements of the rows that attend to something.
@@ -158,11 +88,42 @@ class BoundSummary:
     unbounded: int
 
 
-def summarise_bound(error: Float64Array, bound: Float64Array, size: float) -> BoundSummary:
-    """Summarise a bound and the error that has to lie under it; an error that is NaN exceeds every finite bound."""
-    finite = np.isfinite(bound)
-    size_of = magnitudes(error)
-    with np.errstate(all="ignore"):
-        shares = np.where(size_of == 0.0, 0.0, size_of / bound)[finite]
-    relative = ratio(root_mean_square(magnitudes(bound)), size) or 0.0
-    return BoundSummary(relative, float(shares.max(initial=0.0)), int(np.count_nonzero(~finite)))
+@dataclass(frozen=True)
+class Example:
+    """The worst case of a hazard: the leading dimensions of its head, its query and, for one weight, its key.
+
+    value: how bad: the weight, the sum of weights, or the cancellation.
+    """
+
+    head: tuple[int, ...]
+    query: int
+    key: int | None
+    value: float
+
+
+@dataclass(frozen=True)
+class WeightSummary:
+    """Exact weights of a member beside those of softmax, over all rows that attend to something.
+
+    pairs: how many weights there are.  total_variation_mean, total_variation_max: of 1/2 sum_t |w_t / Z - p_t|, p the
+    softmax weights; infinite where Z = 0 or a weight is not finite.  top_key_agreement: share of rows whose largest
+    weight stands at a key where softmax has its own; of rows whose largest weights are too close to tell apart, that
+    share of those which do.  top_key_undecided: rows in which two largest weights, of either, are that close.
+
+    negative: weights below zero.  tiny_rows: rows with Z <= 0 or |Z| < TINY sum_t |w_t|.  cancellation_weight: the
+    largest sum_p |alpha_p s^p| / |sum_p alpha_p s^p|.  cancellation_row: the largest sum_t |w_t| / |Z|.  by_distance:
+    (first, last, mean over rows of that part of the total variation which stands at keys so far from the query, softmax
+    weight there).  examples: the worst case of each hazard that there is.
+    """
+
+    pairs: int
+    total_variation_mean: float
+    total_variation_max: float
+    top_key_agreement: float
+    top_key_undecided: int
+    negative: int
+    tiny_rows: int
+    cancellation_weight: float
+    cancellation_row: float
+    by_distance: tuple[tuple[int, int, float, float], ...]
+    examples: dict[str, Example] = field(default_factory=dict)

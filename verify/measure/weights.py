@@ -5,12 +5,11 @@ Worked out in float64 from the logits, a few rows at a time; what that leaves un
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.attention.contract import Member
+from verify.measure.summary import Example, WeightSummary
 from verify.mechanisms.registry import baseline
 from verify.numbers.arrays import Float64Array
 from verify.problem import Head, Problem
@@ -27,51 +26,11 @@ UNDECIDED = 2.0**-36
 TINY = 1e-3
 
 
-@dataclass(frozen=True)
-class Example:
-    """The worst case of a hazard: the leading dimensions of its head, its query and, for one weight, its key.
-
-    value: how bad: the weight, the sum of weights, or the cancellation.
-    """
-
-    head: tuple[int, ...]
-    query: int
-    key: int | None
-    value: float
-
-    def problem(self, problem: Problem) -> Problem:
-        """Return the one query with the keys that it sees, or with the one key: the case by itself."""
-        heads = {head.index: head for head in problem.each_head()}
-        name = f"{problem.name}, head {list(self.head)}, query {self.query}"
-        return of_query(problem, heads[self.head], self.query, name, self.key)
-
-
-@dataclass(frozen=True)
-class WeightSummary:
-    """Exact weights of a member beside those of softmax, over all rows that attend to something.
-
-    pairs: how many weights there are.  total_variation_mean, total_variation_max: of 1/2 sum_t |w_t / Z - p_t|, p the
-    softmax weights; infinite where Z = 0 or a weight is not finite.  top_key_agreement: share of rows whose largest
-    weight stands at a key where softmax has its own; of rows whose largest weights are too close to tell apart, that
-    share of those which do.  top_key_undecided: rows in which two largest weights, of either, are that close.
-
-    negative: weights below zero.  tiny_rows: rows with Z <= 0 or |Z| < TINY sum_t |w_t|.  cancellation_weight: the
-    largest sum_p |alpha_p s^p| / |sum_p alpha_p s^p|.  cancellation_row: the largest sum_t |w_t| / |Z|.  by_distance:
-    (first, last, mean over rows of that part of the total variation which stands at keys so far from the query, softmax
-    weight there).  examples: the worst case of each hazard that there is.
-    """
-
-    pairs: int
-    total_variation_mean: float
-    total_variation_max: float
-    top_key_agreement: float
-    top_key_undecided: int
-    negative: int
-    tiny_rows: int
-    cancellation_weight: float
-    cancellation_row: float
-    by_distance: tuple[tuple[int, int, float, float], ...]
-    examples: dict[str, Example] = field(default_factory=dict)
+def case_of(example: Example, problem: Problem) -> Problem:
+    """Return the one query of an example with the keys that it sees, or with the one key: the case by itself."""
+    heads = {head.index: head for head in problem.each_head()}
+    name = f"{problem.name}, head {list(example.head)}, query {example.query}"
+    return of_query(problem, heads[example.head], example.query, name, example.key)
 
 
 def compare_weights(problem: Problem, member: Member) -> WeightSummary:

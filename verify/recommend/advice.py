@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from verify.attention.contract import Cost
+from verify.attention.cost import Cost
 from verify.families.costs import FeatureCost
 
 

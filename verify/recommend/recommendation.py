@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from verify.arguments import checked_positive, checked_size
-from verify.attention.contract import Cost, Mechanism, Member
+from verify.attention.contract import Mechanism, Member
+from verify.attention.cost import Cost
 from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError, MechanismError, ViolatedBoundError, unknown
 from verify.families.costs import conventional_flops_per_token, counts_of, first_smaller, kv_cache_size

@@ -11,8 +11,7 @@ from verify.arguments import Value
 from verify.attention.hazards import Hazards
 from verify.families.costs import FeatureCost
 from verify.files.documents import plain, restored
-from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary
-from verify.measure.weights import WeightSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary, WeightSummary
 
 _NUMBERS = re.compile(r"\d[\d.,e+-]*")
 

@@ -15,7 +15,7 @@ from verify.measure.cell import Cell, require_attending
 from verify.mechanisms.loading import explained
 from verify.parallel.executors import Executors, ended_pool, submitted
 from verify.problem import Problem
-from verify.sweep.portrait import portrait
+from verify.sweep.portraying import portrait
 from verify.sweep.provenance import machine
 from verify.sweep.record import Record, Status
 from verify.sweep.spec import SweepSpec, cell_key

@@ -7,8 +7,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from verify.attention.hazards import Hazards
-from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary
-from verify.measure.weights import WeightSummary
+from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary, WeightSummary
 from verify.sweep.record import BOUNDS, ERRORS, Record
 
 # Members of a record that are summaries of their own, whose names stand for themselves.

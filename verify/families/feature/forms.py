@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from verify.attention.computed import AttentionOutput, divided, normalised
-from verify.attention.contract import Cost, Member
+from verify.attention.contract import Member
+from verify.attention.cost import Cost
 from verify.attention.emulated import check_sums
 from verify.attention.memory import MEMORY_LIMIT
 from verify.attention.operands import checked_chunk, operands

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.arguments import Choice, Flag, Parameter, Whole, checked_size
-from verify.attention.contract import Cost, Form, Member, TileWeights
+from verify.attention.contract import Form, Member, TileWeights
+from verify.attention.cost import Cost
 from verify.attention.running import unservable
 from verify.families.costs import FeatureCost, PolynomialCost, cache_cost, feature_cost
 from verify.families.logit import LogitKernel

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from verify.arguments import checked_size
-from verify.attention.contract import Cost, Member
+from verify.attention.contract import Member
+from verify.attention.cost import Cost
 from verify.families.costs import conventional_flops_per_token, kv_cache_size
 from verify.numbers.counted import Operations
 from verify.problem import Problem

@@ -9,7 +9,8 @@ from __future__ import annotations
 from math import comb
 
 from verify.arguments import checked_order, checked_size
-from verify.attention.contract import Cost, Member
+from verify.attention.contract import Member
+from verify.attention.cost import Cost
 from verify.families.costs import FeatureCost, PolynomialCost, feature_cost
 from verify.families.polynomial.basis import alpha, degree_feature_count, dense_feature_count, feature_count
 from verify.problem import Problem
