@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cli import compare, features, listing, recommend, reference, report, sweep
+from cli import check, compare, features, listing, recommend, reference, report, sweep
 from cli.text import Interrupted, one_line
 from verify.errors import AttnproofError, InvalidRequestError
 
@@ -53,6 +53,7 @@ def start(
 
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
+app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("reference")(reference.reference)
 app.command("recommend")(recommend.recommend)

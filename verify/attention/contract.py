@@ -271,6 +271,10 @@ class Mechanism(ABC):
         """Return the weights of a block and what changes of them do to its q and k; None if that is unknown."""
         return None
 
+    def mistaken_weights(self, head: Head, rows: slice, member: Member) -> Iterable[tuple[str, Float64Array]]:
+        """Return weights in float64, [rows, n_k], that mistakes of an implementation give, each with what it is."""
+        return ()
+
     def work(self, member: Member) -> int:
         """Return how many times the balls of a pair are gone through for the exact value."""
         return 1

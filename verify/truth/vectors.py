@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
 from verify.files.placing import place, require_placeable
 from verify.inputs.roles import RESERVED
-from verify.numbers.arrays import Float64Array
+from verify.inputs.storing import stored
 from verify.numbers.balls import in_base_two
-from verify.problem import Problem, described
+from verify.problem import described
 from verify.truth.decimals import decimals
 from verify.truth.demands import Demand
 from verify.truth.gradients import Gradients
@@ -25,12 +24,6 @@ from verify.truth.reference import Reference
 
 # What numpy's writer of archives calls its own arguments.
 _WRITERS_OWN = ("file", "allow_pickle")
-
-# Parts of a problem that stand in a file as the problem holds them, under their own names.
-_AS_THEY_ARE = (
-    *("scale", "causal", "alignment", "mask", "lengths", "positions", "softcap", "bias", "alibi_slopes", "sinks"),
-    *("dropout_mask", "q_descale", "k_descale", "v_descale"),
-)
 
 Writer = Callable[[BinaryIO, dict[str, Any]], None]
 
@@ -76,7 +69,6 @@ def _writer(path: Path) -> Writer:
 def _members(truth: Reference, more: More) -> dict[str, Any]:
     """Return what a file holds, by name; a parameter whose name is another member's is told by `member` alone."""
     problem = truth.problem
-    of_q, of_k = (None, None) if problem.segments is None else problem.segments
     decimal, radius = decimals(truth.balls, truth.asked)
     named = {"mechanism": truth.member.of, "member": truth.member.name}
     others = {
@@ -86,13 +78,7 @@ def _members(truth: Reference, more: More) -> dict[str, Any]:
         "input": problem.name,
         "problem": described(problem),
         "digest": problem.digest,
-        "layout": "bhsd",
-        **{part: getattr(problem, part) for part in _AS_THEY_ARE},
-        "window": _window(problem),
-        "q_segment_ids": of_q,
-        "kv_segment_ids": of_k,
-        "dropout": problem.dropout or None,
-        **{label: _as_given(problem, label) for label in "qkv"},
+        **stored(problem),
         "value": truth.value,
         "decimal": decimal,
         "radius": radius,
@@ -137,24 +123,6 @@ def _demand(demand: Demand | None) -> dict[str, Any]:
         return rounded
     bounds = {"bound": demand.sure, "bound_probable": demand.probable}
     return {**rounded, **bounds, "bound_arithmetic": demand.arithmetic, "bound_form": demand.form}
-
-
-def _as_given(problem: Problem, label: str) -> Float64Array:
-    """Return q, k or v before it was multiplied by its factors, which float64 divides out exactly; 0 where one is 0."""
-    values: Float64Array = getattr(problem, label)
-    factors = getattr(problem, f"{label}_descale")
-    if factors is None:
-        return values
-    spread = np.broadcast_to(factors[..., None, None], values.shape)
-    given: Float64Array = np.divide(values, spread, out=np.zeros(values.shape), where=spread != 0)
-    return given
-
-
-def _window(problem: Problem) -> NDArray[np.int64] | None:
-    """Return (left, right), -1 for no limit."""
-    if problem.window == (None, None):
-        return None
-    return np.array([-1 if end is None else end for end in problem.window], dtype=np.int64)
 
 
 def _write_npz(file: BinaryIO, given: dict[str, Any]) -> None:

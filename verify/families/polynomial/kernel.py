@@ -21,6 +21,7 @@ from verify.families.logit import LogitKernel
 from verify.families.polynomial import bounds, forms
 from verify.families.polynomial.basis import degree_feature_count, dense_feature_count
 from verify.families.polynomial.exact import PowerSums
+from verify.families.polynomial.mistakes import mistaken_weights
 from verify.families.polynomial.polynomial import coefficients_of, nearest, polynomial
 from verify.families.polynomial.state import CHUNK, DEGREES, SIDES, PolynomialState
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
@@ -179,6 +180,10 @@ class PolynomialKernel(LogitKernel):
         weights = self.evaluate(logits, member, float64)
         absolute = [abs(nearest(c)) for c in coefficients_of(member)]
         return weights, bounds.evaluated(absolute, np.abs(logits))
+
+    def mistaken_weights(self, head: Head, rows: slice, member: Member) -> Iterable[tuple[str, Float64Array]]:
+        """Return weights of wrong coefficients, and of features without their multiplicities."""
+        return mistaken_weights(head, rows, member)
 
     def counts(self, head_size: int, value_size: int | None, member: Member) -> FeatureCost:
         """Return what the features cost that are kept; nobody has published the operations."""

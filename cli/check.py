@@ -1,0 +1,186 @@
+"""attnproof check: somebody's own attention function against exact values."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.progress import progress_bar
+from cli.text import Columns, asked, choice, gibibytes, number, one_line, print_json, show, width_of, words
+from verify.errors import InvalidRequestError
+from verify.integers import how_many
+
+if TYPE_CHECKING:
+    from verify.check.run import Asked, Checked
+
+FRAMEWORKS = ("numpy", "torch", "jax")
+
+# Failed cases that are described on the terminal; all are in the files and in --json.
+DESCRIBED = 4
+
+
+def check(
+    function: Annotated[
+        str, typer.Argument(help="package.module:function or FILE.py:NAME.", metavar="FUNCTION", show_default=False)
+    ],
+    suite: Annotated[str, typer.Option(help="quick, full, real, sharp or long.")] = "quick",
+    mechanism: Annotated[
+        str | None,
+        typer.Option(help="What it claims to compute, as in NAME:order=3.  [default: softmax]", show_default=False),
+    ] = None,
+    arithmetic: Annotated[
+        str | None, typer.Option(help="Formats of arrays and sums.  [default: float32]", show_default=False)
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Axes: bhsd, bshd, hsd or sd.  [default: bhsd]", show_default=False)
+    ] = None,
+    causal: Annotated[bool, typer.Option("--causal", help="It is always causal.")] = False,
+    grouped: Annotated[bool, typer.Option("--grouped", help="Keys may have fewer heads than queries.")] = False,
+    scale: Annotated[
+        str | None, typer.Option(help="The scale it always has.  [default: 1/sqrt(d)]", show_default=False)
+    ] = None,
+    framework: Annotated[str, typer.Option(help="Whose arrays it takes: numpy, torch or jax.")] = "numpy",
+    device: Annotated[str, typer.Option(help="Where torch puts them.")] = "cpu",
+    python: Annotated[
+        str | None,
+        typer.Option(help="Interpreter it runs in; needs numpy alone.  [default: this one]", show_default=False),
+    ] = None,
+    timeout: Annotated[str, typer.Option(help="Seconds a call may take.")] = "60",
+    memory: Annotated[str, typer.Option(help="GiB a call may take beyond what is loaded.")] = "4",
+    leave_out: Annotated[str | None, typer.Option(help="Cases to leave out.", show_default=False)] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Run one case again, from the file it was written to.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for cases that fail.")] = Path("failed"),
+    columns: Columns = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check an attention function.
+
+    Runs it in a process of its own on a table of cases, and compares every row with exact values. Called with the names
+    of scaled_dot_product_attention; what it does not take is left out, and said. Exit code 1 if a case failed.
+    """
+    from verify.check.isolation import Target
+    from verify.check.run import Asked, check_function
+
+    width = width_of(columns)
+    asked("--framework", choice, framework, "framework", FRAMEWORKS)
+    target = Target(
+        _placed(function),
+        framework,
+        device,
+        sys.executable if python is None else python,
+        _seconds(timeout),
+        asked("--memory", gibibytes, memory, "memory"),
+    )
+    fixed = None if scale is None else asked("--scale", number, scale, "scale")
+    settings = {"mechanism": mechanism, "arithmetic": arithmetic, "layout": layout, "scale": fixed}
+    given: dict[str, Any] = {name: setting for name, setting in settings.items() if setting is not None}
+    left_out = () if leave_out is None else words(leave_out)
+    own = Asked(target, suite, left_out=left_out, causal=causal, grouped=grouped, **given)
+    if replay is not None:
+        checked = _again(own, replay, given)
+        files: dict[str, str] = {}
+    else:
+        with progress_bar("cases") as update:
+            checked = check_function(own, update)
+        files = _written(checked, out)
+    if json_:
+        from reports.checked import checked_record
+
+        print_json(checked_record(checked, files))
+    else:
+        _show(checked, files, width)
+    if not checked.passed:
+        raise typer.Exit(1)
+
+
+def _placed(function: str) -> str:
+    """Return the text of a function, a file in it by its whole path; InvalidRequestError if it names none."""
+    where, colon, name = function.rpartition(":")
+    if not colon or not where or not all(part.isidentifier() for part in name.split(".")):
+        raise InvalidRequestError(
+            f"function {function!r}", "package.module:function or FILE.py:NAME", "name module and function"
+        )
+    if not where.endswith(".py"):
+        return function
+    path = Path(where)
+    if not path.is_file():
+        raise InvalidRequestError(f"{where}, which is no file", "a Python file", "check the path")
+    return f"{path.resolve()}:{name}"
+
+
+def _seconds(text: str) -> float:
+    seconds = asked("--timeout", number, text, "timeout")
+    if not 0 < seconds <= 86_400:
+        raise InvalidRequestError(f"timeout {text.strip()!r}", "seconds above 0, a day at most", "correct --timeout")
+    return seconds
+
+
+def _again(own: Asked, path: Path, given: dict[str, Any]) -> Checked:
+    """Return what becomes of the case in a file; what the command line does not say is as it was then."""
+    from dataclasses import replace
+
+    from verify.check.replay import read_replay
+    from verify.check.run import check_problem
+
+    kept = read_replay(path)
+    settings = {name: value for name, value in kept.settings.items() if name not in given}
+    return check_problem(replace(own, **settings), kept.case, kept.problem)
+
+
+def _written(checked: Checked, out: Path) -> dict[str, str]:
+    """Write the cases that failed, and return the file of each by its name."""
+    from verify.check.judgement import Verdict
+    from verify.check.replay import replay_name, write_replay
+
+    failed = [result for result in checked.of(Verdict.FAILED) if result.problem is not None]
+    if failed:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidRequestError(
+                f"folder {out} cannot be written ({error.strerror or error})",
+                "one that can be",
+                "choose another (--out)",
+            ) from error
+    files = {}
+    for result in failed:
+        path = out / replay_name(result)
+        write_replay(result, checked.asked, path, overwrite=True)
+        files[result.name] = str(path)
+    return files
+
+
+def _show(checked: Checked, files: dict[str, str], width: int) -> None:
+    from reports.checked import checked_table, failure_lines, sentence, undecided_lines
+    from verify.check.judgement import Verdict
+
+    print(checked_table(checked).plain(width))
+    print()
+    failed = checked.of(Verdict.FAILED)
+    for result in failed[:DESCRIBED]:
+        for line in failure_lines(result):
+            show(one_line(line) if not line.startswith("  ") else f"  {one_line(line)}", width, "    ")
+    if len(failed) > DESCRIBED:
+        show(f"and {how_many(len(failed) - DESCRIBED, 'more case')} that failed", width)
+    for line in undecided_lines(checked):
+        show(one_line(line), width)
+    show(one_line(sentence(checked)), width)
+    if files:
+        name, path = next(iter(files.items()))
+        show(f"{how_many(len(files), 'case')} in {one_line(str(Path(path).parent))}; to run {name} again:", width)
+        print(f"  {one_line(_command(checked, path))}")
+
+
+def _command(checked: Checked, path: str) -> str:
+    """Return the command that runs a case again."""
+    import shlex
+
+    target = checked.asked.target
+    parts = ["attnproof", "check", target.text, "--replay", path]
+    parts += ["--framework", target.framework] if target.framework != "numpy" else []
+    return shlex.join(parts)

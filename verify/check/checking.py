@@ -1,0 +1,131 @@
+"""A function against exact values, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.attention.contract import Member
+from verify.check.diagnosis import Explanation
+from verify.check.interface import Interface
+from verify.check.isolation import Call, Loaded, Returned
+from verify.check.judgement import Judgement, Standard, Verdict, judged, standard
+from verify.check.suite import Case, judged_part, missing
+from verify.errors import AttnproofError
+from verify.numbers.arithmetic import Arithmetic
+from verify.numbers.arrays import Float64Array
+from verify.problem import Problem
+from verify.truth import reference
+
+# What outputs of the last problems are held against, the latest last: whoever checks many functions asks for the same
+# problems again.  As many as have so many numbers in their keys.
+_KEPT: dict[tuple[Any, ...], Standard] = {}
+_MOST_KEPT = 1 << 22
+
+# Of exact values: beyond float64 and what rounding of sums in it may hide.
+DIGITS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """What became of a case.
+
+    text: in words, where it is not passed.  judgement: where there was an output of the right shape.  problem, output:
+    what the function was called with, and what it returned, if that can be compared.  rows: the queries that were
+    judged.  explanations: mistakes that would give this output.
+    """
+
+    name: str
+    reason: str
+    verdict: Verdict
+    text: str = ""
+    judgement: Judgement | None = None
+    seconds: float = 0.0
+    problem: Problem | None = None
+    output: Float64Array | None = None
+    rows: tuple[int, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A function in its process, how it is called, and what it claims to compute in which arithmetic."""
+
+    function: Loaded
+    interface: Interface
+    member: Member
+    arithmetic: Arithmetic
+
+    def output(self, problem: Problem, *, strided: bool = False) -> tuple[Float64Array | None, Returned]:
+        """Return the function's output as [..., H, n_q, d_v] in float64, None where there is none to be compared."""
+        return self.answer(self.interface.call(problem, self.arithmetic.inputs, strided=strided), problem)
+
+    def answer(self, call: Call, problem: Problem) -> tuple[Float64Array | None, Returned]:
+        """Return the same for a call that is as a problem's, but for its numbers."""
+        returned = self.function.call(call)
+        if returned.values is None:
+            return None, returned
+        fault = self._unlike(returned.values, returned.dtype, problem)
+        if fault:
+            return None, Returned(None, returned.dtype, fault, returned.seconds)
+        return self.interface.heads_first(returned.values).astype(np.float64), returned
+
+    def _unlike(self, values: NDArray[np.generic], dtype: str, problem: Problem) -> str:
+        shape, expected = self.interface.shape(problem), self.arithmetic.output.name
+        if values.shape != shape:
+            return f"its output has the shape {list(values.shape)}; expected {list(shape)}"
+        return "" if dtype == expected else f"its output is of type {dtype}; expected {expected}"
+
+
+def result_of(subject: Subject, case: Case) -> CaseResult:
+    """Return what becomes of a case."""
+    lacking = missing(case, subject.interface)
+    if lacking:
+        return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, f"the function does not take {lacking}")
+    problem = case.problem(subject.interface, subject.arithmetic)
+    refusal = subject.member.mechanism.refusal(problem)
+    if refusal is not None:
+        return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, str(refusal))
+    return examined(subject, case, problem)
+
+
+def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
+    """Return what becomes of a case with its problem."""
+    rows = case.rows(problem)
+    start = perf_counter()
+
+    def result(verdict: Verdict, text: str, judgement: Judgement | None = None) -> CaseResult:
+        seconds = perf_counter() - start
+        return CaseResult(case.name, case.reason, verdict, text, judgement, seconds, problem, output, rows)
+
+    output, returned = subject.output(problem, strided=case.strided)
+    if output is None:
+        return result(Verdict.FAILED, returned.failure)
+    try:
+        own = held_against(subject, judged_part(problem, rows), trivial=case.trivial)
+    except AttnproofError as error:
+        return result(Verdict.LEFT_OUT, str(error))
+    found = output[..., list(rows), :]
+    judgement = judged(own, found)
+    idle = found[~own.problem.attended_rows]
+    strange = np.isfinite(idle) & (idle != 0.0)
+    if judgement.verdict != Verdict.FAILED and strange.any():
+        text = f"{int(strange.any(axis=-1).sum())} rows that see no key are neither 0 nor NaN"
+        return result(Verdict.FAILED, text, judgement)
+    return result(judgement.verdict, judgement.reason, judgement)
+
+
+def held_against(subject: Subject, problem: Problem, *, trivial: bool = True) -> Standard:
+    """Return what outputs of a problem are held against, its exact values among it."""
+    key = (problem.digest, subject.member, subject.arithmetic.name, trivial)
+    kept = _KEPT.pop(key, None) or standard(
+        reference(problem, DIGITS, subject.member), subject.arithmetic, weigh_trivial=trivial
+    )
+    _KEPT[key] = kept
+    while len(_KEPT) > 1 and sum(own.problem.k.size for own in _KEPT.values()) > _MOST_KEPT:
+        del _KEPT[next(iter(_KEPT))]
+    return kept

@@ -1,0 +1,162 @@
+"""What a function takes, read off its parameters: which parts of a problem it can be given, under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.check.isolation import Call
+from verify.errors import InvalidRequestError, unknown
+from verify.inputs.roles import USUAL
+from verify.numbers.formats import Format
+from verify.problem import Problem
+
+LAYOUTS = {
+    "bhsd": "[batch, heads, tokens, size]",
+    "bshd": "[batch, tokens, heads, size]",
+    "hsd": "[heads, tokens, size]",
+    "sd": "[tokens, size], one head",
+}
+
+# What a problem may have beside q, k and v, by role; other parameters are left at their defaults.
+ROLES = ("mask", "bias", "scale", "causal", "softcap", "window", "sinks", "lengths")
+
+# Says that there may be fewer heads of keys than of queries.
+_GROUPED = "enable_gqa"
+
+# What scaled_dot_product_attention takes: torch's own has no signature to be read.
+_SDPA = ("attn_mask", "is_causal", "scale", _GROUPED)
+
+Parameters = Sequence[tuple[str, str, bool]]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """How a function is called.
+
+    layout: the order of its axes.  names: by role, the name of the parameter.  arrays: names of q, k and v if they are
+    given by name.  grouped: whether it takes fewer heads of keys than of queries; flag: a parameter that says so.
+    causal: whether it always is.  scale: the one that it always has, None for 1/sqrt(d_k).
+    """
+
+    layout: str
+    names: Mapping[str, str]
+    arrays: tuple[str, str, str] | None = None
+    grouped: bool = False
+    flag: bool = False
+    causal: bool = False
+    scale: float | None = None
+
+    def takes(self, need: str) -> bool:
+        """Say whether a function can be given what a case needs: a role, or "grouped", "batch", "full" or "heads"."""
+        if need == "grouped":
+            return self.grouped and self.layout != "sd"
+        if need == "heads":
+            return self.layout != "sd"
+        if need == "causal":
+            return self.causal or "causal" in self.names
+        if need == "is_causal":
+            return "causal" in self.names and not self.causal
+        if need == "full":  # every key seen by every query
+            return not self.causal
+        if need == "added":
+            return bool({"mask", "bias"} & {*self.names})
+        return need in self.names
+
+    def call(self, problem: Problem, format_: Format, *, strided: bool = False) -> Call:
+        """Return the call that asks a function for a problem; its arrays in a format, which holds them exactly."""
+        q, k, v = (self.laid_out(format_.rounded(x)) for x in (problem.q, problem.k, problem.v))
+        named: dict[str, NDArray[np.generic]] = {}
+        keywords: dict[str, object] = {}
+        if problem.mask is not None and "mask" in self.names:
+            named[self.names["mask"]] = self._pairs(problem.mask, problem)
+        if problem.bias is not None:
+            name = self.names.get("bias") or self.names["mask"]
+            hidden = problem.bias if problem.mask is None else np.where(problem.mask, problem.bias, -np.inf)
+            named.pop(name, None)
+            named[name] = self._pairs(format_.rounded(hidden), problem)
+        if problem.causal and "causal" in self.names:
+            keywords[self.names["causal"]] = True
+        if problem.scale is not None and "scale" in self.names:
+            keywords[self.names["scale"]] = problem.scale
+        if problem.softcap is not None:
+            keywords[self.names["softcap"]] = problem.softcap
+        if problem.window != (None, None):
+            keywords[self.names["window"]] = [-1 if side is None else side for side in problem.window]
+        if problem.sinks is not None:
+            named[self.names["sinks"]] = format_.rounded(np.ravel(problem.sinks)[: problem.q.shape[-3]])
+        if problem.lengths is not None:
+            named[self.names["lengths"]] = problem.lengths.astype(np.int32)
+        if self.flag and problem.q.shape[:-2] != problem.k.shape[:-2]:
+            keywords[_GROUPED] = True
+        if self.arrays is None:
+            return Call([q, k, v], named, keywords, strided)
+        return Call([], dict(zip(self.arrays, (q, k, v), strict=True)) | named, keywords, strided)
+
+    def _pairs(self, array: NDArray[np.generic], problem: Problem) -> NDArray[np.generic]:
+        """Return what broadcasts to pairs as [..., H, n_q, n_k]: not every function broadcasts."""
+        return np.broadcast_to(array, (*problem.q.shape[:-1], problem.keys)).copy()
+
+    def laid_out(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return [..., heads, tokens, size] in the function's layout."""
+        return array.swapaxes(-2, -3) if self.layout == "bshd" else array
+
+    def heads_first(self, output: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return an output of the function as [..., heads, tokens, size]."""
+        return output.swapaxes(-2, -3) if self.layout == "bshd" and output.ndim > 2 else output
+
+    def shape(self, problem: Problem) -> tuple[int, ...]:
+        """Return the shape that the function's output has to have."""
+        return self.laid_out(np.empty(problem.output_shape, np.int8)).shape
+
+
+def interface(
+    parameters: Parameters | None,
+    layout: str,
+    *,
+    causal: bool = False,
+    grouped: bool = False,
+    scale: float | None = None,
+) -> Interface:
+    """Return how a function of these parameters is called; InvalidRequestError for one that cannot be.
+
+    parameters: name, kind and whether it may be left out, None where nobody knows: it is called with the names of
+    scaled_dot_product_attention then.  causal, grouped, scale: what the function always does, whatever its parameters.
+    """
+    if layout not in LAYOUTS:
+        raise unknown(f"layout {layout!r}", layout, LAYOUTS)
+    if parameters is None:
+        names = {role: name for role in ROLES for name in USUAL[role] if name in _SDPA}
+        return Interface(layout, names, None, True, True, causal, scale)
+    named = [name for name, kind, _ in parameters if kind in ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")]
+    places = [name for name, kind, _ in parameters if kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")]
+    by_name = tuple(next((n for n in named if n in _names_of(role)), "") for role in "qkv")
+    arrays = (by_name[0], by_name[1], by_name[2]) if all(by_name) else None
+    if arrays is None and len(places) < 3 and not any(kind == "VAR_POSITIONAL" for _, kind, _ in parameters):
+        raise InvalidRequestError(
+            f"a function of ({', '.join(name for name, _, _ in parameters)})", "one of q, k and v", "name another"
+        )
+    others = [name for name, _, _ in parameters if name not in (arrays or places[:3])]
+    names = {role: name for role in ROLES for name in others if name in USUAL[role]}
+    if "bias" not in names and "mask" in names and names["mask"] == "attn_bias":
+        del names["mask"]
+    needed = [
+        name
+        for name, kind, free in parameters
+        if name in others and not free and kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
+    ]
+    if needed:
+        raise InvalidRequestError(
+            f"a function that needs {', '.join(needed)}",
+            "one that needs q, k and v alone; others may have defaults",
+            "wrap it in one that gives the rest",
+        )
+    flag = _GROUPED in others
+    return Interface(layout, names, arrays, grouped or flag, flag, causal, scale)
+
+
+def _names_of(role: str) -> tuple[str, ...]:
+    return (*USUAL[role], USUAL[role][-1] + "s", USUAL[role][-1] + "_states")

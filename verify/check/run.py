@@ -1,0 +1,120 @@
+"""A whole check: the cases of a suite, the properties, and what the failures have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from verify.attention.contract import Member
+from verify.check.checking import CaseResult, Subject, examined, result_of
+from verify.check.diagnosis import agreed, explanations
+from verify.check.interface import Interface, interface
+from verify.check.isolation import Loaded, Target
+from verify.check.judgement import Verdict
+from verify.check.properties import PROPERTIES, property_results
+from verify.check.suite import SUITES, Case, cases_of, judged_part, require_some
+from verify.errors import unknown
+from verify.mechanisms.registry import CONVENTIONAL, named_member
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
+from verify.problem import Problem
+from verify.truth import reference
+
+# Suites with which properties are looked at too.
+_WITH_PROPERTIES = ("quick", "full")
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be checked, and how the function is called.
+
+    target: the function.  mechanism: what it claims to compute.  layout: of its arrays.  causal, grouped, scale: what
+    it always does.  left_out: names of cases.
+    """
+
+    target: Target
+    suite: str = "quick"
+    mechanism: str = CONVENTIONAL
+    arithmetic: str = "float32"
+    layout: str = "bhsd"
+    causal: bool = False
+    grouped: bool = False
+    scale: float | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What became of a check.
+
+    cause: what explains the failures, in words, and of how many of them; None if nothing does.
+    """
+
+    asked: Asked
+    member: Member
+    arithmetic: Arithmetic
+    results: tuple[CaseResult, ...]
+    cause: tuple[str, int] | None
+
+    def of(self, verdict: Verdict) -> list[CaseResult]:
+        """Return the cases that came out so."""
+        return [result for result in self.results if result.verdict == verdict]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no case failed, and at least one could tell right from wrong."""
+        return not self.of(Verdict.FAILED) and bool(self.of(Verdict.PASSED))
+
+
+def check_function(asked: Asked, progress: Progress = lambda done, total, name: None) -> Checked:
+    """Return what becomes of a function on a suite.
+
+    Raises InvalidRequestError for a function that cannot be loaded or called, and for a suite, mechanism, arithmetic or
+    layout that does not exist.  progress: told cases done, cases in all, and the name of the one that starts.
+
+        check_function(Asked(Target("mine.py:attention"))).passed
+    """
+    if asked.suite not in SUITES:
+        raise unknown(f"suite {asked.suite!r}", asked.suite, SUITES)
+    member, arithmetic = named_member(asked.mechanism), named_arithmetic(asked.arithmetic)
+    cases = cases_of(asked.suite, asked.left_out)
+    total = len(cases) + (len(PROPERTIES) if asked.suite in _WITH_PROPERTIES else 0)
+    results: list[CaseResult] = []
+    with Loaded(asked.target) as function:
+        own = _interface(asked, function)
+        require_some(cases, own)
+        subject = Subject(function, own, member, arithmetic)
+        for case in cases:
+            progress(len(results), total, case.name)
+            results.append(result_of(subject, case))
+        if asked.suite in _WITH_PROPERTIES:
+            results.extend(property_results(subject, lambda name: progress(len(results), total, name)))
+    return _diagnosed(asked, member, arithmetic, results)
+
+
+def check_problem(asked: Asked, case: Case, problem: Problem) -> Checked:
+    """Return what becomes of a function on one problem; raises the same as `check_function`."""
+    member, arithmetic = named_member(asked.mechanism), named_arithmetic(asked.arithmetic)
+    with Loaded(asked.target) as function:
+        subject = Subject(function, _interface(asked, function), member, arithmetic)
+        return _diagnosed(asked, member, arithmetic, [examined(subject, case, problem)])
+
+
+def _interface(asked: Asked, function: Loaded) -> Interface:
+    return interface(function.parameters, asked.layout, causal=asked.causal, grouped=asked.grouped, scale=asked.scale)
+
+
+def _diagnosed(asked: Asked, member: Member, arithmetic: Arithmetic, results: Sequence[CaseResult]) -> Checked:
+    explained = [_explained(result, member, arithmetic) for result in results]
+    failed = [result.explanations for result in explained if result.verdict == Verdict.FAILED]
+    return Checked(asked, member, arithmetic, tuple(explained), agreed(failed))
+
+
+def _explained(result: CaseResult, member: Member, arithmetic: Arithmetic) -> CaseResult:
+    if result.verdict != Verdict.FAILED or result.output is None or result.problem is None:
+        return result
+    part = judged_part(result.problem, result.rows)
+    exact = reference(part, 17, member).value
+    found = explanations(part, member, arithmetic, result.output[..., list(result.rows), :], exact)
+    return replace(result, explanations=found)
