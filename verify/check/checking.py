@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from verify.attention.contract import Member
 from verify.check.diagnosis import Explanation
 from verify.check.interface import Interface
-from verify.check.isolation import Call, Loaded, Returned
+from verify.check.isolation import Call, Function, Returned
 from verify.check.judgement import Judgement, Standard, Verdict, judged, standard
 from verify.check.suite import Case, judged_part, missing
 from verify.errors import AttnproofError
@@ -36,7 +36,7 @@ class CaseResult:
 
     text: in words, where it is not passed.  judgement: where there was an output of the right shape.  problem, output:
     what the function was called with, and what it returned, if that can be compared.  rows: the queries that were
-    judged.  explanations: mistakes that would give this output.
+    judged.  explanations: mistakes that would give this output.  late: it took too long.
     """
 
     name: str
@@ -49,13 +49,14 @@ class CaseResult:
     output: Float64Array | None = None
     rows: tuple[int, ...] = ()
     explanations: tuple[Explanation, ...] = ()
+    late: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A function in its process, how it is called, and what it claims to compute in which arithmetic."""
+    """A function, how it is called, and what it claims to compute in which arithmetic."""
 
-    function: Loaded
+    function: Function
     interface: Interface
     member: Member
     arithmetic: Arithmetic
@@ -104,7 +105,7 @@ def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
 
     output, returned = subject.output(problem, strided=case.strided)
     if output is None:
-        return result(Verdict.FAILED, returned.failure)
+        return replace(result(Verdict.FAILED, returned.failure), late=returned.late)
     try:
         own = held_against(subject, judged_part(problem, rows), trivial=case.trivial)
     except AttnproofError as error:

@@ -16,13 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InvalidRequestError
-from verify.integers import how_many
 from verify.numbers.formats import FORMATS
 
 _PROGRAM = Path(__file__).with_name("worker.py")
@@ -71,12 +70,22 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Returned:
-    """What came back: values, in the numpy type of their format, or None and what happened instead, in words."""
+    """What came back: values, in the numpy type of their format, or None and what happened instead; late: it hung."""
 
     values: NDArray[Any] | None
     dtype: str = ""
     failure: str = ""
     seconds: float = 0.0
+    late: bool = False
+
+
+class Function(Protocol):
+    """A function that can be called: its parameters, each with its kind and whether it may be left out, if known."""
+
+    parameters: list[tuple[str, str, bool]] | None
+
+    def call(self, call: Call) -> Returned:
+        """Call it; whatever it does instead of returning an array is said in words."""
 
 
 class Loaded:
@@ -122,7 +131,7 @@ class Loaded:
 
     def _start(self) -> _Process:
         self._process = _Process(self.target)
-        request = {
+        request: dict[str, Any] = {
             "do": "load",
             "target": self.target.text,
             "framework": self.target.framework,
@@ -146,57 +155,62 @@ class Loaded:
     def call(self, call: Call) -> Returned:
         """Call the function; whatever it does instead of returning an array is said in words."""
         process = self._process or self._start()
-        arrays = dict(enumerate(call.positional)) | dict(call.named)
-        entries, content = [], bytearray()
-        for name, array in arrays.items():
-            plain = np.ascontiguousarray(array)
-            entries.append(
-                {
-                    "name": str(name),
-                    "dtype": _TYPES[plain.dtype],
-                    "shape": list(plain.shape),
-                    "size": plain.size,
-                    "start": len(content),
-                    "strided": call.strided and plain.ndim > 1,
-                }
-            )
-            content += plain.tobytes()
+        request, content = packed(call)
         given, result = (Path(self._folder.name) / name for name in ("arrays", "result"))
         given.write_bytes(content)
         result.unlink(missing_ok=True)
-        request = {
-            "do": "call",
-            "file": str(given),
-            "result": str(result),
-            "arrays": entries,
-            "positional": [str(place) for place in range(len(call.positional))],
-            "named": {name: name for name in call.named},
-            "keywords": dict(call.keywords),
-        }
+        request |= {"do": "call", "file": str(given), "result": str(result)}
         start = monotonic()
         answer = process.ask(request, self.target.timeout)
         seconds = monotonic() - start
         if answer["outcome"] not in ("returned", "raised"):
             self._end()
-        failure = _happened(answer, self.target) or _unfit(answer, call)
+        failure = _happened(answer, self.target)
         if failure:
-            return Returned(None, str(answer.get("dtype", "")), failure, seconds)
-        return _values(answer, result, seconds)
+            return Returned(None, str(answer.get("dtype", "")), failure, seconds, late=answer["outcome"] == "late")
+        return unpacked(answer, result.read_bytes(), seconds)
 
 
-def _values(answer: Mapping[str, Any], path: Path, seconds: float) -> Returned:
+def packed(call: Call) -> tuple[dict[str, Any], bytes]:
+    """Return a call as a worker is told of it, and the bytes of its arrays."""
+    arrays = dict(enumerate(call.positional)) | dict(call.named)
+    entries, content = [], bytearray()
+    for name, array in arrays.items():
+        plain = np.ascontiguousarray(array)
+        entries.append(
+            {
+                "name": str(name),
+                "dtype": _TYPES[plain.dtype],
+                "shape": list(plain.shape),
+                "size": plain.size,
+                "start": len(content),
+                "strided": call.strided and plain.ndim > 1,
+            }
+        )
+        content += plain.tobytes()
+    request = {
+        "arrays": entries,
+        "positional": [str(place) for place in range(len(call.positional))],
+        "named": {name: name for name in call.named},
+        "keywords": dict(call.keywords),
+    }
+    return request, bytes(content)
+
+
+def unpacked(answer: Mapping[str, Any], content: bytes, seconds: float) -> Returned:
+    """Return what a worker's answer and the bytes of a result say."""
     name, shape = str(answer["dtype"]), [int(size) for size in answer["shape"]]
     kind = FORMATS[name].dtype if name in FORMATS else None
-    if kind is None:
-        return Returned(None, name, f"it returned an array of type {name}", seconds)
+    failure = _unfit(answer) or ("" if kind else f"it returned an array of type {name}")
+    if failure:
+        return Returned(None, name, failure, seconds)
     try:
-        values = np.frombuffer(path.read_bytes(), kind).reshape(shape)
-    except (OSError, ValueError):
+        return Returned(np.frombuffer(content, kind).reshape(shape), name, "", seconds)
+    except ValueError:
         return Returned(None, name, "its result cannot be read", seconds)
-    return Returned(values, name, "", seconds)
 
 
-def _unfit(answer: Mapping[str, Any], call: Call) -> str:
+def _unfit(answer: Mapping[str, Any]) -> str:
     """Return what is wrong with an answer whatever its numbers are; empty if nothing is."""
     names = {str(place): name for place, name in enumerate(("q", "k", "v"))}
     if answer.get("changed"):
@@ -307,9 +321,3 @@ class _Process:
             os.close(self._answers)
         if self._child.stdout is not None:
             self._child.stdout.close()
-
-
-def described(target: Target) -> str:
-    """Return a target in a few words."""
-    limits = how_many(round(target.timeout), "second")
-    return f"{target.text} with {target.framework} arrays, up to {limits} a call"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -32,23 +32,18 @@ class Property:
     needs: tuple[str, ...] = ()
 
 
-def property_results(subject: Subject, progress: Callable[[str], None] = lambda name: None) -> Iterator[CaseResult]:
-    """Yield what becomes of every property, on one N(0, 1) problem."""
-    kit = Kit(subject.interface, subject.arithmetic, 1)
-    problem = kit.random(24, 24, 32)
+def property_result(subject: Subject, own: Property) -> CaseResult:
+    """Return what becomes of a property, on one N(0, 1) problem."""
+    problem = Kit(subject.interface, subject.arithmetic, 1).random(24, 24, 32)
     refusal = subject.member.mechanism.refusal(problem)
-    own = None if refusal else held_against(subject, problem)
-    for each in PROPERTIES:
-        lacking = [need for need in each.needs if not subject.interface.takes(need)]
-        if lacking or own is None:
-            text = str(refusal) if refusal else f"the function does not take {', '.join(lacking)}"
-            yield CaseResult(each.name, each.reason, Verdict.LEFT_OUT, text)
-            continue
-        progress(each.name)
-        start = perf_counter()
-        text, judgement = each.of(subject, own)
-        verdict = Verdict.FAILED if text else Verdict.PASSED
-        yield CaseResult(each.name, each.reason, verdict, text, judgement, perf_counter() - start)
+    lacking = ", ".join(need for need in own.needs if not subject.interface.takes(need))
+    if refusal is not None or lacking:
+        text = str(refusal) if refusal is not None else f"the function does not take {lacking}"
+        return CaseResult(own.name, own.reason, Verdict.LEFT_OUT, text)
+    start = perf_counter()
+    text, judgement = own.of(subject, held_against(subject, problem))
+    verdict = Verdict.FAILED if text else Verdict.PASSED
+    return CaseResult(own.name, own.reason, verdict, text, judgement, perf_counter() - start)
 
 
 def _judged(subject: Subject, own: Standard, problem: Problem, undo: Callable[[Float64Array], Float64Array]) -> Found:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from verify.attention.contract import Member
 from verify.check.checking import CaseResult, Subject, examined, result_of
 from verify.check.diagnosis import agreed, explanations
 from verify.check.interface import Interface, interface
-from verify.check.isolation import Loaded, Target
+from verify.check.isolation import Function, Loaded, Target
 from verify.check.judgement import Verdict
-from verify.check.properties import PROPERTIES, property_results
+from verify.check.properties import PROPERTIES, property_result
 from verify.check.suite import SUITES, Case, cases_of, judged_part, require_some
 from verify.errors import unknown
+from verify.integers import how_many
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.problem import Problem
@@ -67,6 +68,10 @@ class Checked:
         return not self.of(Verdict.FAILED) and bool(self.of(Verdict.PASSED))
 
 
+# Calls that may take too long before the others are left out: a function that hangs would hang in every one.
+MOST_LATE = 2
+
+
 def check_function(asked: Asked, progress: Progress = lambda done, total, name: None) -> Checked:
     """Return what becomes of a function on a suite.
 
@@ -78,19 +83,26 @@ def check_function(asked: Asked, progress: Progress = lambda done, total, name: 
     if asked.suite not in SUITES:
         raise unknown(f"suite {asked.suite!r}", asked.suite, SUITES)
     member, arithmetic = named_member(asked.mechanism), named_arithmetic(asked.arithmetic)
-    cases = cases_of(asked.suite, asked.left_out)
-    total = len(cases) + (len(PROPERTIES) if asked.suite in _WITH_PROPERTIES else 0)
-    results: list[CaseResult] = []
     with Loaded(asked.target) as function:
         own = _interface(asked, function)
-        require_some(cases, own)
         subject = Subject(function, own, member, arithmetic)
-        for case in cases:
-            progress(len(results), total, case.name)
-            results.append(result_of(subject, case))
-        if asked.suite in _WITH_PROPERTIES:
-            results.extend(property_results(subject, lambda name: progress(len(results), total, name)))
-    return _diagnosed(asked, member, arithmetic, results)
+        cases = cases_of(asked.suite, asked.left_out)
+        require_some(cases, own)
+        return _diagnosed(asked, member, arithmetic, tuple(_results(subject, asked.suite, cases, progress)))
+
+
+def _results(subject: Subject, suite: str, cases: Sequence[Case], progress: Progress) -> Iterator[CaseResult]:
+    properties = PROPERTIES if suite in _WITH_PROPERTIES else ()
+    total, late = len(cases) + len(properties), 0
+    for place, case in enumerate((*cases, *properties)):
+        progress(place, total, case.name)
+        if late >= MOST_LATE:
+            text = f"{how_many(late, 'call')} before it took too long"
+            yield CaseResult(case.name, case.reason, Verdict.LEFT_OUT, text)
+            continue
+        result = result_of(subject, case) if isinstance(case, Case) else property_result(subject, case)
+        late += result.late
+        yield result
 
 
 def check_problem(asked: Asked, case: Case, problem: Problem) -> Checked:
@@ -101,7 +113,7 @@ def check_problem(asked: Asked, case: Case, problem: Problem) -> Checked:
         return _diagnosed(asked, member, arithmetic, [examined(subject, case, problem)])
 
 
-def _interface(asked: Asked, function: Loaded) -> Interface:
+def _interface(asked: Asked, function: Function) -> Interface:
     return interface(function.parameters, asked.layout, causal=asked.causal, grouped=asked.grouped, scale=asked.scale)
 
 

@@ -153,14 +153,18 @@ class Arrays:
 class Function:
     """The function with its arrays."""
 
-    def __init__(self, request: Any) -> None:
-        """Load both; RefusedError for what cannot be loaded."""
-        self.arrays = Arrays(request["framework"], request["device"])
-        self.function = loaded(request["target"])
+    def __init__(self, function: Any, arrays: Arrays) -> None:
+        """Hold both."""
+        self.function, self.arrays = function, arrays
 
     def call(self, request: Any) -> Any:
         """Call the function with arrays of a file, write what it returns to another, and return what is to be said."""
-        content = Path(request["file"]).read_bytes()
+        answer, values = self.answer(request, Path(request["file"]).read_bytes())
+        Path(request["result"]).write_bytes(values)
+        return answer
+
+    def answer(self, request: Any, content: bytes) -> Any:
+        """Call the function with arrays of that content; return what is to be said, and the bytes of the result."""
         given = {entry["name"]: self.arrays.made(content, entry) for entry in request["arrays"]}
         kept = {name: self._bytes(array) for name, array in given.items()}
         positional = [given[name] for name in request["positional"]]
@@ -180,9 +184,8 @@ class Function:
         try:
             name, values = self.arrays.plain(result)
         except TypeError as error:
-            return {"outcome": "raised", "text": str(error)}
-        Path(request["result"]).write_bytes(values.tobytes())
-        return {**answer, "dtype": name, "shape": list(values.shape)}
+            return {"outcome": "raised", "text": str(error)}, b""
+        return {**answer, "dtype": name, "shape": list(values.shape)}, values.tobytes()
 
     def _bytes(self, array: Any) -> int:
         return hash(self.arrays.plain(array)[1].tobytes())
@@ -202,7 +205,8 @@ def limit_memory(more: int) -> None:
 def answered(request: Any, state: Any) -> Any:
     """Return the answer to a request."""
     if request["do"] == "load":
-        state["function"] = Function(request)
+        arrays = Arrays(request["framework"], request["device"])
+        state["function"] = Function(loaded(request["target"]), arrays)
         found = parameters(state["function"].function)
         if request["memory"] is not None:
             limit_memory(request["memory"])
