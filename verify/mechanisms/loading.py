@@ -48,7 +48,7 @@ def installed(name: str, value: str) -> Mechanism:
             found = EntryPoint(name, value, GROUP).load()
     except (Exception, SystemExit) as error:  # whatever somebody else's module raises
         raise InvalidRequestError(
-            f"the installed mechanism {name!r}, which cannot be loaded from {value} ({_reason(error)})",
+            f"the installed mechanism {name!r}, which cannot be loaded from {value} ({reason_of(error)})",
             "a module that imports",
             f"mend or uninstall it, or set {SWITCH}=off",
         ) from error
@@ -68,13 +68,13 @@ def in_file(text: str) -> Mechanism:
     path, colon, name = text.rpartition(":")
     if not colon or not path.endswith(".py") or not name.isidentifier():
         raise InvalidRequestError(f"mechanism {text!r}", "FILE.py:NAME", "name the file and what it defines")
-    return from_file(str(Path(path).resolve()), name, sha256(_content(path)).hexdigest())
+    return from_file(str(Path(path).resolve()), name, sha256(content_of(path)).hexdigest())
 
 
 @cache
 def from_file(path: str, name: str, digest: str) -> Mechanism:
     """Return the mechanism that a file of that content defines; InvalidRequestError says what is wrong with it."""
-    module = _executed(path, digest)
+    module = executed(path, digest)
     if not hasattr(module, name):
         raise InvalidRequestError(f"{path} without {name}", "a mechanism of that name", "check the name")
     return _coming_from(_foreign(getattr(module, name), f"{name} of {path}"), from_file, path, name, digest)
@@ -82,7 +82,7 @@ def from_file(path: str, name: str, digest: str) -> Mechanism:
 
 def unchanged_content(path: str, digest: str) -> bytes:
     """Return what a file holds; InvalidRequestError if that is not what it held before."""
-    content = _content(path)
+    content = content_of(path)
     if sha256(content).hexdigest() != digest:
         raise InvalidRequestError(f"{path}, which changed meanwhile", "the same content throughout", "start again")
     return content
@@ -127,7 +127,7 @@ def explained(mechanism: Mechanism) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         path, _ = file_of(mechanism) or ("", "")
         raise MechanismError(
-            f"{mechanism.name}, which raises {_reason(error, path)}",
+            f"{mechanism.name}, which raises {reason_of(error, path)}",
             "code that runs",
             f"mend {Path(path).name or 'it'}",
         ) from error
@@ -210,7 +210,7 @@ def _coming_from(mechanism: Mechanism, function: Any, *arguments: str) -> Mechan
 
 
 @cache
-def _executed(path: str, digest: str) -> ModuleType:
+def executed(path: str, digest: str) -> ModuleType:
     """Return the module of a file.  What was hashed is what runs: no bytecode of another version is taken for it."""
     content = unchanged_content(path, digest)
     spec = importlib.util.spec_from_file_location(_module_name(digest), path)
@@ -223,7 +223,7 @@ def _executed(path: str, digest: str) -> ModuleType:
     except (Exception, SystemExit) as error:  # whatever somebody else's file raises
         del sys.modules[module.__name__]
         raise InvalidRequestError(
-            f"{path}, which does not import ({_reason(error, path)})", "a file that does", _remedy(error, path)
+            f"{path}, which does not import ({reason_of(error, path)})", "a file that does", _remedy(error, path)
         ) from error
     return module
 
@@ -239,7 +239,8 @@ def _module_name(digest: str) -> str:
     return f"attnproof_mechanism_{digest[:16]}"
 
 
-def _content(path: str) -> bytes:
+def content_of(path: str) -> bytes:
+    """Return what a file holds; InvalidRequestError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
@@ -247,7 +248,7 @@ def _content(path: str) -> bytes:
         raise InvalidRequestError(f"{path} cannot be read ({why})", "a Python file", "check the path") from error
 
 
-def _reason(error: BaseException, path: str = "") -> str:
+def reason_of(error: BaseException, path: str = "") -> str:
     """Return an error in one line, with the last line of the file that led to it."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
