@@ -24,8 +24,9 @@ DESCRIBED = 4
 
 def check(
     function: Annotated[
-        str, typer.Argument(help="package.module:function or FILE.py:NAME.", metavar="FUNCTION", show_default=False)
-    ],
+        str | None,
+        typer.Argument(help="package.module:function or FILE.py:NAME.", metavar="FUNCTION", show_default=False),
+    ] = None,
     suite: Annotated[str, typer.Option(help="quick, full, real, sharp or long.")] = "quick",
     mechanism: Annotated[
         str | None,
@@ -55,6 +56,17 @@ def check(
         Path | None, typer.Option(help="Run one case again, from the file it was written to.", show_default=False)
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for cases that fail.")] = Path("failed"),
+    exp: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge what stands in for exp instead: a polynomial as 1+0.7*x or c0,c1,..., fa4:3, a table, or a"
+            " function as FUNCTION.",
+            metavar="POLY",
+            show_default=False,
+        ),
+    ] = None,
+    range_: Annotated[str, typer.Option("--range", help="Of --exp, as in 0:1.")] = "0:1",
+    base: Annotated[str, typer.Option(help="Of --exp: 2, e or another number.")] = "2",
     columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -67,6 +79,11 @@ def check(
     from verify.check.run import Asked, check_function
 
     width = width_of(columns)
+    if exp is not None:
+        _judge_exponential(exp, range_, base, function, arithmetic, width, json_)
+        return
+    if function is None:
+        raise InvalidRequestError("nothing to check", "a FUNCTION, or --exp", "name one; see attnproof check --help")
     asked("--framework", choice, framework, "framework", FRAMEWORKS)
     target = Target(
         _placed(function),
@@ -96,6 +113,18 @@ def check(
         _show(checked, files, width)
     if not checked.passed:
         raise typer.Exit(1)
+
+
+def _judge_exponential(
+    exp: str, range_: str, base: str, function: str | None, arithmetic: str | None, width: int, json_: bool
+) -> None:
+    from cli.exponential import judged_exponential
+    from verify.numbers.arithmetic import named_arithmetic
+
+    if function is not None:
+        raise InvalidRequestError(f"{function} and --exp", "one of the two", "leave one out")
+    format_ = named_arithmetic("float32" if arithmetic is None else arithmetic).inputs.name
+    judged_exponential(exp, range_, base, width, json_, format_)
 
 
 def _placed(function: str) -> str:

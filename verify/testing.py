@@ -1,12 +1,23 @@
-"""Tests for mechanisms of your own."""
+"""Tests for mechanisms and attention functions of your own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from verify.attention.contract import Mechanism, Member
+from verify.check.checking import CaseResult, Subject, examined, result_of
+from verify.check.in_process import InProcess
+from verify.check.interface import interface
+from verify.check.judgement import Verdict
+from verify.check.properties import PROPERTIES, Property, property_result
+from verify.check.suite import Case, cases_of
 from verify.conformance.mechanism import CELLS, findings_of
 from verify.errors import NonconformingError
+from verify.mechanisms.registry import CONVENTIONAL, named_member
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
+from verify.problem import Problem
 from verify.proofs.finding import Finding
 
 
@@ -35,3 +46,96 @@ def check_mechanism(
     if failures:
         raise NonconformingError(str(getattr(mechanism, "name", mechanism)), tuple(failures))
     return findings
+
+
+@dataclass(frozen=True)
+class AttentionCase:
+    """A case to put to an attention function.
+
+    @pytest.mark.parametrize("case", cases("quick"), ids=str)
+    def test_mine(case):
+        case.check(attention)
+    """
+
+    case: Case | Property
+
+    def __str__(self) -> str:
+        return self.case.name
+
+    @property
+    def reason(self) -> str:
+        """Why the case is there."""
+        return self.case.reason
+
+    def check(self, function: Callable[..., Any], **how: Any) -> Verdict:
+        """Check a function as `assert_attention_close` does, and return what became of the case."""
+        subject = _subject(function, **how)
+        own = self.case
+        result = property_result(subject, own) if isinstance(own, Property) else result_of(subject, own)
+        _require([result])
+        return result.verdict
+
+
+def cases(suite: str = "quick", *, left_out: Sequence[str] = ()) -> list[AttentionCase]:
+    """Return the cases of a suite, quick, full, real, sharp or long, without those named; and, of the first two, what
+    must hold whatever the numbers are.
+
+    Raises InvalidRequestError for a suite or a case that does not exist.
+    """
+    properties = PROPERTIES if suite in ("quick", "full") else ()
+    return [AttentionCase(case) for case in (*cases_of(suite, left_out), *properties)]
+
+
+def assert_attention_close(
+    function: Callable[..., Any], problem: Problem | None = None, *, suite: str = "quick", **how: Any
+) -> None:
+    """Require that a function computes attention as a careful computation in its arithmetic would.
+
+    Every row is compared with exact values (`verify.check.judgement`); no tolerance grows with the number of keys.
+    problem: the one to try, by default those of a suite.  how: mechanism "softmax", arithmetic "float32", layout
+    "bhsd", framework "numpy", device "cpu", causal, grouped and scale, as `attnproof check` has them.
+
+    The function is called in this process, with the names of scaled_dot_product_attention.  Raises AssertionError, a
+    line for each case that failed, and where nothing could tell right from wrong; InvalidRequestError for a function
+    that cannot be called so.
+
+        assert_attention_close(attention, arithmetic="float64")
+    """
+    subject = _subject(function, **how)
+    if problem is not None:
+        if subject.arithmetic.inputs.name != "float64":
+            problem = problem.rounded(subject.arithmetic.inputs)
+        _require([examined(subject, Case(problem.name, "a problem of one's own", (), lambda kit: problem), problem)])
+        return
+    results = [
+        property_result(subject, own.case) if isinstance(own.case, Property) else result_of(subject, own.case)
+        for own in cases(suite)
+    ]
+    _require(results)
+
+
+def _subject(
+    function: Callable[..., Any],
+    *,
+    mechanism: str | Member = CONVENTIONAL,
+    arithmetic: str | Arithmetic = "float32",
+    layout: str = "bhsd",
+    framework: str = "numpy",
+    device: str = "cpu",
+    causal: bool = False,
+    grouped: bool = False,
+    scale: float | None = None,
+) -> Subject:
+    own = InProcess(function, framework, device)
+    how = interface(own.parameters, layout, causal=causal, grouped=grouped, scale=scale)
+    return Subject(own, how, named_member(mechanism), named_arithmetic(arithmetic))
+
+
+def _require(results: Sequence[CaseResult]) -> None:
+    """Raise AssertionError for cases that failed, or if none could tell right from wrong."""
+    failed = [f"{result.name}: {result.text}" for result in results if result.verdict == Verdict.FAILED]
+    if failed:
+        raise AssertionError("\n".join(failed))
+    undecidable = [f"{result.name}: {result.text}" for result in results if result.verdict == Verdict.UNDECIDABLE]
+    if undecidable and not any(result.verdict == Verdict.PASSED for result in results):
+        raise AssertionError("\n".join(["undecidable", *undecidable]))

@@ -95,7 +95,8 @@ def result_of(subject: Subject, case: Case) -> CaseResult:
 
 
 def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
-    """Return what becomes of a case with its problem."""
+    """Return what becomes of a case with its problem; InvalidRequestError for one that the function cannot be asked."""
+    subject.interface.require(problem)
     rows = case.rows(problem)
     start = perf_counter()
 

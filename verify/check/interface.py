@@ -66,17 +66,51 @@ class Interface:
             return bool({"mask", "bias"} & {*self.names})
         return need in self.names
 
+    def lacking(self, problem: Problem) -> list[str]:
+        """Return what a problem has that the function cannot be told, in words."""
+        names, placed = self.names, problem.causal or problem.window != (None, None)
+        grouped = problem.q.shape[:-2] != problem.k.shape[:-2]
+        asked = {
+            "a mask": problem.mask is not None and not {"mask", "bias"} & {*names},
+            "a bias": problem.bias is not None and not {"mask", "bias"} & {*names},
+            "causal": problem.causal and not self.takes("causal"),
+            "keys after the query": self.causal and not problem.causal,
+            "a scale": problem.scale != self.scale and "scale" not in names,
+            "a soft cap": problem.softcap is not None and "softcap" not in names,
+            "a window": problem.window != (None, None) and "window" not in names,
+            "sinks": problem.sinks is not None and "sinks" not in names,
+            "lengths": problem.lengths is not None and "lengths" not in names,
+            "fewer heads of keys": grouped and not self.grouped,
+            "queries elsewhere than at their own index": placed and not _in_place(problem),
+            "slopes": problem.alibi_slopes is not None,
+            "segments": problem.segments is not None,
+            "dropout": problem.dropout_mask is not None,
+        }
+        return [words for words, there in asked.items() if there]
+
+    def require(self, problem: Problem) -> None:
+        """Raise InvalidRequestError for a problem that the function cannot be asked for as it is."""
+        lacking, axes = self.lacking(problem), {"hsd": 3, "sd": 2}.get(self.layout, 4)
+        if lacking:
+            raise InvalidRequestError(
+                f"{problem.name} with {' and '.join(lacking)}", "what the function takes", "take another problem"
+            )
+        if problem.q.ndim != axes:
+            raise InvalidRequestError(
+                f"{problem.name} of {problem.q.ndim} axes", f"{axes}, {LAYOUTS[self.layout]}", "say its layout"
+            )
+
     def call(self, problem: Problem, format_: Format, *, strided: bool = False) -> Call:
         """Return the call that asks a function for a problem; its arrays in a format, which holds them exactly."""
         q, k, v = (self.laid_out(format_.rounded(x)) for x in (problem.q, problem.k, problem.v))
         named: dict[str, NDArray[np.generic]] = {}
         keywords: dict[str, object] = {}
-        if problem.mask is not None and "mask" in self.names:
+        if problem.mask is not None and problem.bias is None and "mask" in self.names:
             named[self.names["mask"]] = self._pairs(problem.mask, problem)
-        if problem.bias is not None:
+        elif problem.mask is not None or problem.bias is not None:
+            added = np.zeros(1) if problem.bias is None else problem.bias
+            hidden = added if problem.mask is None else np.where(problem.mask, added, -np.inf)
             name = self.names.get("bias") or self.names["mask"]
-            hidden = problem.bias if problem.mask is None else np.where(problem.mask, problem.bias, -np.inf)
-            named.pop(name, None)
             named[name] = self._pairs(format_.rounded(hidden), problem)
         if problem.causal and "causal" in self.names:
             keywords[self.names["causal"]] = True
@@ -111,6 +145,11 @@ class Interface:
     def shape(self, problem: Problem) -> tuple[int, ...]:
         """Return the shape that the function's output has to have."""
         return self.laid_out(np.empty(problem.output_shape, np.int8)).shape
+
+
+def _in_place(problem: Problem) -> bool:
+    """Say whether queries stand at their own index, as is_causal has it."""
+    return all((positions == np.arange(problem.queries)).all() for positions, _ in problem.standing.values())
 
 
 def interface(
