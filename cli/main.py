@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cli import check, compare, features, listing, recommend, reference, report, sweep
+from cli import check, compare, features, gates, listing, recommend, reference, report, sweep
 from cli.text import Interrupted, one_line
 from verify.errors import AttnproofError, InvalidRequestError
 
@@ -58,6 +58,7 @@ app.command("compare")(compare.compare)
 app.command("reference")(reference.reference)
 app.command("recommend")(recommend.recommend)
 app.command("features")(features.features)
+app.command("gates")(gates.gates)
 app.command("list")(listing.listing)
 
 
