@@ -55,6 +55,10 @@ def check(
     replay: Annotated[
         Path | None, typer.Option(help="Run one case again, from the file it was written to.", show_default=False)
     ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option(help="Public rules to say what they would (see attnproof gates --sources).", show_default=False),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for cases that fail.")] = Path("failed"),
     exp: Annotated[
         str | None,
@@ -77,6 +81,8 @@ def check(
     """
     from verify.check.isolation import Target
     from verify.check.run import Asked, check_function
+    from verify.gates.own import said_by
+    from verify.gates.rules import RULES
 
     width = width_of(columns)
     if exp is not None:
@@ -84,6 +90,7 @@ def check(
         return
     if function is None:
         raise InvalidRequestError("nothing to check", "a FUNCTION, or --exp", "name one; see attnproof check --help")
+    rules = [RULES[asked("--gate", choice, name, "rule", RULES)] for name in words(gate)] if gate is not None else []
     asked("--framework", choice, framework, "framework", FRAMEWORKS)
     target = Target(
         _placed(function),
@@ -105,12 +112,13 @@ def check(
         with progress_bar("cases") as update:
             checked = check_function(own, update)
         files = _written(checked, out)
+    said = said_by(rules, checked) if rules else {}
     if json_:
         from reports.checked import checked_record
 
-        print_json(checked_record(checked, files))
+        print_json(checked_record(checked, files, said))
     else:
-        _show(checked, files, width)
+        _show(checked, files, said, width)
     if not checked.passed:
         raise typer.Exit(1)
 
@@ -184,8 +192,8 @@ def _written(checked: Checked, out: Path) -> dict[str, str]:
     return files
 
 
-def _show(checked: Checked, files: dict[str, str], width: int) -> None:
-    from reports.checked import checked_table, failure_lines, sentence, undecided_lines
+def _show(checked: Checked, files: dict[str, str], said: dict[str, dict[str, bool]], width: int) -> None:
+    from reports.checked import checked_table, failure_lines, gate_lines, sentence, undecided_lines
     from verify.check.judgement import Verdict
 
     print(checked_table(checked).plain(width))
@@ -196,7 +204,7 @@ def _show(checked: Checked, files: dict[str, str], width: int) -> None:
             show(one_line(line) if not line.startswith("  ") else f"  {one_line(line)}", width, "    ")
     if len(failed) > DESCRIBED:
         show(f"and {how_many(len(failed) - DESCRIBED, 'more case')} that failed", width)
-    for line in undecided_lines(checked):
+    for line in (*undecided_lines(checked), *gate_lines(checked, said)):
         show(one_line(line), width)
     show(one_line(sentence(checked)), width)
     if files:

@@ -46,17 +46,21 @@ def gates(
 ) -> None:
     """Judge the rules that judge attention kernels.
 
-    For each public rule the wrongest of some functions that are not attention which it accepts, by the number of keys,
-    with its true relative error: outputs shrink as keys grow, and tolerances that are absolute do not.
+    For each public rule, and that of attnproof check, the wrongest of some functions that are not attention which it
+    accepts, by the number of keys, with its true relative error: outputs shrink as keys grow, and tolerances that are
+    absolute do not. Exit code 1 if our own rule accepts one.
     """
     from reports.gates import gate_document, gate_text, impostor_table, rule_table
     from verify.gates.impostors import impostors
     from verify.gates.judged import Trial, judged, steps
-    from verify.gates.rules import RULES
+    from verify.gates.own import OwnRule
+    from verify.gates.rules import RULES, Judge
     from verify.inputs import SyntheticInput
 
     width = width_of(columns)
-    chosen = _chosen("--rules", "rule", rules, RULES)
+    ours = OwnRule()
+    known: dict[str, Judge] = {**RULES, ours.name: ours}
+    chosen = _chosen("--rules", "rule", rules, known)
     family = _chosen("--functions", "function", functions, impostors())
     if sources:
         _require_alone(given_options(context))
@@ -84,8 +88,10 @@ def gates(
             found.append(judged(trial, chosen, family, progress=lambda step: update(next(done), total, step)))
     if json_:
         print_json(gate_document(found, chosen, family))
-        return
-    print(gate_text(found, chosen, width))
+    else:
+        print(gate_text(found, chosen, width))
+    if any(one.accepted(ours.name) for one in found):
+        raise typer.Exit(1)
 
 
 def _chosen(option: str, label: str, text: str | None, known: Mapping[str, Named]) -> list[Named]:

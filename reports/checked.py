@@ -59,6 +59,18 @@ def undecided_lines(checked: Checked) -> Iterator[str]:
         yield f"left out: {how_many(count, 'case')}, as {reason}"
 
 
+def gate_lines(checked: Checked, said: Mapping[str, Mapping[str, bool]]) -> Iterator[str]:
+    """Yield what public rules would have said, beside our verdicts; said: by case and rule, whether it accepts."""
+    verdicts = {result.name: result.verdict for result in checked.results}
+    rules = dict.fromkeys(rule for case in said.values() for rule in case)
+    for rule in rules:
+        for verdict, word in ((Verdict.FAILED, "accepts"), (Verdict.PASSED, "rejects")):
+            own = [case for case in said if verdicts[case] == verdict]
+            other = [case for case in own if said[case][rule] == (word == "accepts")]
+            names = f": {', '.join(other[:4])}{', ...' if len(other) > 4 else ''}" if other else ""
+            yield f"gate {rule} {word} {len(other)} of {how_many(len(own), 'case')} that {verdict} here{names}"
+
+
 def sentence(checked: Checked) -> str:
     """Return what became of it all."""
     asked, failed, passed = checked.asked, checked.of(Verdict.FAILED), checked.of(Verdict.PASSED)
@@ -77,10 +89,12 @@ def sentence(checked: Checked) -> str:
     return f"{asked.target.text} passes as {what}: {len(passed)} of {how_many(tried, 'case')}{more}."
 
 
-def checked_record(checked: Checked, replays: Mapping[str, str]) -> dict[str, Any]:
+def checked_record(
+    checked: Checked, replays: Mapping[str, str], said: Mapping[str, Mapping[str, bool]]
+) -> dict[str, Any]:
     """Return everything as a document.
 
-    replays: the file that each failed case was written to, by its name.
+    replays: the file that each failed case was written to, by its name.  said: by case and rule, what gates accept.
     """
     asked = checked.asked
     return {
@@ -93,7 +107,10 @@ def checked_record(checked: Checked, replays: Mapping[str, str]) -> dict[str, An
         "passed": checked.passed,
         "factor_allowed": FACTOR,
         "cause": None if checked.cause is None else checked.cause[0],
-        "cases": [_record(result, replays.get(result.name)) for result in checked.results],
+        "cases": [
+            _record(result, replays.get(result.name)) | {"gates": said.get(result.name, {})}
+            for result in checked.results
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""Functions that crash, hang, print, change their inputs or return something else: each a failed call, never our end."""
+"""Functions that crash, hang, print or change their inputs: each a failed call, never our end."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def _runs(number: int) -> bool:
 def test_a_function_that_hangs_is_not_tried_for_ever() -> None:
     checked = check_function(Asked(Target(f"{FILE}:sleeps", timeout=0.3)))
     assert [result.text for result in checked.of(Verdict.FAILED)] == ["it took more than 0.3 s"] * 2
-    assert all("took too long" in result.text for result in checked.of(Verdict.LEFT_OUT))
+    assert sum("took too long" in result.text for result in checked.of(Verdict.LEFT_OUT)) > 10
+    assert not checked.of(Verdict.PASSED)
 
 
 def test_what_it_prints_is_kept_apart(capfd: pytest.CaptureFixture[str]) -> None:

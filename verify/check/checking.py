@@ -13,7 +13,7 @@ from verify.attention.contract import Member
 from verify.check.diagnosis import Explanation
 from verify.check.interface import Interface
 from verify.check.isolation import Call, Function, Returned
-from verify.check.judgement import Judgement, Standard, Verdict, judged, standard
+from verify.check.judgement import Judgement, Standard, Verdict, certified_standard, judged
 from verify.check.suite import Case, judged_part, missing
 from verify.errors import AttnproofError
 from verify.numbers.arithmetic import Arithmetic
@@ -108,7 +108,7 @@ def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
     if output is None:
         return replace(result(Verdict.FAILED, returned.failure), late=returned.late)
     try:
-        own = held_against(subject, judged_part(problem, rows), trivial=case.trivial)
+        own = held(judged_part(problem, rows), subject.member, subject.arithmetic, trivial=case.trivial)
     except AttnproofError as error:
         return result(Verdict.LEFT_OUT, str(error))
     found = output[..., list(rows), :]
@@ -121,11 +121,11 @@ def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
     return result(judgement.verdict, judgement.reason, judgement)
 
 
-def held_against(subject: Subject, problem: Problem, *, trivial: bool = True) -> Standard:
+def held(problem: Problem, member: Member, arithmetic: Arithmetic, *, trivial: bool = True) -> Standard:
     """Return what outputs of a problem are held against, its exact values among it."""
-    key = (problem.digest, subject.member, subject.arithmetic.name, trivial)
-    kept = _KEPT.pop(key, None) or standard(
-        reference(problem, DIGITS, subject.member), subject.arithmetic, weigh_trivial=trivial
+    key = (problem.digest, member, arithmetic.name, trivial)
+    kept = _KEPT.pop(key, None) or certified_standard(
+        reference(problem, DIGITS, member), arithmetic, weigh_trivial=trivial
     )
     _KEPT[key] = kept
     while len(_KEPT) > 1 and sum(own.problem.k.size for own in _KEPT.values()) > _MOST_KEPT:

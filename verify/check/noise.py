@@ -9,6 +9,8 @@ from, divided by |Z|, and a_t = |scale| sqrt(sum_i (q_i k_ti)^2), the size of a 
     sums        u_s sqrt(n) (M + |y|), M the largest partial sum |sum_{t <= j} p_t v_t| (N. J. Higham, Accuracy and
                 Stability of Numerical Algorithms, 2nd edition, section 4.2, for one after the other)
     output      (u_o + 2 u_s) |y|, and the smallest numbers of the formats
+    logarithm   u_s |max s| |y|, of those who divide by subtracting the logarithm of the sum of weights: a factor that
+                all weights of a row share (P. Blanchard, D. J. Higham, N. J. Higham, IMA J. Numer. Anal. 41(4), 2021)
 
 n counts the keys that a row sees.  The squares are averaged over the elements of the row.
 """
@@ -64,8 +66,9 @@ def _squares(
     top = np.where(attended, head.logits(rows), -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     products = np.zeros_like(logits)
     products[:, : len(head.k)] = head.float_scale**2 * (np.square(head.q[rows]) @ np.square(head.k).T)
+    top = np.where(np.isfinite(top), top, 0.0)
     delta = head.q.shape[1] * products + 16.0
-    delta += 4.0 * (np.square(logits) + np.square(logits - np.where(np.isfinite(top), top, 0.0)))
+    delta += 4.0 * (np.square(logits) + np.square(logits - top))
     delta += 4.0 * np.square(head.added_sizes(rows))
     if head.softcap is not None:
         delta += 16.0 * head.softcap**2
@@ -75,6 +78,7 @@ def _squares(
     yield np.square(u_s * ((shares * logits) @ v - y * (shares * logits).sum(axis=1, keepdims=True)))
     yield np.square(u_s * np.sqrt(seen) * (_largest_partial_sum(shares, v) + np.abs(y)))
     yield np.square((u_o + 2.0 * u_s) * np.abs(y))
+    yield np.square(u_s * top * y)
     yield np.square(arithmetic.output.smallest + arithmetic.sums.smallest * np.sqrt(seen)) + 0.0 * y
 
 

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from verify.check.checking import CaseResult, Subject, held_against
+from verify.check.checking import CaseResult, Subject, held
 from verify.check.judgement import Judgement, Standard, Verdict, judged
 from verify.check.suite import Kit
 from verify.numbers.arrays import BoolArray, Float64Array
@@ -41,7 +41,7 @@ def property_result(subject: Subject, own: Property) -> CaseResult:
         text = str(refusal) if refusal is not None else f"the function does not take {lacking}"
         return CaseResult(own.name, own.reason, Verdict.LEFT_OUT, text)
     start = perf_counter()
-    text, judgement = own.of(subject, held_against(subject, problem))
+    text, judgement = own.of(subject, held(problem, subject.member, subject.arithmetic))
     verdict = Verdict.FAILED if text else Verdict.PASSED
     return CaseResult(own.name, own.reason, verdict, text, judgement, perf_counter() - start)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format
 from verify.problem import Problem
-from verify.truth import Reference
 
 # Pairs of a query and a key whose logits are held at once.
 PAIRS = 1 << 20
@@ -27,7 +26,23 @@ LOGIT_POWERS = 12
 MOST_DIGITS = 34.0
 
 
-def computed_error(computed: NDArray[Any], exact: Reference) -> Float64Array:
+class Enclosed(Protocol):
+    """Exact values as arrays: |exact - value - residual| <= radius; `verify.truth.Reference` is one."""
+
+    @property
+    def value(self) -> Float64Array:
+        """The nearest float64 numbers."""
+
+    @property
+    def residual(self) -> Float64Array:
+        """What is missing in them."""
+
+    @property
+    def radius(self) -> Float64Array:
+        """How far off both together may be."""
+
+
+def computed_error(computed: NDArray[Any], exact: Enclosed) -> Float64Array:
     """Return computed - exact, relative accuracy about 2**-53; NaN and infinite where an answer is not finite.
 
     An error within the radius of the exact value is returned as 0: nobody can tell it from that.
