@@ -136,7 +136,7 @@ def _judge_exponential(
 
 
 def _placed(function: str) -> str:
-    """Return the text of a function, a file in it by its whole path; InvalidRequestError if it names none."""
+    """Return the text of a function; InvalidRequestError if it names none."""
     where, colon, name = function.rpartition(":")
     if not colon or not where or not all(part.isidentifier() for part in name.split(".")):
         raise InvalidRequestError(
@@ -144,10 +144,9 @@ def _placed(function: str) -> str:
         )
     if not where.endswith(".py"):
         return function
-    path = Path(where)
-    if not path.is_file():
+    if not Path(where).is_file():
         raise InvalidRequestError(f"{where}, which is no file", "a Python file", "check the path")
-    return f"{path.resolve()}:{name}"
+    return function
 
 
 def _seconds(text: str) -> float:

@@ -141,6 +141,7 @@ def test_they_are_swept(name: str, cells: int, tmp_path: Path, capsys: pytest.Ca
         assert record.errors["formula"].relative > record.errors["rounding"].relative > 0.0
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "text",
     [CHEBYSHEV, HEDGEHOG],

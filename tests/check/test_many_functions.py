@@ -17,7 +17,7 @@ WRONG_FILE = Path(__file__).with_name("wrong.py")
 
 # Mistakes that no problem shows in which 8 queries see 262,144 keys: queries at their own index see 8 of them.
 OF_POSITIONS = {"causal_ignored", "causal_next", "causal_strict", "causal_bottom"}
-LONGEST = "262,144 keys, and all it takes"
+LONGEST = "262,144 keys with all"
 
 # What `make test` has time for; `make campaigns` takes all.
 SOME_RIGHT = ("direct_both_forwards_forwards", "divide_logarithm", "online_7", "split_5")

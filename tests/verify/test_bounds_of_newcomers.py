@@ -53,6 +53,7 @@ def exact_value(problem: Problem, member: Member) -> Reference | None:
         return None
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_thousand_random_cells_stay_under_their_bounds(name: str) -> None:
     counted: Counter[str] = Counter()

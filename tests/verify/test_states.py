@@ -174,6 +174,7 @@ def test_no_tokens_change_nothing(make: Any) -> None:
     assert (state.tokens, state.read(q).value.tobytes()) == (5, before)
 
 
+@pytest.mark.campaign
 def test_more_than_two_to_the_24_tokens() -> None:
     count = 2**24 + 1000
     kept = {

@@ -48,8 +48,7 @@ def explanations(
     """
     if problem.heads * problem.queries * problem.keys > PAIRS:
         return ()
-    overflowing = _overflow(problem, arithmetic, output)
-    if overflowing:
+    if member.mechanism.formula_error is None and _overflow(problem, arithmetic, output):
         return (Explanation("the maximum is not subtracted: exp overflows"),)
     error = _distance(output, exact)
     found = []

@@ -262,7 +262,7 @@ def _sampled_layer(name: str) -> Build:
 
 def _far_with_all(kit: Kit) -> Problem:
     """Return a problem that has, at 262,144 keys, everything that the function takes."""
-    takes, keys, size = kit.interface.takes, 262_144, 64
+    takes, keys, size = kit.interface.takes, 262_144, 16
     q, k, v = (kit.normal(1, 2, tokens, size) for tokens in (8, keys, keys))
     parts: dict[str, Any] = {}
     if takes("grouped"):
@@ -284,7 +284,7 @@ def _far_with_all(kit: Kit) -> Problem:
 
 def _far(keys: int, *, needle: bool = False) -> Build:
     def build(kit: Kit) -> Problem:
-        size = 64
+        size = 32 if needle else 64
         q, k, v = (kit.normal(1, 1, tokens, size) for tokens in (8, keys, keys))
         if needle:
             u = kit.normal(size)
@@ -386,9 +386,7 @@ def _long_cases() -> Iterator[Case]:
         yield Case(f"{keys:,} keys", "8 queries", ("long",), _far(keys), ("full",))
     name, why = "needle at 262,144 keys", "in the last hundredth, which a dropped chunk or a short index loses"
     yield Case(name, why, ("long",), _far(262_144, needle=True), ("full",))
-    yield Case(
-        "262,144 keys, and all it takes", "masks, caps, sinks, ... together", ("long",), _far_with_all, ("full",)
-    )
+    yield Case("262,144 keys with all", "masks, caps, sinks, ... together", ("long",), _far_with_all, ("full",))
     tokens = _random(4096, 4096, 32, 1, causal=True)
     yield Case("causal at 4,096 tokens", "sampled rows", ("long",), tokens, ("causal",), sampled=True)
 

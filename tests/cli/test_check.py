@@ -1,0 +1,179 @@
+"""attnproof check on the command line: what it says, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.running import run
+from verify.check.replay import read_replay
+
+FILE = Path(__file__).parents[1] / "check" / "wrong.py"
+FEW = "sharp"
+
+
+def test_a_right_function_passes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, printed, said = run(capsys, "check", f"{FILE}:right", "--suite", FEW, "--out", str(tmp_path / "failed"))
+    assert (code, said) == (0, "")
+    assert "passes as softmax in float32: 9 of 9 cases." in " ".join(printed.split())
+    assert not (tmp_path / "failed").exists()
+
+
+def test_a_wrong_one_is_told_what_is_wrong_and_how_to_run_it_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "failed"
+    code, printed, _ = run(capsys, "check", f"{FILE}:scale_missing", "--suite", FEW, "--out", str(out))
+    text = " ".join(printed.split())
+    assert code == 1
+    assert "Likely: the scale is missing" in text
+    assert "got " in text
+    assert "expected " in text
+    command = shlex.split(printed.splitlines()[-1])
+    assert command[:2] == ["attnproof", "check"]
+    code, printed, _ = run(capsys, *command[1:])
+    assert code == 1
+    assert "the scale is missing" in printed
+    # another function passes the same case
+    command[command.index(f"{FILE}:scale_missing")] = f"{FILE}:right"
+    assert run(capsys, *command[1:])[0] == 0
+
+
+def test_json_has_every_number_and_nothing_else_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ("--suite", FEW, "--json", "--gate", "fla-ci", "--out", str(tmp_path / "failed"))
+    code, printed, _ = run(capsys, "check", f"{FILE}:scale_tenth_off", *arguments)
+    document = json.loads(printed)
+    assert (code, document["passed"], document["cause"]) == (1, False, "the scale is off by a factor of 0.9")
+    needle = next(case for case in document["cases"] if case["case"] == "needle")
+    assert needle["verdict"] == "failed"
+    assert needle["ratio"] > document["factor_allowed"]
+    assert needle["gates"] == {"fla-ci": True}
+    assert Path(needle["replay"]).is_file()
+    worst = needle["worst"][0]
+    assert abs(worst["got"] - worst["expected"]) > worst["radius"]
+
+
+def test_what_a_mechanism_claims_is_held_against_its_own_formula(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "series.py"
+    path.write_text(
+        "import numpy as np\n"
+        "def attention(q, k, v):\n"
+        "    s = q @ np.swapaxes(k, -1, -2) * q.dtype.type(q.shape[-1] ** -0.5)\n"
+        "    w = 1 + s + s * s / 2 + s * s * s / 6\n"
+        "    return (w @ v) / w.sum(-1, keepdims=True)\n"
+        "def without_factorials(q, k, v):\n"
+        "    s = q @ np.swapaxes(k, -1, -2) * q.dtype.type(q.shape[-1] ** -0.5)\n"
+        "    w = 1 + s + s * s + s * s * s\n"
+        "    return (w @ v) / w.sum(-1, keepdims=True)\n"
+        "def without_multiplicities(q, k, v):\n"
+        "    i, j = np.triu_indices(q.shape[-1])\n"
+        "    f = lambda x: x[..., i] * x[..., j]\n"
+        "    c = q.dtype.type(q.shape[-1] ** -0.5)\n"
+        "    w = 1 + c * (q @ np.swapaxes(k, -1, -2)) + c * c / 2 * (f(q) @ np.swapaxes(f(k), -1, -2))\n"
+        "    return (w @ v) / w.sum(-1, keepdims=True)\n"
+    )
+    needles = "needle,low needle,high needle,needle of 60,needles"
+    out = ("--suite", FEW, "--leave-out", needles, "--out", str(tmp_path / "failed"))
+    code, printed, _ = run(capsys, "check", f"{path}:attention", "--mechanism", "taylor:order=3", *out)
+    assert code == 0, printed
+    for name, order, cause in (
+        ("attention", 2, "order higher by one: order 3"),
+        ("attention", 4, "order lower by one: order 3"),
+        ("without_factorials", 3, "coefficients without factorials"),
+        ("without_multiplicities", 2, "multiplicities left out"),
+    ):
+        code, printed, _ = run(capsys, "check", f"{path}:{name}", "--mechanism", f"taylor:order={order}", *out)
+        assert code == 1
+        assert f"Likely: {cause}" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("layout", ["bshd", "hsd", "sd"])
+def test_layouts(layout: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "laid.py"
+    swap = "np.swapaxes(x, 1, 2)" if layout == "bshd" else "x"
+    axes = {"bshd": 4, "hsd": 3, "sd": 2}[layout]
+    path.write_text(
+        "import numpy as np\n"
+        "def attention(q, k, v, causal=False):\n"
+        f"    assert q.ndim == {axes}\n"
+        f"    q, k, v = ({swap} for x in (q, k, v))\n"
+        "    s = q @ np.swapaxes(k, -1, -2) * q.dtype.type(q.shape[-1] ** -0.5)\n"
+        "    s = np.where(np.tri(*s.shape[-2:], dtype=bool) | (not causal), s, -np.inf)\n"
+        "    w = np.exp(s - s.max(-1, keepdims=True))\n"
+        "    x = (w @ v) / w.sum(-1, keepdims=True)\n"
+        f"    return {swap}.copy()\n"
+    )
+    code, printed, _ = run(capsys, "check", f"{path}:attention", "--layout", layout, "--out", str(tmp_path / "failed"))
+    assert code == 0, printed
+    assert run(capsys, "check", f"{path}:attention", "--suite", FEW, "--out", str(tmp_path / "f"))[0] == 1
+
+
+def test_a_function_that_is_always_causal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "causal.py"
+    path.write_text(
+        "import numpy as np\n"
+        "def attention(q, k, v):\n"
+        "    s = q @ np.swapaxes(k, -1, -2) * q.dtype.type(q.shape[-1] ** -0.5)\n"
+        "    s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)\n"
+        "    w = np.exp(s - s.max(-1, keepdims=True))\n"
+        "    return (w @ v) / w.sum(-1, keepdims=True)\n"
+    )
+    out = ("--out", str(tmp_path / "failed"))
+    out = (*out, "--leave-out", "no chunk fits,random")
+    assert run(capsys, "check", f"{path}:attention", "--causal", *out)[0] == 0
+    assert run(capsys, "check", f"{path}:attention", *out)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ((), "nothing to check"),
+        (("mine.py",), "function 'mine.py'"),
+        (("mine.py:attention",), "mine.py, which is no file"),
+        (("no.such.module:f",), "does not import"),
+        (("numpy:pi",), "of type float"),
+        ((f"{FILE}:right", "--suite", "fast"), "suite 'fast'"),
+        ((f"{FILE}:right", "--mechanism", "tailor"), "tailor"),
+        ((f"{FILE}:right", "--arithmetic", "float31"), "float31"),
+        ((f"{FILE}:right", "--layout", "dshb"), "layout 'dshb'"),
+        ((f"{FILE}:right", "--framework", "mxnet"), "framework 'mxnet'"),
+        ((f"{FILE}:right", "--framework", "jax"), "without jax"),
+        ((f"{FILE}:right", "--python", "/no/python"), "cannot be started"),
+        ((f"{FILE}:right", "--timeout", "0"), "timeout '0'"),
+        ((f"{FILE}:right", "--leave-out", "rndom"), "case 'rndom'"),
+        ((f"{FILE}:right", "--gate", "kernelbanch"), "did you mean kernelbench?"),
+        ((f"{FILE}:right", "--exp", "1+x"), "one of the two"),
+        (("math:pow",), "a function of (x, y)"),
+        ((f"{FILE}:_attention",), "a function that needs mask, causal, scale"),
+    ],
+)
+def test_bad_requests_are_refused_in_one_line(
+    arguments: tuple[str, ...], given: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, printed, said = run(capsys, "check", *arguments, "--out", str(tmp_path / "failed"))
+    assert (code, printed) == (2, "")
+    assert given in said
+    assert said.count("\n") == 1
+
+
+def test_files_that_are_no_replays_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "plain.npz"
+    np.savez(path, q=np.ones((2, 2)), k=np.ones((2, 2)), v=np.ones((2, 2)))
+    assert run(capsys, "check", f"{FILE}:right", "--replay", str(path))[0] == 2
+    np.savez(path, q=np.ones((2, 2)), k=np.ones((2, 2)), v=np.ones((2, 2)), attnproof_check=np.array('{"case": 3'))
+    assert run(capsys, "check", f"{FILE}:right", "--replay", str(path))[0] == 2
+    assert run(capsys, "check", f"{FILE}:right", "--replay", str(tmp_path / "none.npz"))[0] == 2
+
+
+def test_a_replay_has_the_problem_that_failed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run(capsys, "check", f"{FILE}:mask_ignored", "--out", str(tmp_path))
+    kept = read_replay(tmp_path / "mask.npz")
+    assert kept.problem.mask is not None
+    assert kept.case.name == "mask"
+    assert kept.settings["arithmetic"] == "float32"
