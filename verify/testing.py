@@ -92,8 +92,8 @@ def assert_attention_close(
     """Require that a function computes attention as a careful computation in its arithmetic would.
 
     Every row is compared with exact values (`verify.check.judgement`); no tolerance grows with the number of keys.
-    problem: the one to try, by default those of a suite.  how: mechanism "softmax", arithmetic "float32", layout
-    "bhsd", framework "numpy", device "cpu", causal, grouped and scale, as `attnproof check` has them.
+    problem: the one to try, by default those of a suite.  how: mechanism, arithmetic "float32", layout "bhsd",
+    framework "numpy", device "cpu", causal, grouped and scale, as `attnproof check` has them.
 
     The function is called in this process, with the names of scaled_dot_product_attention.  Raises AssertionError, a
     line for each case that failed, and where nothing could tell right from wrong; InvalidRequestError for a function

@@ -16,8 +16,12 @@ from verify.testing import AttentionCase, cases
 WRONG_FILE = Path(__file__).with_name("wrong.py")
 
 # Mistakes that no problem shows in which 8 queries see 262,144 keys: queries at their own index see 8 of them.
-OF_POSITIONS = {"causal_ignored", "causal_next", "causal_strict", "causal_bottom"}
-LONGEST = "262,144 keys with all"
+# So are windows, and what is added to logits where a mask is taken: those are cases of other suites.
+NOT_SHOWN = {
+    *("causal_ignored", "causal_next", "causal_strict", "causal_bottom", "window_wider", "window_narrower"),
+    *("window_ignored", "mask_as_booleans", "mask_scaled", "no_maximum"),
+}
+LONGEST = ("262,144 keys with all", "needle, the last of 262,147 keys")
 
 # What `make test` has time for; `make campaigns` takes all.
 SOME_RIGHT = ("direct_both_forwards_forwards", "divide_logarithm", "online_7", "split_5")
@@ -62,17 +66,18 @@ def test_wrong_functions_fail_with_their_cause() -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", sorted(set(WRONG) - OF_POSITIONS))
+@pytest.mark.parametrize("name", sorted(set(WRONG) - NOT_SHOWN))
 def test_no_wrong_function_passes_at_length(name: str) -> None:
-    others = tuple(case.case.name for case in cases("long") if str(case) != LONGEST)
+    others = tuple(case.case.name for case in cases("long") if str(case) not in LONGEST)
     assert not checked(name, "long", others).passed
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("suite", ["full", "sharp", "real", "long"])
 def test_right_functions_pass(suite: str) -> None:
+    every = 6 if suite == "long" else 1  # a call takes seconds there
     for case in cases(suite):
-        for name, function in VARIANTS.items():
+        for name, function in list(VARIANTS.items())[::every]:
             assert verdict_of(case, name, function) in (Verdict.PASSED, Verdict.LEFT_OUT), (suite, str(case), name)
 
 

@@ -24,7 +24,7 @@ from verify.truth import reference
 # What outputs of the last problems are held against, the latest last: whoever checks many functions asks for the same
 # problems again.  As many as have so many numbers in their keys.
 _KEPT: dict[tuple[Any, ...], Standard] = {}
-_MOST_KEPT = 1 << 22
+_MOST_KEPT = 1 << 25
 
 # Of exact values: beyond float64 and what rounding of sums in it may hide.
 DIGITS = 20
@@ -36,7 +36,7 @@ class CaseResult:
 
     text: in words, where it is not passed.  judgement: where there was an output of the right shape.  problem, output:
     what the function was called with, and what it returned, if that can be compared.  rows: the queries that were
-    judged.  explanations: mistakes that would give this output.  late: it took too long.
+    judged; exact: their exact values.  explanations: mistakes that would give this output.  late: it took too long.
     """
 
     name: str
@@ -47,6 +47,7 @@ class CaseResult:
     seconds: float = 0.0
     problem: Problem | None = None
     output: Float64Array | None = None
+    exact: Float64Array | None = None
     rows: tuple[int, ...] = ()
     explanations: tuple[Explanation, ...] = ()
     late: bool = False
@@ -102,8 +103,9 @@ def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
 
     def result(verdict: Verdict, text: str, judgement: Judgement | None = None) -> CaseResult:
         seconds = perf_counter() - start
-        return CaseResult(case.name, case.reason, verdict, text, judgement, seconds, problem, output, rows)
+        return CaseResult(case.name, case.reason, verdict, text, judgement, seconds, problem, output, exact, rows)
 
+    exact = None
     output, returned = subject.output(problem, strided=case.strided)
     if output is None:
         return replace(result(Verdict.FAILED, returned.failure), late=returned.late)
@@ -112,7 +114,7 @@ def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
     except AttnproofError as error:
         return result(Verdict.LEFT_OUT, str(error))
     found = output[..., list(rows), :]
-    judgement = judged(own, found)
+    judgement, exact = judged(own, found), own.exact.value
     idle = found[~own.problem.attended_rows]
     strange = np.isfinite(idle) & (idle != 0.0)
     if judgement.verdict != Verdict.FAILED and strange.any():

@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.check.checking import CaseResult, Subject, held
 from verify.check.judgement import Judgement, Standard, Verdict, judged
-from verify.check.suite import Kit
+from verify.check.problems import Kit
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.problem import Problem
 from verify.problem.selection import of_rows

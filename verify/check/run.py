@@ -18,7 +18,6 @@ from verify.integers import how_many
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.problem import Problem
-from verify.truth import reference
 
 # Suites with which properties are looked at too.
 _WITH_PROPERTIES = ("quick", "full")
@@ -124,9 +123,10 @@ def _diagnosed(asked: Asked, member: Member, arithmetic: Arithmetic, results: Se
 
 
 def _explained(result: CaseResult, member: Member, arithmetic: Arithmetic) -> CaseResult:
-    if result.verdict != Verdict.FAILED or result.output is None or result.problem is None:
+    output, exact, problem = result.output, result.exact, result.problem
+    if result.verdict != Verdict.FAILED or output is None or exact is None or problem is None:
         return result
-    part = judged_part(result.problem, result.rows)
-    exact = reference(part, 17, member).value
-    found = explanations(part, member, arithmetic, result.output[..., list(result.rows), :], exact)
-    return replace(result, explanations=found)
+    part = judged_part(problem, result.rows)
+    return replace(
+        result, explanations=explanations(part, member, arithmetic, output[..., list(result.rows), :], exact)
+    )
