@@ -84,8 +84,8 @@ def sentence(checked: Checked) -> str:
             words, count = checked.cause
             cause = f" Likely: {words}; that explains {count} of {len(failed)}."
         return f"{asked.target.text} is not {what}: {how_many(len(failed), 'case')} of {tried} failed{more}.{cause}"
-    if not passed:
-        return f"{asked.target.text}: nothing could be decided in {how_many(tried, 'case')}."
+    if not checked.passed:
+        return f"{asked.target.text}: nothing that tells right from wrong was decided in {how_many(tried, 'case')}."
     return f"{asked.target.text} passes as {what}: {len(passed)} of {how_many(tried, 'case')}{more}."
 
 

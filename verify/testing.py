@@ -68,11 +68,14 @@ class AttentionCase:
         return self.case.reason
 
     def check(self, function: Callable[..., Any], **how: Any) -> Verdict:
-        """Check a function as `assert_attention_close` does, and return what became of the case."""
+        """Check a function as `assert_attention_close` does; AssertionError if the case fails.
+
+        Returns what became of it: passed, undecidable, or left out if the function does not take what it needs.
+        """
         subject = _subject(function, **how)
         own = self.case
         result = property_result(subject, own) if isinstance(own, Property) else result_of(subject, own)
-        _require([result])
+        _require_none_failed([result])
         return result.verdict
 
 
@@ -105,13 +108,15 @@ def assert_attention_close(
     if problem is not None:
         if subject.arithmetic.inputs.name != "float64":
             problem = problem.rounded(subject.arithmetic.inputs)
-        _require([examined(subject, Case(problem.name, "a problem of one's own", (), lambda kit: problem), problem)])
+        _require_passed(
+            [examined(subject, Case(problem.name, "a problem of one's own", (), lambda kit: problem), problem)]
+        )
         return
     results = [
         property_result(subject, own.case) if isinstance(own.case, Property) else result_of(subject, own.case)
         for own in cases(suite)
     ]
-    _require(results)
+    _require_passed(results)
 
 
 def _subject(
@@ -131,11 +136,15 @@ def _subject(
     return Subject(own, how, named_member(mechanism), named_arithmetic(arithmetic))
 
 
-def _require(results: Sequence[CaseResult]) -> None:
-    """Raise AssertionError for cases that failed, or if none could tell right from wrong."""
+def _require_none_failed(results: Sequence[CaseResult]) -> None:
     failed = [f"{result.name}: {result.text}" for result in results if result.verdict == Verdict.FAILED]
     if failed:
         raise AssertionError("\n".join(failed))
-    undecidable = [f"{result.name}: {result.text}" for result in results if result.verdict == Verdict.UNDECIDABLE]
-    if undecidable and not any(result.verdict == Verdict.PASSED for result in results):
-        raise AssertionError("\n".join(["undecidable", *undecidable]))
+
+
+def _require_passed(results: Sequence[CaseResult]) -> None:
+    """Raise AssertionError for cases that failed, or if none that passed tells right from wrong."""
+    _require_none_failed(results)
+    if not any(result.verdict == Verdict.PASSED and result.tells for result in results):
+        reasons = [f"{result.name}: {result.text}" for result in results if result.text]
+        raise AssertionError("\n".join(["nothing tells right from wrong", *reasons]))

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from tests.cli.running import run
+from verify.check.isolation import Target
+from verify.check.judgement import Verdict
+from verify.check.properties import PROPERTIES
 from verify.check.replay import read_replay
+from verify.check.run import Asked, check_function
+from verify.testing import cases
 
 FILE = Path(__file__).parents[1] / "check" / "wrong.py"
 FEW = "sharp"
@@ -160,6 +165,23 @@ def test_bad_requests_are_refused_in_one_line(
     assert (code, printed) == (2, "")
     assert given in said
     assert said.count("\n") == 1
+
+
+def test_cases_in_which_the_mean_of_v_is_right_pass_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Zeros fail them; the mean of v passes those in which it is right, and that is no pass."""
+    known = [str(case) for case in cases("quick")]
+    kept = {"one key", "one token", "equal logits", "constant v"}
+    others = [name for name in known if name not in kept and name not in [own.name for own in PROPERTIES]]
+    for name in ("mean", "zeros"):
+        checked = check_function(Asked(Target(f"{FILE}:{name}"), left_out=tuple(others)))
+        assert not checked.passed
+    assert {result.name for result in checked.of(Verdict.FAILED)} >= kept
+    path = tmp_path / "mean.py"
+    path.write_text(
+        "import numpy as np\ndef mean(q, k, v):\n    return np.repeat(v.mean(-2, keepdims=True), q.shape[-2], -2)\n"
+    )
+    left = ",".join(name for name in others)
+    assert run(capsys, "check", f"{path}:mean", "--leave-out", left, "--out", str(tmp_path / "failed"))[0] == 1
 
 
 def test_files_that_are_no_replays_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

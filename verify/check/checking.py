@@ -37,6 +37,7 @@ class CaseResult:
     text: in words, where it is not passed.  judgement: where there was an output of the right shape.  problem, output:
     what the function was called with, and what it returned, if that can be compared.  rows: the queries that were
     judged; exact: their exact values.  explanations: mistakes that would give this output.  late: it took too long.
+    tells: whether zeros and the mean of the values are wrong answers, so that to pass means something.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CaseResult:
     rows: tuple[int, ...] = ()
     explanations: tuple[Explanation, ...] = ()
     late: bool = False
+    tells: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,10 @@ def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
 
     def result(verdict: Verdict, text: str, judgement: Judgement | None = None) -> CaseResult:
         seconds = perf_counter() - start
-        return CaseResult(case.name, case.reason, verdict, text, judgement, seconds, problem, output, exact, rows)
+        return CaseResult(
+            *(case.name, case.reason, verdict, text, judgement, seconds, problem, output, exact, rows),
+            tells=case.trivial,
+        )
 
     exact = None
     output, returned = subject.output(problem, strided=case.strided)

@@ -184,6 +184,8 @@ def judged(own: Standard, output: NDArray[np.float64]) -> Judgement:
     verdict, reason = Verdict.PASSED, ""
     if worst > FACTOR:
         verdict, reason = Verdict.FAILED, _failure(own, ratios, output[rows])
+    elif not rows.any():
+        verdict, reason = Verdict.UNDECIDABLE, "there is no row to be judged"
     elif own.resolution > RESOLUTION:
         nearer = min(own.lost, key=lambda one: one[1])[0]
         verdict = Verdict.UNDECIDABLE

@@ -43,7 +43,7 @@ def property_result(subject: Subject, own: Property) -> CaseResult:
     start = perf_counter()
     text, judgement = own.of(subject, held(problem, subject.member, subject.arithmetic))
     verdict = Verdict.FAILED if text else Verdict.PASSED
-    return CaseResult(own.name, own.reason, verdict, text, judgement, perf_counter() - start)
+    return CaseResult(own.name, own.reason, verdict, text, judgement, perf_counter() - start, tells=False)
 
 
 def _judged(subject: Subject, own: Standard, problem: Problem, undo: Callable[[Float64Array], Float64Array]) -> Found:

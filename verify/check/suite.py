@@ -147,9 +147,9 @@ def _cases_with_more() -> Iterator[Case]:
     yield Case("grouped heads", "three heads of queries read one of keys", QUICK, grouped(), ("grouped",))
     yield Case(
         "given scale, causal",
-        "one below zero",
+        "both",
         QUICK,
-        _random(40, 40, 32, scale=-0.4, causal=True),
+        _random(40, 40, 32, scale=0.4, causal=True),
         ("scale", "causal"),
     )
     yield Case("grouped heads, causal", "both", QUICK, grouped(causal=True), ("grouped", "causal"))

@@ -171,7 +171,8 @@ class Function:
         named = {name: given[array] for name, array in request["named"].items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = self.function(*positional, **named, **request["keywords"])
+            plain = {name: tuple(x) if isinstance(x, list) else x for name, x in request["keywords"].items()}
+            result = self.function(*positional, **named, **plain)
         if isinstance(result, (tuple, list)) and result:
             result = result[0]  # an output with what else there is, as logarithms of sums
         answer: dict[str, Any] = {"outcome": "returned"}
