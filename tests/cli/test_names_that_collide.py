@@ -57,3 +57,10 @@ def test_without_the_folder_on_the_path(folder: Path) -> None:
 def test_what_is_planted_is_imported_otherwise(folder: Path) -> None:
     done = started(folder, ["-c", "import verify"], [".", str(ROOT)])
     assert "somebody else imported mine" in done.stderr
+
+
+def test_pytest_runs_there(folder: Path) -> None:
+    (folder / "test_theirs.py").write_text("def test_it():\n    assert True\n")
+    done = started(folder, ["-m", "pytest", "-q", "-p", "no:cacheprovider"], [".", str(ROOT)])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 passed" in done.stdout

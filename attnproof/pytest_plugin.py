@@ -1,4 +1,7 @@
-"""For pytest: `attention_cases` and `attention_case`, wherever attnproof is installed."""
+"""For pytest: `attention_cases` and `attention_case`, wherever attnproof is installed.
+
+It stands here, and imports `verify` only for tests that ask for it: others may have a package of that name.
+"""
 
 from __future__ import annotations
 
