@@ -25,12 +25,13 @@ DOCS_INSTALL := $(DOCS_VENV)/bin/python -m pip --disable-pip-version-check insta
 WITH_DOCS := $(DOCS_VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test campaigns certify bench mutants browser browser-installed torch torch-installed docs docs-installed lint readme wheel clean
+.PHONY: help report test campaigns lengths certify bench mutants browser browser-installed torch torch-installed docs docs-installed lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
 	@echo "make test     run the tests"
-	@echo "make campaigns  run the tests that take longer: fifty right and forty-four wrong functions on every suite"
+	@echo "make campaigns  run tests that take minutes: fifty right and forty-four wrong functions"
+	@echo "make lengths  the same at 262,144 keys, in ten minutes"
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
 	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"
 	@echo "make mutants  change the code in 300 places, one at a time, and count the changes that tests notice"
@@ -51,6 +52,9 @@ test: $(DEVELOPING)
 
 campaigns: $(DEVELOPING)
 	$(BIN)/python -m pytest -m campaign --numprocesses auto --dist worksteal
+
+lengths: $(DEVELOPING)
+	$(BIN)/python -m pytest -m length --numprocesses auto --dist worksteal
 
 certify: $(DEVELOPING)
 	$(BIN)/python -m tests.certify

@@ -65,17 +65,21 @@ def test_wrong_functions_fail_with_their_cause() -> None:
     assert {name for name, (_, said) in WRONG.items() if said is not None} == set(named)
 
 
-@pytest.mark.campaign
+@pytest.mark.length
 @pytest.mark.parametrize("name", sorted(set(WRONG) - NOT_SHOWN))
 def test_no_wrong_function_passes_at_length(name: str) -> None:
     others = tuple(case.case.name for case in cases("long") if str(case) not in LONGEST)
     assert not checked(name, "long", others).passed
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize("suite", ["full", "sharp", "real", "long"])
-def test_right_functions_pass(suite: str) -> None:
-    every = 6 if suite == "long" else 1  # a call takes seconds there
+@pytest.mark.parametrize(
+    ("suite", "every"),
+    [
+        *(pytest.param(suite, 1, marks=pytest.mark.campaign) for suite in ("full", "sharp", "real")),
+        pytest.param("long", 6, marks=pytest.mark.length),  # a call takes seconds there
+    ],
+)
+def test_right_functions_pass(suite: str, every: int) -> None:
     for case in cases(suite):
         for name, function in list(VARIANTS.items())[::every]:
             assert verdict_of(case, name, function) in (Verdict.PASSED, Verdict.LEFT_OUT), (suite, str(case), name)
