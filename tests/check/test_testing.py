@@ -70,6 +70,28 @@ def test_what_a_function_is_not_told_is_refused() -> None:
             assert_attention_close(attention, problem)
 
 
+def test_what_the_format_does_not_hold_is_refused_and_not_rounded() -> None:
+    """The function would be asked another problem than its answer is held against."""
+    q = np.ones((1, 1, 3, 4))
+    with pytest.raises(InvalidRequestError, match="bias of problem, which float32 does not hold"):
+        assert_attention_close(lambda q, k, v, bias=None: q, Problem(q, q, q, bias=np.full((3, 3), 0.1)))
+    with pytest.raises(InvalidRequestError, match="sinks of problem, which float32 does not hold"):
+        assert_attention_close(lambda q, k, v, sinks=None: q, Problem(q, q, q, sinks=[0.1]))
+    two = np.ones((2, 1, 3, 4))
+    with pytest.raises(InvalidRequestError, match="differ by sequence"):
+        assert_attention_close(lambda q, k, v, sinks=None: q, Problem(two, two, two, sinks=[[0.0], [1.0]]))
+
+
+def test_a_function_that_is_causal_unless_told_is_told() -> None:
+    def by_default(query: Array, key: Array, value: Array, causal: bool = True) -> Array:
+        logits = query @ key.swapaxes(-1, -2) * query.dtype.type(query.shape[-1] ** -0.5)
+        logits = np.where((np.tri(*logits.shape[-2:]) > 0) | (not causal), logits, -np.inf)
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(weights @ value / weights.sum(axis=-1, keepdims=True))
+
+    assert_attention_close(by_default, suite="sharp")
+
+
 def test_what_tells_nothing_is_no_pass() -> None:
     q = np.ones((1, 1, 3, 4))
     with pytest.raises(AssertionError, match="nothing tells right from wrong"):

@@ -99,7 +99,7 @@ def result_of(subject: Subject, case: Case) -> CaseResult:
 
 def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:
     """Return what becomes of a case with its problem; InvalidRequestError for one that the function cannot be asked."""
-    subject.interface.require(problem)
+    subject.interface.require(problem, subject.arithmetic.inputs)
     rows = case.rows(problem)
     start = perf_counter()
 

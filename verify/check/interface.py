@@ -75,10 +75,11 @@ class Interface:
             "a bias": problem.bias is not None and not {"mask", "bias"} & {*names},
             "causal": problem.causal and not self.takes("causal"),
             "keys after the query": self.causal and not problem.causal,
-            "a scale": problem.scale != self.scale and "scale" not in names,
+            "a scale": problem.scale != self.scale and (problem.scale is None or "scale" not in names),
             "a soft cap": problem.softcap is not None and "softcap" not in names,
             "a window": problem.window != (None, None) and "window" not in names,
             "sinks": problem.sinks is not None and "sinks" not in names,
+            "sinks that differ by sequence": problem.sinks is not None and not _shared(problem.by_head(problem.sinks)),
             "lengths": problem.lengths is not None and "lengths" not in names,
             "fewer heads of keys": grouped and not self.grouped,
             "queries elsewhere than at their own index": placed and not _in_place(problem),
@@ -88,8 +89,16 @@ class Interface:
         }
         return [words for words, there in asked.items() if there]
 
-    def require(self, problem: Problem) -> None:
-        """Raise InvalidRequestError for a problem that the function cannot be asked for as it is."""
+    def require(self, problem: Problem, format_: Format) -> None:
+        """Raise InvalidRequestError for a problem that the function cannot be asked for as it is, in a format."""
+        for label in ("q", "k", "v", "bias", "sinks"):
+            array = getattr(problem, label)
+            if array is not None and not np.array_equal(format_.rounded(array).astype(np.float64), array):
+                raise InvalidRequestError(
+                    f"{label} of {problem.name}, which {format_.name} does not hold",
+                    "numbers of the format of inputs",
+                    "round it, or choose another arithmetic",
+                )
         lacking, axes = self.lacking(problem), {"hsd": 3, "sd": 2}.get(self.layout, 4)
         if lacking:
             raise InvalidRequestError(
@@ -112,8 +121,8 @@ class Interface:
             hidden = added if problem.mask is None else np.where(problem.mask, added, -np.inf)
             name = self.names.get("bias") or self.names["mask"]
             named[name] = self._pairs(format_.rounded(hidden), problem)
-        if problem.causal and "causal" in self.names:
-            keywords[self.names["causal"]] = True
+        if "causal" in self.names:  # said always: what it does unasked may be either
+            keywords[self.names["causal"]] = problem.causal
         if problem.scale is not None and "scale" in self.names:
             keywords[self.names["scale"]] = problem.scale
         if problem.softcap is not None:
@@ -145,6 +154,12 @@ class Interface:
     def shape(self, problem: Problem) -> tuple[int, ...]:
         """Return the shape that the function's output has to have."""
         return self.laid_out(np.empty(problem.output_shape, np.int8)).shape
+
+
+def _shared(sinks: NDArray[np.float64]) -> bool:
+    """Say whether all sequences have the same sinks, [..., H]."""
+    by_sequence = sinks.reshape((-1, sinks.shape[-1])) if sinks.ndim else sinks.reshape((1, 1))
+    return bool((by_sequence == by_sequence[:1]).all())
 
 
 def _in_place(problem: Problem) -> bool:
