@@ -51,7 +51,7 @@ class Interface:
     scale: float | None = None
 
     def takes(self, need: str) -> bool:
-        """Say whether a function can be given what a case needs: a role, or "grouped", "batch", "full" or "heads"."""
+        """Say whether a function can be given what a case needs: a role, grouped, heads, full, added or is_causal."""
         if need == "grouped":
             return self.grouped and self.layout != "sd"
         if need == "heads":
