@@ -43,6 +43,10 @@ def check(
     scale: Annotated[
         str | None, typer.Option(help="The scale it always has.  [default: 1/sqrt(d)]", show_default=False)
     ] = None,
+    takes: Annotated[
+        str | None,
+        typer.Option(help="Its parameters, as in mask=attn_mask,causal=is_causal.", show_default=False),
+    ] = None,
     framework: Annotated[str, typer.Option(help="Whose arrays it takes: numpy, torch or jax.")] = "numpy",
     device: Annotated[str, typer.Option(help="Where torch puts them.")] = "cpu",
     python: Annotated[
@@ -81,6 +85,7 @@ def check(
     """
     from verify.check.isolation import Target
     from verify.check.run import Asked, check_function
+    from verify.check.takes import read_takes
     from verify.gates.own import said_by
     from verify.gates.rules import RULES
 
@@ -101,7 +106,8 @@ def check(
         asked("--memory", gibibytes, memory, "memory"),
     )
     fixed = None if scale is None else asked("--scale", number, scale, "scale")
-    settings = {"mechanism": mechanism, "arithmetic": arithmetic, "layout": layout, "scale": fixed}
+    said = None if takes is None else asked("--takes", read_takes, words(takes))
+    settings = {"mechanism": mechanism, "arithmetic": arithmetic, "layout": layout, "scale": fixed, "takes": said}
     given: dict[str, Any] = {name: setting for name, setting in settings.items() if setting is not None}
     left_out = () if leave_out is None else words(leave_out)
     own = Asked(target, suite, left_out=left_out, causal=causal, grouped=grouped, **given)
@@ -112,13 +118,13 @@ def check(
         with progress_bar("cases") as update:
             checked = check_function(own, update)
         files = _written(checked, out)
-    said = said_by(rules, checked) if rules else {}
+    by_gates = said_by(rules, checked) if rules else {}
     if json_:
         from reports.checked import checked_record
 
-        print_json(checked_record(checked, files, said))
+        print_json(checked_record(checked, files, by_gates))
     else:
-        _show(checked, files, said, width)
+        _show(checked, files, by_gates, width)
     if not checked.passed:
         raise typer.Exit(1)
 

@@ -57,6 +57,8 @@ def undecided_lines(checked: Checked) -> Iterator[str]:
     reasons = Counter(result.text for result in checked.of(Verdict.LEFT_OUT))
     for reason, count in reasons.items():
         yield f"left out: {how_many(count, 'case')}, as {reason}"
+    if checked.interface.unsaid:
+        yield "it takes **kwargs: what it understands there is tried only if it is named, as in --takes mask=attn_mask"
 
 
 def gate_lines(checked: Checked, said: Mapping[str, Mapping[str, bool]]) -> Iterator[str]:
@@ -101,6 +103,7 @@ def checked_record(
         "function": asked.target.text,
         "framework": asked.target.framework,
         "suite": asked.suite,
+        "takes": checked.interface.names,
         "mechanism": checked.member.of,
         "member": checked.member.name,
         "arithmetic": checked.arithmetic.name,

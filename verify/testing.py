@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,8 @@ def assert_attention_close(
 
     Every row is compared with exact values (`verify.check.judgement`); no tolerance grows with the number of keys.
     problem: the one to try, by default those of a suite.  how: mechanism, arithmetic "float32", layout "bhsd",
-    framework "numpy", device "cpu", causal, grouped and scale, as `attnproof check` has them.
+    framework "numpy", device "cpu", causal, grouped, scale and takes, as in {"mask": "attn_mask"}, as `attnproof check`
+    has them.
 
     The function is called in this process, with the names of scaled_dot_product_attention.  Raises AssertionError, a
     line for each case that failed, and where nothing could tell right from wrong; InvalidRequestError for a function
@@ -130,9 +131,10 @@ def _subject(
     causal: bool = False,
     grouped: bool = False,
     scale: float | None = None,
+    takes: Mapping[str, str] | None = None,
 ) -> Subject:
     own = InProcess(function, framework, device)
-    how = interface(own.parameters, layout, causal=causal, grouped=grouped, scale=scale)
+    how = interface(own.parameters, layout, causal=causal, grouped=grouped, scale=scale, takes=takes)
     return Subject(own, how, named_member(mechanism), named_arithmetic(arithmetic))
 
 

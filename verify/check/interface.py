@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.check.isolation import Call
+from verify.check.takes import ROLES, checked_takes
 from verify.errors import InvalidRequestError, unknown
 from verify.inputs.roles import USUAL
 from verify.numbers.formats import Format
@@ -20,9 +21,6 @@ LAYOUTS = {
     "hsd": "[heads, tokens, size]",
     "sd": "[tokens, size], one head",
 }
-
-# What a problem may have beside q, k and v, by role; other parameters are left at their defaults.
-ROLES = ("mask", "bias", "scale", "causal", "softcap", "window", "sinks", "lengths")
 
 # Says that there may be fewer heads of keys than of queries.
 _GROUPED = "enable_gqa"
@@ -39,16 +37,19 @@ class Interface:
 
     layout: the order of its axes.  names: by role, the name of the parameter.  arrays: names of q, k and v if they are
     given by name.  grouped: whether it takes fewer heads of keys than of queries; flag: a parameter that says so.
-    causal: whether it always is.  scale: the one that it always has, None for 1/sqrt(d_k).
+    causal: whether it always is.  scale: the one that it always has, None for 1/sqrt(d_k).  needed: by role, parameters
+    that cannot be left out.  unsaid: whether it takes names that nobody knows, and none was said.
     """
 
     layout: str
     names: Mapping[str, str]
     arrays: tuple[str, str, str] | None = None
     grouped: bool = False
-    flag: bool = False
+    flag: str | None = None
     causal: bool = False
     scale: float | None = None
+    needed: Mapping[str, str] = field(default_factory=dict)
+    unsaid: bool = False
 
     def takes(self, need: str) -> bool:
         """Say whether a function can be given what a case needs: a role, grouped, heads, full, added or is_causal."""
@@ -133,11 +134,29 @@ class Interface:
             named[self.names["sinks"]] = format_.rounded(np.ravel(problem.sinks)[: problem.q.shape[-3]])
         if problem.lengths is not None:
             named[self.names["lengths"]] = problem.lengths.astype(np.int32)
-        if self.flag and problem.q.shape[:-2] != problem.k.shape[:-2]:
-            keywords[_GROUPED] = True
+        if self.flag is not None and problem.q.shape[:-2] != problem.k.shape[:-2]:
+            keywords[self.flag] = True
+        for role, name in self.needed.items():
+            if name not in {*named, *keywords}:
+                nothing = self._nothing(role, problem, format_)
+                if isinstance(nothing, np.ndarray):
+                    named[name] = nothing
+                else:
+                    keywords[name] = nothing
         if self.arrays is None:
             return Call([q, k, v], named, keywords, strided)
         return Call([], dict(zip(self.arrays, (q, k, v), strict=True)) | named, keywords, strided)
+
+    def _nothing(self, role: str, problem: Problem, format_: Format) -> NDArray[np.generic] | object:
+        """Return what changes nothing, for what a function cannot do without and a problem does not have."""
+        arrays: dict[str, Callable[[], NDArray[np.generic]]] = {
+            "mask": lambda: self._pairs(np.ones(1, dtype=np.bool_), problem),
+            "bias": lambda: self._pairs(format_.rounded(np.zeros(1)), problem),
+            "sinks": lambda: format_.rounded(np.full(problem.q.shape[-3:-2], -np.inf)),
+            "lengths": lambda: np.full(problem.q.shape[:-3], problem.keys, dtype=np.int32),
+        }
+        plain = {"scale": problem.q.shape[-1] ** -0.5, "window": [-1, -1], "grouped": False}
+        return arrays[role]() if role in arrays else plain.get(role)
 
     def _pairs(self, array: NDArray[np.generic], problem: Problem) -> NDArray[np.generic]:
         """Return what broadcasts to pairs as [..., H, n_q, n_k]: not every function broadcasts."""
@@ -174,42 +193,84 @@ def interface(
     causal: bool = False,
     grouped: bool = False,
     scale: float | None = None,
+    takes: Mapping[str, str] | None = None,
 ) -> Interface:
     """Return how a function of these parameters is called; InvalidRequestError for one that cannot be.
 
     parameters: name, kind and whether it may be left out, None where nobody knows: it is called with the names of
-    scaled_dot_product_attention then.  causal, grouped, scale: what the function always does, whatever its parameters.
+    scaled_dot_product_attention then, or with those that are said.  causal, grouped, scale: what the function always
+    does, whatever its parameters.  takes: parameters by role, where its names are of its own or behind **kwargs.
     """
     if layout not in LAYOUTS:
         raise unknown(f"layout {layout!r}", layout, LAYOUTS)
+    said = checked_takes({} if takes is None else takes)
     if parameters is None:
         names = {role: name for role in ROLES for name in USUAL[role] if name in _SDPA}
-        return Interface(layout, names, None, True, True, causal, scale)
+        names, flag = (_roles(said), said.get("grouped")) if said else (names, _GROUPED)
+        return Interface(layout, names, _arrays(said, said), grouped or flag is not None, flag, causal, scale)
     named = [name for name, kind, _ in parameters if kind in ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")]
     places = [name for name, kind, _ in parameters if kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")]
-    by_name = tuple(next((n for n in named if n in _names_of(role)), "") for role in "qkv")
-    arrays = (by_name[0], by_name[1], by_name[2]) if all(by_name) else None
+    free = [name for name in named if name not in said.values()]
+    by_name = {role: next((n for n in free if n in _names_of(role)), "") for role in "qkv"}
+    arrays = _arrays({role: name for role, name in (by_name | said).items() if name}, said)
     if arrays is None and len(places) < 3 and not any(kind == "VAR_POSITIONAL" for _, kind, _ in parameters):
         raise InvalidRequestError(
             f"a function of ({', '.join(name for name, _, _ in parameters)})", "one of q, k and v", "name another"
         )
     others = [name for name, _, _ in parameters if name not in (arrays or places[:3])]
-    names = {role: name for role in ROLES for name in others if name in USUAL[role]}
+    _require_named(said, parameters, [name for name in named if name in {*others, *(arrays or ())}])
+    names = {role: name for role in ROLES for name in others if name in USUAL[role] and name in free}
     if "bias" not in names and "mask" in names and names["mask"] == "attn_bias":
         del names["mask"]
     needed = [
         name
-        for name, kind, free in parameters
-        if name in others and not free and kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
+        for name, kind, free_ in parameters
+        if name in others and not free_ and kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
     ]
-    if needed:
+    unmet = [name for name in needed if name not in said.values()]
+    if unmet:
         raise InvalidRequestError(
-            f"a function that needs {', '.join(needed)}",
+            f"a function that needs {', '.join(unmet)}",
             "one that needs q, k and v alone; others may have defaults",
-            "wrap it in one that gives the rest",
+            "say what they are (--takes ROLE=PARAMETER,...), or wrap it in one that gives them",
         )
-    flag = _GROUPED in others
-    return Interface(layout, names, arrays, grouped or flag, flag, causal, scale)
+    flag = said.get("grouped", _GROUPED if _GROUPED in others and _GROUPED in free else None)
+    return Interface(
+        *(layout, names | _roles(said), arrays, grouped or flag is not None, flag, causal, scale),
+        needed={role: name for role, name in said.items() if name in needed},
+        unsaid=not said and any(kind == "VAR_KEYWORD" for _, kind, _ in parameters),
+    )
+
+
+def _roles(said: Mapping[str, str]) -> dict[str, str]:
+    return {role: said[role] for role in ROLES if role in said}
+
+
+def _arrays(names: Mapping[str, str], said: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Return the names of q, k and v; None if they go by place, InvalidRequestError if only some of them are said."""
+    lost = " and ".join(role for role in "qkv" if role not in names)
+    if not lost:
+        return names["q"], names["k"], names["v"]
+    asked = [role for role in "qkv" if role in said]
+    if asked:
+        raise InvalidRequestError(
+            f"takes with {' and '.join(asked)} and without {lost}", "all three, or none by name", "say all three"
+        )
+    return None
+
+
+def _require_named(said: Mapping[str, str], parameters: Parameters, known: Sequence[str]) -> None:
+    """Raise InvalidRequestError for a parameter that is said and that the function cannot be given by name."""
+    own = [name for name, _, _ in parameters]
+    behind = any(kind == "VAR_KEYWORD" for _, kind, _ in parameters)
+    for role, name in said.items():
+        if name in known or (behind and name not in own):
+            continue
+        if name in own:
+            given = f"takes {role}={name}, a parameter that goes by place, as q, k and v do"
+            raise InvalidRequestError(given, "one that goes by name", "say all of q, k and v too, or name another")
+        given = f"takes {role}={name}, a parameter that the function does not have"
+        raise unknown(given, name, known or own, "name one that it has")
 
 
 def _names_of(role: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from verify.problem import Problem
 # The entry of a file that says how the function was called.
 _ENTRY = "attnproof_check"
 
-_SETTINGS = ("mechanism", "arithmetic", "layout", "causal", "grouped", "scale")
+_SETTINGS = ("mechanism", "arithmetic", "layout", "causal", "grouped", "scale", "takes")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from verify.attention.contract import Member
 from verify.check.checking import CaseResult, Subject, examined, result_of
@@ -30,7 +30,7 @@ class Asked:
     """What is to be checked, and how the function is called.
 
     target: the function.  mechanism: what it claims to compute.  layout: of its arrays.  causal, grouped, scale: what
-    it always does.  left_out: names of cases.
+    it always does.  takes: parameters by role (`verify.check.takes`).  left_out: names of cases.
     """
 
     target: Target
@@ -41,6 +41,7 @@ class Asked:
     causal: bool = False
     grouped: bool = False
     scale: float | None = None
+    takes: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
 
@@ -48,10 +49,12 @@ class Asked:
 class Checked:
     """What became of a check.
 
-    cause: what explains the failures, in words, and of how many of them; None if nothing does.
+    interface: how the function is called.  cause: what explains the failures, in words, and of how many of them; None
+    if nothing does.
     """
 
     asked: Asked
+    interface: Interface
     member: Member
     arithmetic: Arithmetic
     results: tuple[CaseResult, ...]
@@ -87,7 +90,7 @@ def check_function(asked: Asked, progress: Progress = lambda done, total, name: 
         subject = Subject(function, own, member, arithmetic)
         cases = cases_of(asked.suite, asked.left_out)
         require_some(cases, own)
-        return _diagnosed(asked, member, arithmetic, tuple(_results(subject, asked.suite, cases, progress)))
+        return _diagnosed(asked, subject, tuple(_results(subject, asked.suite, cases, progress)))
 
 
 def _results(subject: Subject, suite: str, cases: Sequence[Case], progress: Progress) -> Iterator[CaseResult]:
@@ -109,17 +112,25 @@ def check_problem(asked: Asked, case: Case, problem: Problem) -> Checked:
     member, arithmetic = named_member(asked.mechanism), named_arithmetic(asked.arithmetic)
     with Loaded(asked.target) as function:
         subject = Subject(function, _interface(asked, function), member, arithmetic)
-        return _diagnosed(asked, member, arithmetic, [examined(subject, case, problem)])
+        return _diagnosed(asked, subject, [examined(subject, case, problem)])
 
 
 def _interface(asked: Asked, function: Function) -> Interface:
-    return interface(function.parameters, asked.layout, causal=asked.causal, grouped=asked.grouped, scale=asked.scale)
+    return interface(
+        function.parameters,
+        asked.layout,
+        causal=asked.causal,
+        grouped=asked.grouped,
+        scale=asked.scale,
+        takes=asked.takes,
+    )
 
 
-def _diagnosed(asked: Asked, member: Member, arithmetic: Arithmetic, results: Sequence[CaseResult]) -> Checked:
+def _diagnosed(asked: Asked, subject: Subject, results: Sequence[CaseResult]) -> Checked:
+    member, arithmetic = subject.member, subject.arithmetic
     explained = [_explained(result, member, arithmetic) for result in results]
     failed = [result.explanations for result in explained if result.verdict == Verdict.FAILED]
-    return Checked(asked, member, arithmetic, tuple(explained), agreed(failed))
+    return Checked(asked, subject.interface, member, arithmetic, tuple(explained), agreed(failed))
 
 
 def _explained(result: CaseResult, member: Member, arithmetic: Arithmetic) -> CaseResult:
