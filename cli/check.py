@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.again import replay_command
 from cli.progress import progress_bar
-from cli.text import Columns, asked, choice, gibibytes, number, one_line, print_json, show, width_of, words
+from cli.text import Columns, asked, choice, gibibytes, number, one_line, print_json, printable, show, width_of, words
 from verify.errors import InvalidRequestError
 from verify.integers import how_many
 
@@ -215,14 +216,4 @@ def _show(checked: Checked, files: dict[str, str], said: dict[str, dict[str, boo
     if files:
         name, path = next(iter(files.items()))
         show(f"{how_many(len(files), 'case')} in {one_line(str(Path(path).parent))}; to run {name} again:", width)
-        print(f"  {one_line(_command(checked, path))}")
-
-
-def _command(checked: Checked, path: str) -> str:
-    """Return the command that runs a case again."""
-    import shlex
-
-    target = checked.asked.target
-    parts = ["attnproof", "check", target.text, "--replay", path]
-    parts += ["--framework", target.framework] if target.framework != "numpy" else []
-    return shlex.join(parts)
+        print(f"  {printable(replay_command(checked.asked, path))}")

@@ -71,7 +71,12 @@ LARGEST_MEMORY = 1 << 20  # GiB
 
 def one_line(message: str) -> str:
     """Return the message on one line, control characters written as escapes: it may quote what somebody sent us."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(message.split()))
+    return printable(" ".join(message.split()))
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters written as escapes, and all else as it is."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def choice(text: str, label: str, known: Iterable[str]) -> str:

@@ -27,6 +27,9 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 # What `attnproof features --prove` prints, so that no statement changes unread
 PROOFS = Path(__file__).parent / "cli" / "proofs.txt"
 
+# What is shown as the folder that examples are run in
+FOLDER = "/home/me"
+
 _BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
 _FILE = re.compile(r"# (\w+\.py)\n")
 
@@ -48,7 +51,7 @@ def _console(block: str) -> str:
             contextlib.redirect_stderr(io.StringIO()) as said,
         ):
             code = main(arguments)
-        found = [line.rstrip() for line in printed.getvalue().splitlines()]
+        found = [line.rstrip().replace(str(Path.cwd()), FOLDER) for line in printed.getvalue().splitlines()]
         for part in rest:
             end, count = part.split(" -")
             found = found[-int(count) :] if end == "tail" else found[: int(count)]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cli.again import replay_command
 from tests.cli.running import run
 from verify.check.isolation import Target
 from verify.check.judgement import Verdict
@@ -40,12 +44,70 @@ def test_a_wrong_one_is_told_what_is_wrong_and_how_to_run_it_again(
     assert "expected " in text
     command = shlex.split(printed.splitlines()[-1])
     assert command[:2] == ["attnproof", "check"]
-    code, printed, _ = run(capsys, *command[1:])
-    assert code == 1
-    assert "the scale is missing" in printed
     # another function passes the same case
     command[command.index(f"{FILE}:scale_missing")] = f"{FILE}:right"
     assert run(capsys, *command[1:])[0] == 0
+
+
+# A function of its own, in a file and in a package; its scale is missing.
+UNSCALED = """
+import numpy as np
+def attention(q, k, v):
+    s = q @ np.swapaxes(k, -1, -2)
+    w = np.exp(s - s.max(-1, keepdims=True))
+    return (w @ v) / w.sum(-1, keepdims=True)
+"""
+
+
+@pytest.mark.parametrize("function", ["my  files/mine.py:attention", "inner.mine:attention"])
+def test_the_printed_command_reproduces_the_failure_in_another_folder(
+    function: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here / "my  files", here / "inner", there):
+        folder.mkdir(parents=True)
+    for name in ("my  files", "inner"):
+        (here / name / "mine.py").write_text(UNSCALED)
+    python = here / "python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.chdir(here)
+    how = ("--python", "./python", "--timeout", "45.5", "--memory", "3", "--out", "failed here", "--suite", FEW)
+    code, printed, _ = run(capsys, "check", function, *how)
+    assert code == 1
+    command = printed.splitlines()[-1].strip()
+    for part in (f"--python {python}", "--timeout 45.5", "--memory 3", f"'{here}/failed here/"):
+        assert part in command
+    assert command.startswith("attnproof") == function.startswith("my")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    again = subprocess.run(
+        command, shell=True, cwd=there, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (again.returncode, again.stderr) == (1, "")
+    assert "Likely: the scale is missing" in " ".join(again.stdout.split())
+
+
+def test_the_printed_command_says_what_the_file_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    usual = Asked(Target("a.b:f"))
+    assert replay_command(usual, "/x.npz") == "attnproof check a.b:f --replay /x.npz"
+    own = Asked(Target("a.b:f", "torch", "cuda:1", "python3.12"), mechanism="mine.py:MINE:order=3", causal=True)
+    assert replay_command(own, "/x.npz") == (
+        f"attnproof check a.b:f --replay /x.npz --mechanism {tmp_path}/mine.py:MINE:order=3 --framework torch"
+        " --device cuda:1 --python python3.12"
+    )
+
+
+def test_a_replay_in_an_arithmetic_that_does_not_hold_its_numbers_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run(capsys, "check", f"{FILE}:scale_missing", "--suite", FEW, "--out", str(tmp_path))
+    replay = ("check", f"{FILE}:scale_missing", "--replay", str(tmp_path / "needle.npz"))
+    code, printed, said = run(capsys, *replay, "--arithmetic", "bfloat16+float32")
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert "q of needle, which bfloat16 does not hold" in said
+    # a wider one holds them all
+    assert run(capsys, *replay, "--arithmetic", "float64")[0] == 1
 
 
 def test_json_has_every_number_and_nothing_else_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
