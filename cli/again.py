@@ -17,7 +17,7 @@ def replay_command(asked: Asked, path: str) -> str:
 
     A module is looked for in the folder that it was found in; all else is named by its whole path.
     """
-    from verify.check.isolation import Target
+    from verify.isolated.isolation import Target
 
     target, usual = asked.target, Target(asked.target.text)
     parts = ["attnproof", "check", _function(target.text), "--replay", str(Path(path).absolute())]

@@ -84,11 +84,11 @@ def check(
     Runs it in a process of its own on a table of cases, and compares every row with exact values. Called with the names
     of scaled_dot_product_attention; what it does not take is left out, and said. Exit code 1 if a case failed.
     """
-    from verify.check.isolation import Target
     from verify.check.run import Asked, check_function
     from verify.check.takes import read_takes
     from verify.gates.own import said_by
     from verify.gates.rules import RULES
+    from verify.isolated.isolation import Target
 
     width = width_of(columns)
     if exp is not None:

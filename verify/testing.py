@@ -8,13 +8,13 @@ from typing import Any
 
 from verify.attention.contract import Mechanism, Member
 from verify.check.checking import CaseResult, Subject, examined, result_of
-from verify.check.in_process import InProcess
 from verify.check.interface import interface
 from verify.check.judgement import Verdict
 from verify.check.properties import PROPERTIES, Property, property_result
 from verify.check.suite import Case, cases_of
 from verify.conformance.mechanism import CELLS, findings_of
 from verify.errors import NonconformingError
+from verify.isolated.in_process import InProcess
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.problem import Problem

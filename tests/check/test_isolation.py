@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.check.wrong import HARMFUL
-from verify.check.isolation import Call, Loaded, Target
 from verify.check.judgement import Verdict
 from verify.check.run import Asked, check_function
 from verify.check.suite import cases_of
 from verify.errors import InvalidRequestError
+from verify.isolated.isolation import Call, Loaded, Target
 
 FILE = str(Path(__file__).with_name("wrong.py"))
 X = np.random.default_rng(15).standard_normal((1, 2, 6, 4)).astype(np.float32)

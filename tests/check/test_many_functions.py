@@ -8,9 +8,9 @@ import pytest
 
 from tests.check.variants import VARIANTS
 from tests.check.wrong import WRONG
-from verify.check.isolation import Target
 from verify.check.judgement import FACTOR, Verdict
 from verify.check.run import Asked, Checked, check_function
+from verify.isolated.isolation import Target
 from verify.testing import AttentionCase, cases
 
 WRONG_FILE = Path(__file__).with_name("wrong.py")

@@ -14,11 +14,11 @@ import pytest
 
 from cli.again import replay_command
 from tests.cli.running import run
-from verify.check.isolation import Target
 from verify.check.judgement import Verdict
 from verify.check.properties import PROPERTIES
 from verify.check.replay import read_replay
 from verify.check.run import Asked, check_function
+from verify.isolated.isolation import Target
 from verify.testing import cases
 
 FILE = Path(__file__).parents[1] / "check" / "wrong.py"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from verify.attention.contract import Member
 from verify.check.diagnosis import Explanation
 from verify.check.interface import Interface
-from verify.check.isolation import Call, Function, Returned
 from verify.check.judgement import Judgement, Standard, Verdict, certified_standard, judged
 from verify.check.suite import Case, judged_part, missing
 from verify.errors import AttnproofError
+from verify.isolated.isolation import Call, Function, Returned
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.check.isolation import Call
 from verify.check.takes import ROLES, checked_takes
 from verify.errors import InvalidRequestError, unknown
 from verify.inputs.roles import USUAL
+from verify.isolated.isolation import Call
 from verify.numbers.formats import Format
 from verify.problem import Problem
 

@@ -9,12 +9,12 @@ from verify.attention.contract import Member
 from verify.check.checking import CaseResult, Subject, examined, result_of
 from verify.check.diagnosis import agreed, explanations
 from verify.check.interface import Interface, interface
-from verify.check.isolation import Function, Loaded, Target
 from verify.check.judgement import Verdict
 from verify.check.properties import PROPERTIES, property_result
 from verify.check.suite import SUITES, Case, cases_of, judged_part, require_some
 from verify.errors import unknown
 from verify.integers import how_many
+from verify.isolated.isolation import Function, Loaded, Target
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.problem import Problem

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from verify.check.isolation import Call, Returned, packed, unpacked
-from verify.check.worker import Arrays, Function, RefusedError, parameters, said
 from verify.errors import InvalidRequestError
+from verify.isolated.isolation import Call, Returned, packed, unpacked
+from verify.isolated.worker import Arrays, Function, RefusedError, parameters, said
 
 
 class InProcess:

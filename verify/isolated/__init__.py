@@ -1,0 +1,1 @@
+"""Functions of somebody else: called in a process of their own, or in this one where that is wished."""
