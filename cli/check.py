@@ -16,6 +16,7 @@ from verify.integers import how_many
 
 if TYPE_CHECKING:
     from verify.check.run import Asked, Checked
+    from verify.isolated.isolation import Target
 
 FRAMEWORKS = ("numpy", "torch", "jax")
 
@@ -91,21 +92,21 @@ def check(
     from verify.isolated.isolation import Target
 
     width = width_of(columns)
-    if exp is not None:
-        _judge_exponential(exp, range_, base, function, arithmetic, width, json_)
-        return
-    if function is None:
-        raise InvalidRequestError("nothing to check", "a FUNCTION, or --exp", "name one; see attnproof check --help")
-    rules = [RULES[asked("--gate", choice, name, "rule", RULES)] for name in words(gate)] if gate is not None else []
     asked("--framework", choice, framework, "framework", FRAMEWORKS)
     target = Target(
-        _placed(function),
+        "" if function is None else _placed(function),
         framework,
         device,
         sys.executable if python is None else python,
         _seconds(timeout),
         asked("--memory", gibibytes, memory, "memory"),
     )
+    if exp is not None:
+        _judge_exponential(exp, range_, base, target, arithmetic, width, json_)
+        return
+    if function is None:
+        raise InvalidRequestError("nothing to check", "a FUNCTION, or --exp", "name one; see attnproof check --help")
+    rules = [RULES[asked("--gate", choice, name, "rule", RULES)] for name in words(gate)] if gate is not None else []
     fixed = None if scale is None else asked("--scale", number, scale, "scale")
     said = None if takes is None else asked("--takes", read_takes, words(takes))
     settings = {"mechanism": mechanism, "arithmetic": arithmetic, "layout": layout, "scale": fixed, "takes": said}
@@ -131,15 +132,15 @@ def check(
 
 
 def _judge_exponential(
-    exp: str, range_: str, base: str, function: str | None, arithmetic: str | None, width: int, json_: bool
+    exp: str, range_: str, base: str, how: Target, arithmetic: str | None, width: int, json_: bool
 ) -> None:
     from cli.exponential import judged_exponential
     from verify.numbers.arithmetic import named_arithmetic
 
-    if function is not None:
-        raise InvalidRequestError(f"{function} and --exp", "one of the two", "leave one out")
+    if how.text:
+        raise InvalidRequestError(f"{how.text} and --exp", "one of the two", "leave one out")
     format_ = named_arithmetic("float32" if arithmetic is None else arithmetic).inputs.name
-    judged_exponential(exp, range_, base, width, json_, format_)
+    judged_exponential(exp, range_, base, width, json_, format_, how)
 
 
 def _placed(function: str) -> str:

@@ -12,25 +12,34 @@ if TYPE_CHECKING:
     from verify.ingredients import Judgement, Target
     from verify.ingredients.maximum import Extreme
     from verify.ingredients.measured import Measured
+    from verify.isolated import isolation
 
 # Significant digits of an error, if bounds agree in as many, and characters of a text that is said back.
 _DIGITS = 7
 _LONGEST = 160
 
 
-def judged_exponential(text: str, range_: str, base: str, width: int, json_: bool, format_: str = "float32") -> int:
+def judged_exponential(
+    text: str,
+    range_: str,
+    base: str,
+    width: int,
+    json_: bool,
+    format_: str = "float32",
+    how: isolation.Target | None = None,
+) -> int:
     """Print what is known of something in place of the powers of a base, and return the exit code, 0.
 
     text: a polynomial of x or its coefficients, fa4:3, a table FILE.json or FILE.npz, or a function FILE.py:NAME or
     package.module:NAME.  range_, base: as in 0:1 and 2.  format_: of the numbers that a function is called with.
-    Raises InvalidRequestError for what cannot be read.
+    how: where that function runs, and within which limits.  Raises InvalidRequestError for what cannot be read.
     """
     from verify.ingredients import judge, read_base, read_target
     from verify.numbers.formats import named_format
 
     named_format(format_)
     target = asked("--range", read_target, range_, asked("--base", read_base, base))
-    found = asked("--exp", judge, text, target, format_)
+    found = asked("--exp", judge, text, target, format_, how)
     if json_:
         from verify.files.documents import plain
 

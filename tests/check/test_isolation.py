@@ -125,3 +125,19 @@ def test_bfloat16_and_gaps_arrive_as_they_are() -> None:
             assert found.dtype == "bfloat16"
             assert found.values is not None
             assert found.values.tobytes() == held.tobytes()
+
+
+def test_an_interpreter_that_lacks_a_format_is_refused_in_words(tmp_path: Path) -> None:
+    """numpy alone is enough for all formats that numpy knows."""
+    import ml_dtypes
+
+    (tmp_path / "ml_dtypes.py").write_text("raise ImportError('not here')\n")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with Loaded(Target("numpy:maximum", python=str(python))) as function:
+        with pytest.raises(InvalidRequestError, match="bfloat16 arrays of numpy, without ml_dtypes"):
+            function.call(Call([X.astype(ml_dtypes.bfloat16), X]))
+        found = function.call(Call([X, X])).values
+        assert found is not None
+        assert found.tobytes() == X.tobytes()

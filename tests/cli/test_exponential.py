@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cli.exponential import judged_exponential
+from tests.cli.running import run
 from verify.errors import InvalidRequestError
 from verify.ingredients.effect import INPUTS
 
@@ -137,3 +138,17 @@ def test_refusals_name_the_option_and_print_nothing(
 def test_a_format_that_there_is_not() -> None:
     with pytest.raises(InvalidRequestError, match="unknown format 'float12'"):
         judged_exponential("numpy:exp2", "0:1", "2", 80, json_=False, format_="float12")
+
+
+def test_a_function_that_does_not_answer_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import time\n\n\ndef sleeps(x):\n    time.sleep(3600)\n")
+    for arguments, says in (
+        (("--timeout", "0.5"), "it took more than 0.5 s"),
+        (("--timeout", "never"), "--timeout"),
+        (("--python", "/no/python"), "cannot be started"),
+        (("--framework", "mxnet"), "framework 'mxnet'"),
+    ):
+        code, shown, said = run(capsys, "check", "--exp", f"{path}:sleeps", *arguments)
+        assert (code, shown, said.count("\n")) == (2, "", 1)
+        assert says in said

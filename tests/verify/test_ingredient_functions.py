@@ -17,10 +17,11 @@ from verify.errors import InvalidRequestError
 from verify.ingredients import Judgement, Target, judge, read_base, read_target
 from verify.ingredients.effect import effects, reduced, shared_error
 from verify.ingredients.function import Function
-from verify.ingredients.judgement import read_ingredient
 from verify.ingredients.maximum import ErrorRange, Extreme
 from verify.ingredients.measured import SAMPLE, measured_error, numbers_of
 from verify.ingredients.polynomial import read_polynomial
+from verify.isolated.in_process import InProcess
+from verify.isolated.isolation import Target as Place
 from verify.numbers.formats import FORMATS, Format
 
 Array = NDArray[Any]
@@ -87,7 +88,7 @@ def cubic(x: Array) -> Array:
 @pytest.mark.parametrize("name", ["float8_e5m2", "float8_e4m3fn"])
 def test_errors_are_those_of_mpmath(name: str) -> None:
     asked, format_ = target("-2:2"), FORMATS[name]
-    found = measured_error(Function("cubic", cubic, format_), asked)
+    found = measured_error(Function("cubic", InProcess(cubic), format_), asked)
     x = [x for x in all_of(format_) if -2 <= x <= 2]
     y = cubic(np.array(x).astype(format_.dtype)).astype(np.float64).tolist()
     with mp.workdps(60):
@@ -103,7 +104,7 @@ def test_what_is_not_a_number_is_an_infinite_error() -> None:
     def broken(x: Array) -> Array:
         return np.where(x > 0.5, np.nan, np.exp2(x))
 
-    found = measured_error(Function("broken", broken, FORMATS["float16"]), target())
+    found = measured_error(Function("broken", InProcess(broken), FORMATS["float16"]), target())
     assert found.error.largest.upper == found.error.largest.lower == inf
     assert found.error.largest.at > Fraction(1, 2)
     assert found.undefined == 1024  # numbers from 0.5 to 1
@@ -111,6 +112,7 @@ def test_what_is_not_a_number_is_an_infinite_error() -> None:
 
 
 MODULE = """
+import os, sys, time
 import numpy as np
 print("imported")
 def good(x):
@@ -128,8 +130,14 @@ def needs_two(x, y): return x
 def changes(x):
     x *= 0
     return x + 1
+def whole(x): return x.astype(np.int64)
+def aborts(x): os.abort()
+def sleeps(x): time.sleep(3600)
+def allocates(x): return np.exp2(np.ones((1 << 16, 1 << 16)))
+def prints(x):
+    sys.stdout.write("x" * (1 << 22))
+    return np.exp2(x)
 number = 3
-class Kind: pass
 """
 
 
@@ -163,38 +171,45 @@ def test_a_function_of_a_module_gets_numbers_of_the_format() -> None:
     ("name", "says"),
     [
         ("short", "returns the shape (15360,) for (15361,)"),
-        ("one", "returns the shape () for (15361,)"),
+        ("one", "returned float; expected an array of numpy"),
         ("many", "returns the shape (15361, 1)"),
-        ("nothing", "returns of type object"),
-        ("words", "returns of type <U1"),
-        ("imaginary", "returns of type complex"),
-        ("raises", "raises ValueError: not now, line 13 for 15,361 numbers of float16"),
-        ("leaves", "raises SystemExit"),
-        ("needs_two", "raises TypeError"),
+        ("nothing", "returned NoneType"),
+        ("words", "returned an array of type <U1"),
+        ("imaginary", "returned an array of type complex"),
+        ("whole", "returned an array of type int64"),
+        ("raises", "with 15,361 numbers of float16: it raised ValueError: not now"),
+        ("leaves", "raised SystemExit"),
+        ("aborts", "SIGABRT"),
+        ("sleeps", "took more than 1 s"),
+        ("allocates", "ran out of memory within 0.25 GiB"),
+        ("prints", "printed more than 64 kB"),
+        ("needs_two", "raised TypeError"),
         ("number", "of type int"),
-        ("Kind", "of type type"),
         ("missing", "without missing"),
     ],
 )
 def test_functions_that_are_none(name: str, says: str, module: Path) -> None:
     with pytest.raises(InvalidRequestError) as refused:
-        judge(f"{module}:{name}", target(), "float16")
+        judge(f"{module}:{name}", target(), "float16", Place("", timeout=1.0, memory=2**28))
     assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_files_and_modules_that_do_not_import(tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text("import no_such_module_of_anybody\n")
     (tmp_path / "ends.py").write_text("raise SystemExit\n")
+    (tmp_path / "crashes.py").write_text("import os\nos._exit(3)\n")
     for text, says in (
         (f"{tmp_path}/wrong.py:f", "does not import"),
         (f"{tmp_path}/ends.py:f", "does not import (SystemExit"),
-        (f"{tmp_path}/none.py:f", "cannot be read"),
+        (f"{tmp_path}/none.py:f", "does not import"),
+        (f"{tmp_path}/crashes.py:f", "cannot be loaded: its process ended by itself (exit code 3)"),
         ("no_such_module_of_anybody:f", "does not import"),
         ("no such module:f", "FILE.py:NAME or package.module:NAME"),
         ("..:f", "FILE.py:NAME or package.module:NAME"),
     ):
         with pytest.raises(InvalidRequestError) as refused:
-            read_ingredient(text)
+            judge(text, target())
         assert says in str(refused.value)
 
 

@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from verify.ingredients.effect import Effect, Values, effects, powers, shared_error
-from verify.ingredients.function import Function, is_function, read_function
+from verify.ingredients.function import Function, is_function, loaded_function
 from verify.ingredients.maximum import ErrorRange, proven_error
 from verify.ingredients.measured import Measured, ends_of, measured_error
 from verify.ingredients.polynomial import Polynomial, read_polynomial
 from verify.ingredients.published import is_published, published
 from verify.ingredients.table import ENDINGS, Table, read_table
 from verify.ingredients.target import Target
+from verify.isolated import isolation
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import FORMATS, named_format
-
-Ingredient = Polynomial | Table | Function
 
 
 @dataclass(frozen=True)
@@ -61,35 +60,37 @@ class Judgement:
         return shared_error(self.error)
 
 
-def judge(text: str, target: Target, format_: str = "float32") -> Judgement:
+def judge(text: str, target: Target, format_: str = "float32", how: isolation.Target | None = None) -> Judgement:
     """Return what is known of a polynomial, a table or a function in place of the powers of a base.
 
     text: coefficients or a polynomial of x, fa4:3 or another published one, a table FILE.json or FILE.npz, or a
     function FILE.py:NAME or package.module:NAME.  format_: the numbers that a function is called with; what is proved
-    of the others needs none.  Raises InvalidRequestError for what is none of these, and for a table that does not cover
-    the range.
+    of the others needs none.  how: where a function runs, and within which limits.  Raises InvalidRequestError for what
+    is none of these, for a function that does not answer, and for a table that does not cover the range.
 
         judge("1+0.695*x+0.227*x^2+0.078*x^3", read_target("[0:1)", read_base("2"))).error.largest.upper
     """
-    ingredient = read_ingredient(text, format_)
-    if isinstance(ingredient, Function):
-        measured = measured_error(ingredient, target)
-        error, values = measured.error, _of_function(ingredient, target)
-    else:
-        measured, error, values = None, proven_error(ingredient.pieces(target), target), ingredient.values
-    return Judgement(ingredient.description, target, error, measured, tuple(effects(values, target, error)))
+    text = text.strip()
+    if _is_written(text) or not is_function(text):
+        ingredient = read_ingredient(text)
+        error = proven_error(ingredient.pieces(target), target)
+        return Judgement(ingredient.description, target, error, None, tuple(effects(ingredient.values, target, error)))
+    with loaded_function(text, named_format(format_), how) as function:
+        measured = measured_error(function, target)
+        found = tuple(effects(_of_function(function, target), target, measured.error))
+        return Judgement(function.description, target, measured.error, measured, found)
 
 
-def read_ingredient(text: str, format_: str = "float32") -> Ingredient:
-    """Return what a text is: a published polynomial, a table, a function or a polynomial."""
+def _is_written(text: str) -> bool:
+    return is_published(text) or Path(text).suffix.lower() in ENDINGS
+
+
+def read_ingredient(text: str) -> Polynomial | Table:
+    """Return what a text is: a published polynomial, a table or a polynomial."""
     text = text.strip()
     if is_published(text):
         return published(text)
-    if Path(text).suffix.lower() in ENDINGS:
-        return read_table(text)
-    if is_function(text):
-        return read_function(text, named_format(format_))
-    return read_polynomial(text)
+    return read_table(text) if _is_written(text) else read_polynomial(text)
 
 
 def _of_function(function: Function, target: Target) -> Values:

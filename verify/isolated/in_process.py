@@ -38,4 +38,4 @@ class InProcess:
             return Returned(None, "", f"it raised {said(error)}", monotonic() - start)
         if answer["outcome"] != "returned":
             return Returned(None, "", f"it {answer['text']}", monotonic() - start)
-        return unpacked(answer, result, monotonic() - start)
+        return unpacked(call, answer, result, monotonic() - start)
