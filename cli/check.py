@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +43,10 @@ def check(
     ] = None,
     causal: Annotated[bool, typer.Option("--causal", help="It is always causal.")] = False,
     grouped: Annotated[bool, typer.Option("--grouped", help="Keys may have fewer heads than queries.")] = False,
+    backward: Annotated[
+        bool,
+        typer.Option("--backward", help="Check gradients: of torch or jax, or as it returns them of q, k, v, dout."),
+    ] = False,
     scale: Annotated[
         str | None, typer.Option(help="The scale it always has.  [default: 1/sqrt(d)]", show_default=False)
     ] = None,
@@ -111,12 +116,13 @@ def check(
     said = None if takes is None else asked("--takes", read_takes, words(takes))
     settings = {"mechanism": mechanism, "arithmetic": arithmetic, "layout": layout, "scale": fixed, "takes": said}
     given: dict[str, Any] = {name: setting for name, setting in settings.items() if setting is not None}
-    left_out = () if leave_out is None else words(leave_out)
-    own = Asked(target, suite, left_out=left_out, causal=causal, grouped=grouped, **given)
+    given |= {name: True for name, flag in (("causal", causal), ("grouped", grouped), ("backward", backward)) if flag}
+    own = Asked(target, suite, left_out=() if leave_out is None else words(leave_out), **given)
     if replay is not None:
-        checked = _again(own, replay, given)
+        checked = _again(own, replay, given, rules)
         files: dict[str, str] = {}
     else:
+        _require_outputs(own, rules)
         with progress_bar("cases") as update:
             checked = check_function(own, update)
         files = _written(checked, out)
@@ -164,7 +170,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _again(own: Asked, path: Path, given: dict[str, Any]) -> Checked:
+def _require_outputs(own: Asked, rules: Sequence[Any]) -> None:
+    if rules and own.backward:
+        raise InvalidRequestError("--gate with gradients", "outputs, which rules are about", "leave --gate out")
+
+
+def _again(own: Asked, path: Path, given: dict[str, Any], rules: Sequence[Any]) -> Checked:
     """Return what becomes of the case in a file; what the command line does not say is as it was then."""
     from dataclasses import replace
 
@@ -173,7 +184,9 @@ def _again(own: Asked, path: Path, given: dict[str, Any]) -> Checked:
 
     kept = read_replay(path)
     settings = {name: value for name, value in kept.settings.items() if name not in given}
-    return check_problem(replace(own, **settings), kept.case, kept.problem)
+    again = replace(own, **settings)
+    _require_outputs(again, rules)
+    return check_problem(again, kept.case, kept.problem, kept.dout)
 
 
 def _written(checked: Checked, out: Path) -> dict[str, str]:

@@ -77,6 +77,7 @@ def sentence(checked: Checked) -> str:
     """Return what became of it all."""
     asked, failed, passed = checked.asked, checked.of(Verdict.FAILED), checked.of(Verdict.PASSED)
     what = f"{checked.member.name} in {checked.arithmetic.name}"
+    name = f"{'the gradient of ' if asked.backward else ''}{asked.target.text}"
     tried = len(checked.results) - len(checked.of(Verdict.LEFT_OUT))
     undecidable = len(checked.of(Verdict.UNDECIDABLE))
     more = f", {undecidable} undecidable" if undecidable else ""
@@ -85,10 +86,10 @@ def sentence(checked: Checked) -> str:
         if checked.cause is not None:
             words, count = checked.cause
             cause = f" Likely: {words}; that explains {count} of {len(failed)}."
-        return f"{asked.target.text} is not {what}: {how_many(len(failed), 'case')} of {tried} failed{more}.{cause}"
+        return f"{name} is not {what}: {how_many(len(failed), 'case')} of {tried} failed{more}.{cause}"
     if not checked.passed:
-        return f"{asked.target.text}: nothing that tells right from wrong was decided in {how_many(tried, 'case')}."
-    return f"{asked.target.text} passes as {what}: {len(passed)} of {how_many(tried, 'case')}{more}."
+        return f"{name}: nothing that tells right from wrong was decided in {how_many(tried, 'case')}."
+    return f"{name} passes as {what}: {len(passed)} of {how_many(tried, 'case')}{more}."
 
 
 def checked_record(
@@ -107,6 +108,7 @@ def checked_record(
         "mechanism": checked.member.of,
         "member": checked.member.name,
         "arithmetic": checked.arithmetic.name,
+        "backward": asked.backward,
         "passed": checked.passed,
         "factor_allowed": FACTOR,
         "cause": None if checked.cause is None else checked.cause[0],

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from verify.attention.contract import Mechanism, Member
-from verify.check.checking import CaseResult, Subject, examined, result_of
+from verify.check.backward import gradients_result, require_gradients
+from verify.check.checking import CaseResult, Examine, Subject, examined, result_of
 from verify.check.interface import interface
 from verify.check.judgement import Verdict
 from verify.check.properties import PROPERTIES, Property, property_result
+from verify.check.run import explained
 from verify.check.suite import Case, cases_of
 from verify.conformance.mechanism import CELLS, findings_of
 from verify.errors import NonconformingError
@@ -72,9 +74,7 @@ class AttentionCase:
 
         Returns what became of it: passed, undecidable, or left out if the function does not take what it needs.
         """
-        subject = _subject(function, **how)
-        own = self.case
-        result = property_result(subject, own) if isinstance(own, Property) else result_of(subject, own)
+        result = _result(*_subject(function, **how), self.case)
         _require_none_failed([result])
         return result.verdict
 
@@ -96,8 +96,8 @@ def assert_attention_close(
 
     Every row is compared with exact values (`verify.check.judgement`); no tolerance grows with the number of keys.
     problem: the one to try, by default those of a suite.  how: mechanism, arithmetic "float32", layout "bhsd",
-    framework "numpy", device "cpu", causal, grouped, scale and takes, as in {"mask": "attn_mask"}, as `attnproof check`
-    has them.
+    framework "numpy", device "cpu", causal, grouped, scale, backward and takes, as in {"mask": "attn_mask"}, as
+    `attnproof check` has them.
 
     The function is called in this process, with the names of scaled_dot_product_attention.  Raises AssertionError, a
     line for each case that failed, and where nothing could tell right from wrong; InvalidRequestError for a function
@@ -105,19 +105,22 @@ def assert_attention_close(
 
         assert_attention_close(attention, arithmetic="float64")
     """
-    subject = _subject(function, **how)
+    subject, examine = _subject(function, **how)
     if problem is not None:
         if subject.arithmetic.inputs.name != "float64":
             problem = problem.rounded(subject.arithmetic.inputs)
-        _require_passed(
-            [examined(subject, Case(problem.name, "a problem of one's own", (), lambda kit: problem), problem)]
-        )
+        case = Case(problem.name, "a problem of one's own", (), lambda kit: problem)
+        _require_passed([explained(examine(subject, case, problem), subject.member, subject.arithmetic)])
         return
-    results = [
-        property_result(subject, own.case) if isinstance(own.case, Property) else result_of(subject, own.case)
-        for own in cases(suite)
-    ]
-    _require_passed(results)
+    _require_passed([_result(subject, examine, own.case) for own in cases(suite)])
+
+
+def _result(subject: Subject, examine: Examine, case: Case | Property) -> CaseResult:
+    if isinstance(case, Case):
+        return explained(result_of(subject, case, examine), subject.member, subject.arithmetic)
+    if examine is gradients_result:
+        return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, "it is about outputs")
+    return property_result(subject, case)
 
 
 def _subject(
@@ -132,14 +135,23 @@ def _subject(
     grouped: bool = False,
     scale: float | None = None,
     takes: Mapping[str, str] | None = None,
-) -> Subject:
-    own = InProcess(function, framework, device)
-    how = interface(own.parameters, layout, causal=causal, grouped=grouped, scale=scale, takes=takes)
-    return Subject(own, how, named_member(mechanism), named_arithmetic(arithmetic))
+    backward: bool = False,
+) -> tuple[Subject, Examine]:
+    """Return a function as it is asked, and what is looked at."""
+    own, member = InProcess(function, framework, device), named_member(mechanism)
+    how = interface(own.parameters, layout, causal=causal, grouped=grouped, scale=scale, takes=takes, backward=backward)
+    if backward:
+        require_gradients(member, how, framework)
+    subject = Subject(own, how, member, named_arithmetic(arithmetic))
+    return subject, gradients_result if backward else examined
 
 
 def _require_none_failed(results: Sequence[CaseResult]) -> None:
-    failed = [f"{result.name}: {result.text}" for result in results if result.verdict == Verdict.FAILED]
+    failed = [
+        "; ".join([f"{result.name}: {result.text}", *(f"likely: {one.words}" for one in result.explanations[:1])])
+        for result in results
+        if result.verdict == Verdict.FAILED
+    ]
     if failed:
         raise AssertionError("\n".join(failed))
 

@@ -33,3 +33,28 @@ def test_a_scale_that_is_off_fails_in_sixteen_bits() -> None:
 
     with pytest.raises(AssertionError, match=r"random: .* rows are off"):
         assert_attention_close(attention, framework="torch", arithmetic="bfloat16+float32")
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16+float32"])
+def test_its_gradients_pass(arithmetic: str) -> None:
+    attention = torch.nn.functional.scaled_dot_product_attention
+    how = {"framework": "torch", "arithmetic": arithmetic, "backward": True}
+    verdicts = [case.check(attention, **how) for case in cases("quick")]
+    assert verdicts.count(Verdict.PASSED) >= 20
+
+
+def test_an_output_that_is_detached_or_scaled_in_the_gradient_alone_fails() -> None:
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+
+    def detached(query: Any, key: Any, value: Any) -> Any:
+        return sdpa(query, key.detach(), value)
+
+    def scaled(query: Any, key: Any, value: Any) -> Any:
+        output = sdpa(query, key, value)
+        return 2 * output - output.detach()
+
+    case = next(case for case in cases("quick") if str(case) == "random")
+    for function, said in ((detached, "does not depend on k"), (scaled, "dq: 192 of 192 rows are off")):
+        assert case.check(function, framework="torch") == Verdict.PASSED
+        with pytest.raises(AssertionError, match=said):
+            case.check(function, framework="torch", backward=True)

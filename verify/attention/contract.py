@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flint import arb, arb_mat
+from numpy.typing import NDArray
 
 from verify.arguments import Parameter, Value, Whole, checked_values, value_text
 from verify.attention.computed import AttentionOutput
 from verify.attention.cost import Cost
 from verify.bounds.pairs import WeightBound
 from verify.errors import InvalidRequestError, MechanismError, unknown
+from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.counted import Operations
 from verify.numbers.fields import Field, Number
@@ -269,6 +271,15 @@ class Mechanism(ABC):
 
     def pullback(self, block: Block, member: Member) -> Pullback | None:
         """Return the weights of a block and what changes of them do to its q and k; None if that is unknown."""
+        return None
+
+    def slopes(
+        self, logits: NDArray[Any], attended: BoolArray, member: Member, arithmetic: Arithmetic
+    ) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return weights of logits in an arithmetic's sums, and their derivatives, up to a factor of each row.
+
+        None where weights are no function of logits.
+        """
         return None
 
     def mistaken_weights(self, head: Head, rows: slice, member: Member) -> Iterable[tuple[str, Float64Array]]:

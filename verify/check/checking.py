@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -37,7 +38,8 @@ class CaseResult:
     text: in words, where it is not passed.  judgement: where there was an output of the right shape.  problem, output:
     what the function was called with, and what it returned, if that can be compared.  rows: the queries that were
     judged; exact: their exact values.  explanations: mistakes that would give this output.  late: it took too long.
-    tells: whether zeros and the mean of the values are wrong answers, so that to pass means something.
+    tells: whether zeros and the mean of the values are wrong answers, so that to pass means something.  dout: what
+    gradients were asked for with.
     """
 
     name: str
@@ -53,6 +55,7 @@ class CaseResult:
     explanations: tuple[Explanation, ...] = ()
     late: bool = False
     tells: bool = True
+    dout: Float64Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +88,12 @@ class Subject:
         return "" if dtype == expected else f"its output is of type {dtype}; expected {expected}"
 
 
-def result_of(subject: Subject, case: Case) -> CaseResult:
-    """Return what becomes of a case."""
+# Says what becomes of a case with its problem.
+Examine = Callable[[Subject, Case, Problem], CaseResult]
+
+
+def result_of(subject: Subject, case: Case, examine: Examine) -> CaseResult:
+    """Return what becomes of a case; examine: `examined`, or `verify.check.backward.gradients_result`."""
     lacking = missing(case, subject.interface)
     if lacking:
         return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, f"the function does not take {lacking}")
@@ -94,7 +101,7 @@ def result_of(subject: Subject, case: Case) -> CaseResult:
     refusal = subject.member.mechanism.refusal(problem)
     if refusal is not None:
         return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, str(refusal))
-    return examined(subject, case, problem)
+    return examine(subject, case, problem)
 
 
 def examined(subject: Subject, case: Case, problem: Problem) -> CaseResult:

@@ -32,7 +32,7 @@ class Answer:
 
 def answers(problem: Problem, member: Member) -> Iterator[Answer]:
     """Yield what every mistake that the problem shows would answer."""
-    for words, other in _other_problems(problem):
+    for words, other in other_problems(problem):
         found = _solved(other, member)
         if found is not None:
             yield Answer(words, found)
@@ -63,7 +63,7 @@ def _solved(problem: Problem | None, member: Member) -> Float64Array | None:
     return None
 
 
-def _other_problems(problem: Problem) -> Iterator[tuple[str, Problem | None]]:
+def other_problems(problem: Problem) -> Iterator[tuple[str, Problem | None]]:
     """Yield what was mistaken, and the problem that is solved instead; None for what makes none."""
     for words, change in _changes(problem):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from verify.check.takes import ROLES, checked_takes
 from verify.errors import InvalidRequestError, unknown
 from verify.inputs.roles import USUAL
 from verify.isolated.isolation import Call
+from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format
 from verify.problem import Problem
 
@@ -38,7 +39,8 @@ class Interface:
     layout: the order of its axes.  names: by role, the name of the parameter.  arrays: names of q, k and v if they are
     given by name.  grouped: whether it takes fewer heads of keys than of queries; flag: a parameter that says so.
     causal: whether it always is.  scale: the one that it always has, None for 1/sqrt(d_k).  needed: by role, parameters
-    that cannot be left out.  unsaid: whether it takes names that nobody knows, and none was said.
+    that cannot be left out.  unsaid: whether it takes names that nobody knows, and none was said.  dout: the parameter
+    by which it takes a derivative by its output, to return gradients.
     """
 
     layout: str
@@ -50,6 +52,7 @@ class Interface:
     scale: float | None = None
     needed: Mapping[str, str] = field(default_factory=dict)
     unsaid: bool = False
+    dout: str | None = None
 
     def takes(self, need: str) -> bool:
         """Say whether a function can be given what a case needs: a role, grouped, heads, full, added or is_causal."""
@@ -158,6 +161,14 @@ class Interface:
         plain = {"scale": problem.q.shape[-1] ** -0.5, "window": [-1, -1], "grouped": False}
         return arrays[role]() if role in arrays else plain.get(role)
 
+    def call_for_gradients(self, problem: Problem, dout: Float64Array, format_: Format, *, strided: bool) -> Call:
+        """Return the call that asks for gradients of sum(dout * output): returned, or followed by the framework."""
+        call = self.call(problem, format_, strided=strided)
+        given = self.laid_out(format_.rounded(dout))
+        if self.dout is None:
+            return replace(call, gradients="followed", dout=given)
+        return replace(call, gradients="returned", named={**call.named, self.dout: given})
+
     def _pairs(self, array: NDArray[np.generic], problem: Problem) -> NDArray[np.generic]:
         """Return what broadcasts to pairs as [..., H, n_q, n_k]: not every function broadcasts."""
         return np.broadcast_to(array, (*problem.q.shape[:-1], problem.keys)).copy()
@@ -194,6 +205,7 @@ def interface(
     grouped: bool = False,
     scale: float | None = None,
     takes: Mapping[str, str] | None = None,
+    backward: bool = False,
 ) -> Interface:
     """Return how a function of these parameters is called; InvalidRequestError for one that cannot be.
 
@@ -222,23 +234,30 @@ def interface(
     names = {role: name for role in ROLES for name in others if name in USUAL[role] and name in free}
     if "bias" not in names and "mask" in names and names["mask"] == "attn_bias":
         del names["mask"]
+    dout = next((name for name in others if backward and name in USUAL["dout"]), None)
     needed = [
         name
         for name, kind, free_ in parameters
-        if name in others and not free_ and kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
+        if name in others
+        and name != dout
+        and not free_
+        and kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
     ]
     unmet = [name for name in needed if name not in said.values()]
     if unmet:
         raise InvalidRequestError(
             f"a function that needs {', '.join(unmet)}",
             "one that needs q, k and v alone; others may have defaults",
-            "say what they are (--takes ROLE=PARAMETER,...), or wrap it in one that gives them",
+            "say --backward"
+            if unmet[0] in USUAL["dout"]
+            else "say what they are (--takes ROLE=PARAMETER,...), or wrap it in one that gives them",
         )
     flag = said.get("grouped", _GROUPED if _GROUPED in others and _GROUPED in free else None)
     return Interface(
         *(layout, names | _roles(said), arrays, grouped or flag is not None, flag, causal, scale),
         needed={role: name for role, name in said.items() if name in needed},
         unsaid=not said and any(kind == "VAR_KEYWORD" for _, kind, _ in parameters),
+        dout=dout,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from verify.arguments import exact_float64
 from verify.check.checking import CaseResult
 from verify.check.run import Asked
 from verify.check.suite import CASES, Case
@@ -20,21 +21,23 @@ from verify.inputs import FileInput
 from verify.inputs.reading import opened
 from verify.inputs.stated import word
 from verify.inputs.storing import stored
+from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
 
 # The entry of a file that says how the function was called.
 _ENTRY = "attnproof_check"
 
-_SETTINGS = ("mechanism", "arithmetic", "layout", "causal", "grouped", "scale", "takes")
+_SETTINGS = ("mechanism", "arithmetic", "layout", "causal", "grouped", "scale", "takes", "backward")
 
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """A case with its problem, and the settings of the check that it failed in, by name."""
+    """A case with its problem, and the settings of the check that it failed in, by name; dout: of gradients."""
 
     case: Case
     problem: Problem
     settings: Mapping[str, Any]
+    dout: Float64Array | None = None
 
 
 def replay_name(result: CaseResult) -> str:
@@ -48,6 +51,7 @@ def write_replay(result: CaseResult, asked: Asked, path: Path, *, overwrite: boo
     assert problem is not None, "a case without a problem has nothing to run again"
     settings = {"case": result.name} | {name: getattr(asked, name) for name in _SETTINGS}
     members = {name: part for name, part in stored(problem).items() if part is not None}
+    members |= {} if result.dout is None else {"dout": result.dout}
 
     def write(file: BinaryIO) -> None:
         np.savez_compressed(file, **{**members, _ENTRY: np.array(json.dumps(settings))})
@@ -61,6 +65,7 @@ def read_replay(path: Path) -> Replay:
         if _ENTRY not in archive.names:
             raise InvalidRequestError(f"{path} without {_ENTRY}", "a file that a check has written", "name another")
         text = word(_ENTRY, archive.entry(_ENTRY))
+        dout = exact_float64("dout", archive.entry("dout")) if "dout" in archive.names else None
     try:
         settings = json.loads(text)
         name = settings.pop("case")
@@ -71,4 +76,4 @@ def read_replay(path: Path) -> Replay:
             f"{path} with {_ENTRY} {text[:60]!r}", "what a check writes", "write it anew"
         ) from error
     problem = FileInput((str(path),), ignore=(_ENTRY,)).load().named(name)
-    return Replay(case, problem, {key: settings[key] for key in _SETTINGS if key in settings})
+    return Replay(case, problem, {key: settings[key] for key in _SETTINGS if key in settings}, dout)

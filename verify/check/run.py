@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from verify.attention.contract import Member
-from verify.check.checking import CaseResult, Subject, examined, result_of
+from verify.check.backward import BACKWARD_SUITES, gradients_result, require_gradients
+from verify.check.checking import CaseResult, Examine, Subject, examined, result_of
 from verify.check.diagnosis import agreed, explanations
 from verify.check.interface import Interface, interface
 from verify.check.judgement import Verdict
@@ -17,6 +18,7 @@ from verify.integers import how_many
 from verify.isolated.isolation import Function, Loaded, Target
 from verify.mechanisms.registry import CONVENTIONAL, named_member
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
+from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
 
 # Suites with which properties are looked at too.
@@ -30,7 +32,8 @@ class Asked:
     """What is to be checked, and how the function is called.
 
     target: the function.  mechanism: what it claims to compute.  layout: of its arrays.  causal, grouped, scale: what
-    it always does.  takes: parameters by role (`verify.check.takes`).  left_out: names of cases.
+    it always does.  takes: parameters by role (`verify.check.takes`).  left_out: names of cases.  backward: whether its
+    gradients are looked at, not its output.
     """
 
     target: Target
@@ -43,6 +46,7 @@ class Asked:
     scale: float | None = None
     takes: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    backward: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +86,22 @@ def check_function(asked: Asked, progress: Progress = lambda done, total, name: 
 
         check_function(Asked(Target("mine.py:attention"))).passed
     """
-    if asked.suite not in SUITES:
-        raise unknown(f"suite {asked.suite!r}", asked.suite, SUITES)
+    suites = BACKWARD_SUITES if asked.backward and asked.suite in SUITES else tuple(SUITES)
+    if asked.suite not in suites:
+        given = f"suite {asked.suite!r}{' of gradients' if asked.backward else ''}"
+        raise unknown(given, asked.suite, suites)
     member, arithmetic = named_member(asked.mechanism), named_arithmetic(asked.arithmetic)
     with Loaded(asked.target) as function:
         own = _interface(asked, function)
         subject = Subject(function, own, member, arithmetic)
         cases = cases_of(asked.suite, asked.left_out)
         require_some(cases, own)
-        return _diagnosed(asked, subject, tuple(_results(subject, asked.suite, cases, progress)))
+        return _diagnosed(asked, subject, tuple(_results(subject, asked, cases, progress)))
 
 
-def _results(subject: Subject, suite: str, cases: Sequence[Case], progress: Progress) -> Iterator[CaseResult]:
-    properties = PROPERTIES if suite in _WITH_PROPERTIES else ()
+def _results(subject: Subject, asked: Asked, cases: Sequence[Case], progress: Progress) -> Iterator[CaseResult]:
+    properties = PROPERTIES if asked.suite in _WITH_PROPERTIES and not asked.backward else ()
+    examine: Examine = gradients_result if asked.backward else examined
     total, late = len(cases) + len(properties), 0
     for place, case in enumerate((*cases, *properties)):
         progress(place, total, case.name)
@@ -102,38 +109,48 @@ def _results(subject: Subject, suite: str, cases: Sequence[Case], progress: Prog
             text = f"{how_many(late, 'call')} before it took too long"
             yield CaseResult(case.name, case.reason, Verdict.LEFT_OUT, text)
             continue
-        result = result_of(subject, case) if isinstance(case, Case) else property_result(subject, case)
+        result = result_of(subject, case, examine) if isinstance(case, Case) else property_result(subject, case)
         late += result.late
         yield result
 
 
-def check_problem(asked: Asked, case: Case, problem: Problem) -> Checked:
-    """Return what becomes of a function on one problem; raises the same as `check_function`."""
+def check_problem(asked: Asked, case: Case, problem: Problem, dout: Float64Array | None = None) -> Checked:
+    """Return what becomes of a function on one problem; raises the same as `check_function`.
+
+    dout: the derivative by the output that gradients are asked for with.
+    """
     member, arithmetic = named_member(asked.mechanism), named_arithmetic(asked.arithmetic)
     with Loaded(asked.target) as function:
         subject = Subject(function, _interface(asked, function), member, arithmetic)
+        if asked.backward:
+            return _diagnosed(asked, subject, [gradients_result(subject, case, problem, dout)])
         return _diagnosed(asked, subject, [examined(subject, case, problem)])
 
 
 def _interface(asked: Asked, function: Function) -> Interface:
-    return interface(
+    own = interface(
         function.parameters,
         asked.layout,
         causal=asked.causal,
         grouped=asked.grouped,
         scale=asked.scale,
         takes=asked.takes,
+        backward=asked.backward,
     )
+    if asked.backward:
+        require_gradients(named_member(asked.mechanism), own, asked.target.framework)
+    return own
 
 
 def _diagnosed(asked: Asked, subject: Subject, results: Sequence[CaseResult]) -> Checked:
     member, arithmetic = subject.member, subject.arithmetic
-    explained = [_explained(result, member, arithmetic) for result in results]
-    failed = [result.explanations for result in explained if result.verdict == Verdict.FAILED]
-    return Checked(asked, subject.interface, member, arithmetic, tuple(explained), agreed(failed))
+    found = [explained(result, member, arithmetic) for result in results]
+    failed = [result.explanations for result in found if result.verdict == Verdict.FAILED]
+    return Checked(asked, subject.interface, member, arithmetic, tuple(found), agreed(failed))
 
 
-def _explained(result: CaseResult, member: Member, arithmetic: Arithmetic) -> CaseResult:
+def explained(result: CaseResult, member: Member, arithmetic: Arithmetic) -> CaseResult:
+    """Return a case with the mistakes that explain it, if it failed with an output."""
     output, exact, problem = result.output, result.exact, result.problem
     if result.verdict != Verdict.FAILED or output is None or exact is None or problem is None:
         return result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from flint import arb
+from numpy.typing import NDArray
 
 from verify.attention.computed import AttentionOutput, normalised
 from verify.attention.contract import Attended, Form, Mechanism, Member, Pullback, Terms, TileWeights
@@ -21,6 +23,7 @@ from verify.families.rounded import RoundedField
 from verify.families.tracked import TrackedField, tracked_weights
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
+from verify.numbers.duals import Dual, DualField
 from verify.numbers.fields import BallField, Field, FloatField, Number
 from verify.parallel.blocks import Block
 from verify.problem import Head, Problem
@@ -106,6 +109,15 @@ class LogitKernel(Mechanism):
         """Return weights in float64, and their magnitudes."""
         weights = np.broadcast_to(self.function(FloatField(), head.logits(rows), member), attended.shape)
         return np.asarray(weights), np.abs(weights)
+
+    def slopes(
+        self, logits: NDArray[Any], attended: BoolArray, member: Member, arithmetic: Arithmetic
+    ) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return g(s) and g'(s), every step rounded."""
+        field = RoundedField(arithmetic, "sums")
+        duals = DualField(field, lambda x: field.number((x.array > 0).astype(x.array.dtype)))
+        found = self.function(duals, Dual(field.number(logits), field.exact(1.0)), member)
+        return field.array(found.value, logits.shape), field.array(found.slope, logits.shape)
 
     def formula_bound(self, problem: Problem, member: Member) -> Float64Array | None:
         """Return a bound on |exact - exact softmax|, from the range of g(s) / exp(s) over the logits of each row."""

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -56,7 +57,9 @@ class Target:
 class Call:
     """What a function is called with: arrays by place and by name, and plain values.
 
-    strided: arrays have gaps.  given_away: the function may change them, and return parts of them.
+    Queries, keys and values stand first.  strided: arrays have gaps.  given_away: the function may change them, and
+    return parts of them.  gradients: "" where its output is asked for; "returned" where it returns gradients of the
+    three; "followed" where the framework is to find them, by dout, which the function is not given.
     """
 
     positional: Sequence[NDArray[Any]]
@@ -64,6 +67,8 @@ class Call:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     strided: bool = False
     given_away: bool = False
+    gradients: str = ""
+    dout: NDArray[Any] | None = None
 
     def but(self, *qkv: NDArray[Any]) -> Call:
         """Return the call with other queries, keys and values."""
@@ -74,13 +79,17 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Returned:
-    """What came back: values, in the numpy type of their format, or None and what happened instead; late: it hung."""
+    """What came back: values, in the numpy type of their format, or None and what happened instead; late: it hung.
+
+    parts: all arrays, where gradients were asked for.
+    """
 
     values: NDArray[Any] | None
     dtype: str = ""
     failure: str = ""
     seconds: float = 0.0
     late: bool = False
+    parts: tuple[NDArray[Any], ...] = ()
 
 
 class Function(Protocol):
@@ -172,13 +181,16 @@ class Loaded:
             raise _refusal(answer)
         failure = _happened(answer, self.target)
         if failure:
-            return Returned(None, str(answer.get("dtype", "")), failure, seconds, late=answer["outcome"] == "late")
+            return Returned(None, "", failure, seconds, late=answer["outcome"] == "late")
         return unpacked(call, answer, result.read_bytes(), seconds)
 
 
 def packed(call: Call) -> tuple[dict[str, Any], bytes]:
     """Return a call as a worker is told of it, and the bytes of its arrays."""
-    arrays = dict(enumerate(call.positional)) | dict(call.named)
+    arrays: dict[Any, NDArray[Any]] = dict(enumerate(call.positional)) | dict(call.named)
+    qkv = [str(name) for name in list(arrays)[:3]]
+    if call.dout is not None:
+        arrays["dout"] = call.dout
     entries, content = [], bytearray()
     for name, array in arrays.items():
         plain = np.ascontiguousarray(array)
@@ -198,6 +210,8 @@ def packed(call: Call) -> tuple[dict[str, Any], bytes]:
         "positional": [str(place) for place in range(len(call.positional))],
         "named": {name: name for name in call.named},
         "keywords": dict(call.keywords),
+        "gradients": call.gradients,
+        "qkv": qkv,
     }
     return request, bytes(content)
 
@@ -209,15 +223,20 @@ def _refusal(answer: Mapping[str, Any]) -> InvalidRequestError:
 
 def unpacked(call: Call, answer: Mapping[str, Any], content: bytes, seconds: float) -> Returned:
     """Return what a worker's answer to a call and the bytes of a result say."""
-    name, shape = str(answer["dtype"]), [int(size) for size in answer["shape"]]
-    kind = FORMATS[name].dtype if name in FORMATS else None
-    failure = ("" if call.given_away else _unfit(answer)) or ("" if kind else f"it returned an array of type {name}")
-    if failure:
-        return Returned(None, name, failure, seconds)
-    try:
-        return Returned(np.frombuffer(content, kind).reshape(shape), name, "", seconds)
-    except ValueError:
-        return Returned(None, name, "its result cannot be read", seconds)
+    parts: list[NDArray[Any]] = []
+    for part in answer["parts"]:
+        name, shape = str(part["dtype"]), [int(size) for size in part["shape"]]
+        kind = FORMATS[name].dtype if name in FORMATS else None
+        failure = "" if call.given_away else _unfit(answer)
+        failure = failure or ("" if kind else f"it returned an array of type {name}")
+        if kind is None or failure:
+            return Returned(None, name, failure, seconds)
+        count = prod(shape)
+        if len(content) < count * kind.itemsize:
+            return Returned(None, name, "its result cannot be read", seconds)
+        parts.append(np.frombuffer(content, kind, count).reshape(shape))
+        content = content[count * kind.itemsize :]
+    return Returned(parts[0], parts[0].dtype.name, "", seconds, parts=tuple(parts))
 
 
 def _unfit(answer: Mapping[str, Any]) -> str:

@@ -28,6 +28,10 @@ class RefusedError(Exception):
     """The function cannot be called at all: given, expected, remedy."""
 
 
+class UnfitError(Exception):
+    """What the function returned is not what was asked for."""
+
+
 def loaded(target: str) -> Any:
     """Return the function of a text, package.module:function or FILE.py:NAME."""
     where, _, name = target.rpartition(":")
@@ -123,6 +127,20 @@ class Arrays:
             tensor = self.library.from_numpy(raw)
         return tensor.to(self.device)
 
+    def gradients(self, output: Any, given: Any, names: Any) -> Any:
+        """Return the gradients of sum(dout * output) that the framework finds, by the arrays of some names."""
+        own = [given[name] for name in names]
+        if self.framework == "jax":
+            _, pulled = self.library.vjp(lambda *x: output({**given, **{n: x[i] for i, n in enumerate(names)}}), *own)
+            return pulled(given["dout"])
+        for array in own:
+            array.requires_grad_()
+        found = self.library.autograd.grad(output(given), own, given["dout"], allow_unused=True)
+        lost = [label for place, label in enumerate("qkv") if found[place] is None]
+        if lost:
+            raise UnfitError(f"returned an output that does not depend on {' and '.join(lost)}")
+        return found
+
     @staticmethod
     def _strided(room: Any, raw: Any) -> Any:
         part = room[..., 1 : 2 * raw.shape[-1] + 1 : 2]
@@ -133,7 +151,7 @@ class Arrays:
         """Return name of type, bytes as a contiguous numpy array, of what is an array of the framework."""
         if self.framework == "torch":
             if not isinstance(value, self.library.Tensor):
-                raise TypeError(f"returned {type(value).__name__}; expected a tensor")
+                raise UnfitError(f"returned {type(value).__name__}; expected a tensor")
             value = value.detach().cpu().contiguous()
             name = str(value.dtype).replace("torch.", "")
             if name in BITS:
@@ -141,13 +159,17 @@ class Arrays:
             return name, value.numpy()
         if self.framework == "jax":
             if not isinstance(value, self.library.Array):
-                raise TypeError(f"returned {type(value).__name__}; expected an array of jax")
+                raise UnfitError(f"returned {type(value).__name__}; expected an array of jax")
             value = np.asarray(value)
         if not isinstance(value, np.ndarray):
-            raise TypeError(f"returned {type(value).__name__}; expected an array of numpy")
+            raise UnfitError(f"returned {type(value).__name__}; expected an array of numpy")
         if value.dtype.kind not in "fiubV":
-            raise TypeError(f"returned an array of type {value.dtype}; expected floating-point numbers")
+            raise UnfitError(f"returned an array of type {value.dtype}; expected floating-point numbers")
         return value.dtype.name, np.ascontiguousarray(value)
+
+
+def _several(result: Any) -> bool:
+    return isinstance(result, (tuple, list)) and len(result) > 0
 
 
 class Function:
@@ -167,26 +189,53 @@ class Function:
         """Call the function with arrays of that content; return what is to be said, and the bytes of the result."""
         given = {entry["name"]: self.arrays.made(content, entry) for entry in request["arrays"]}
         kept = {name: self._bytes(array) for name, array in given.items()}
-        positional = [given[name] for name in request["positional"]]
-        named = {name: given[array] for name, array in request["named"].items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            plain = {name: tuple(x) if isinstance(x, list) else x for name, x in request["keywords"].items()}
-            result = self.function(*positional, **named, **plain)
-        if isinstance(result, (tuple, list)) and result:
-            result = result[0]  # an output with what else there is, as logarithms of sums
-        answer: dict[str, Any] = {"outcome": "returned"}
+            try:
+                results = self._results(request, given)
+            except UnfitError as error:
+                return {"outcome": "raised", "text": str(error)}, b""
+        answer: dict[str, Any] = {"outcome": "returned", "parts": []}
         changed = [name for name, before in kept.items() if self._bytes(given[name]) != before]
         if changed:
             answer["changed"] = changed
-        if isinstance(result, np.ndarray) and self.arrays.framework == "numpy":
-            answer["shared"] = [n for n, x in given.items() if x.size and np.may_share_memory(result, x)]
-            answer["locked"] = not result.flags.writeable
-        try:
-            name, values = self.arrays.plain(result)
-        except TypeError as error:
-            return {"outcome": "raised", "text": str(error)}, b""
-        return {**answer, "dtype": name, "shape": list(values.shape)}, values.tobytes()
+        if self.arrays.framework == "numpy":
+            arrays = [x for x in results if isinstance(x, np.ndarray)]
+            answer["shared"] = [
+                n for n, x in given.items() if x.size and any(np.may_share_memory(one, x) for one in arrays)
+            ]
+            answer["locked"] = not all(x.flags.writeable for x in arrays)
+        found = b""
+        for result in results:
+            try:
+                name, values = self.arrays.plain(result)
+            except UnfitError as error:
+                return {"outcome": "raised", "text": str(error)}, b""
+            answer["parts"].append({"dtype": name, "shape": list(values.shape)})
+            found += values.tobytes()
+        return answer, found
+
+    def _results(self, request: Any, given: Any) -> Any:
+        """Return the output alone, or gradients of q, k and v: those that the function returns, or a framework's."""
+        positional, named = request["positional"], request["named"]
+        plain = {name: tuple(x) if isinstance(x, list) else x for name, x in request["keywords"].items()}
+
+        def output(arrays: Any) -> Any:
+            result = self.function(
+                *(arrays[name] for name in positional), **{name: arrays[a] for name, a in named.items()}, **plain
+            )
+            # an output may come with more, as logarithms of sums
+            return result[0] if request["gradients"] != "returned" and _several(result) else result
+
+        if request["gradients"] == "followed":
+            return self.arrays.gradients(output, given, request["qkv"])
+        result = output(given)
+        if request["gradients"] != "returned":
+            return (result,)
+        if not _several(result) or len(result) != len(request["qkv"]):
+            count = len(result) if _several(result) else 1
+            raise UnfitError(f"returned {count} arrays; expected gradients of q, k and v")
+        return tuple(result)
 
     def _bytes(self, array: Any) -> int:
         return hash(self.arrays.plain(array)[1].tobytes())

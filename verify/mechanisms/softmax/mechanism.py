@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from verify.arguments import Whole
 from verify.attention.contract import Form, Member, Pullback, TileWeights
@@ -11,6 +15,7 @@ from verify.families.pullback import LogitPullback, ball_duals
 from verify.mechanisms.softmax import bounds, forms
 from verify.mechanisms.softmax.costs import conventional_cost, operations
 from verify.mechanisms.softmax.exact import SoftmaxWeights
+from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.fields import Field, Number
 from verify.parallel.blocks import Block
@@ -70,6 +75,15 @@ class Softmax(LogitKernel):
     ) -> tuple[Float64Array, Float64Array]:
         """Return exp(s_t) over its sum, which neither overflows nor underflows as a whole."""
         found = forms.shares(head.logits(rows), attended)
+        return found, found
+
+    def slopes(
+        self, logits: NDArray[Any], attended: BoolArray, member: Member, arithmetic: Arithmetic
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return exp(s_t - s*), s* the largest of the row, which is its own derivative."""
+        top = np.where(attended, logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+        below = arithmetic.as_sum(logits - np.where(np.isfinite(top), top, 0.0).astype(logits.dtype))
+        found = arithmetic.as_sum(np.exp(np.minimum(below, 0)))
         return found, found
 
     def formula_bound(self, problem: Problem, member: Member) -> Float64Array | None:
