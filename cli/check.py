@@ -213,7 +213,7 @@ def _written(checked: Checked, out: Path) -> dict[str, str]:
 
 
 def _show(checked: Checked, files: dict[str, str], said: dict[str, dict[str, bool]], width: int) -> None:
-    from reports.checked import checked_table, failure_lines, gate_lines, sentence, undecided_lines
+    from reports.checked import agreement_lines, checked_table, failure_lines, gate_lines, sentence, undecided_lines
     from verify.check.judgement import Verdict
 
     print(checked_table(checked).plain(width))
@@ -224,7 +224,7 @@ def _show(checked: Checked, files: dict[str, str], said: dict[str, dict[str, boo
             show(one_line(line) if not line.startswith("  ") else f"  {one_line(line)}", width, "    ")
     if len(failed) > DESCRIBED:
         show(f"and {how_many(len(failed) - DESCRIBED, 'more case')} that failed", width)
-    for line in (*undecided_lines(checked), *gate_lines(checked, said)):
+    for line in (*undecided_lines(checked), *agreement_lines(checked), *gate_lines(checked, said)):
         show(one_line(line), width)
     show(one_line(sentence(checked)), width)
     if files:

@@ -61,6 +61,19 @@ def undecided_lines(checked: Checked) -> Iterator[str]:
         yield "it takes **kwargs: what it understands there is tried only if it is named, as in --takes mask=attn_mask"
 
 
+def agreement_lines(checked: Checked) -> Iterator[str]:
+    """Yield where bitwise agreement is a fair demand of outputs, and how many agree."""
+    own = [result.judgement for result in checked.results if result.judgement is not None]
+    elements, fair, agreeing = (sum(getattr(one, name) for one in own) for name in ("elements", "fair", "agreeing"))
+    if not elements:
+        return
+    if not fair:
+        yield "rounding may go either way in every element that was judged: bitwise agreement is no fair demand"
+        return
+    share = percent_text(fair / elements)
+    yield f"bitwise agreement is a fair demand of {share} of the elements: {agreeing:,} of {fair:,} agree"
+
+
 def gate_lines(checked: Checked, said: Mapping[str, Mapping[str, bool]]) -> Iterator[str]:
     """Yield what public rules would have said, beside our verdicts; said: by case and rule, whether it accepts."""
     verdicts = {result.name: result.verdict for result in checked.results}

@@ -66,7 +66,7 @@ def test_noise_has_the_size_of_errors(arithmetic: str) -> None:
         rounded, noise = rounded_gradients(problem, dout, member, own), gradient_noise(problem, dout, member, own)
         for label in NAMES:
             squares[label][0] += float(np.square(rounded[label] - exact[label]).mean())
-            squares[label][1] += float(np.square(noise[label]).mean())
+            squares[label][1] += float(np.square(noise.size[label]).mean())
     for error, size in squares.values():
         assert 0.15 < np.sqrt(error / size) < 1.0
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 from verify.check import judgement
+from verify.check.agreement import boundary_margins, fair_demands
 from verify.check.judgement import FACTOR, RESOLUTION, Standard, Verdict, certified_standard, judged, row_sizes
-from verify.check.noise import row_noise
+from verify.check.noise import RowNoise, row_noise
 from verify.errors import InvalidRequestError
 from verify.mechanisms import named_member
 from verify.numbers.arithmetic import named_arithmetic
 from verify.numbers.arrays import Float64Array
+from verify.numbers.formats import FORMATS, Format
 from verify.problem import Problem
 from verify.truth import reference
 
@@ -135,8 +140,9 @@ def test_a_weaker_rule_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An absolute tolerance, as others have it, lets impostors through at length: the tests above would fail."""
     floor = row_noise
 
-    def with_tolerance(*given: object) -> Float64Array:
-        return floor(*given) + 1e-2  # type: ignore[arg-type]
+    def with_tolerance(*given: object) -> RowNoise:
+        own = floor(*given)  # type: ignore[arg-type]
+        return replace(own, size=own.size + 1e-2)
 
     monkeypatch.setattr(judgement, "row_noise", with_tolerance)
     own = held(problem(16_384))
@@ -150,7 +156,7 @@ def test_the_floor_is_that_of_the_errors_themselves() -> None:
     for kind, name in ((np.float32, "float32"), (np.float64, "float64")):
         own = problem(512, queries=64)
         exact = reference(own, 25)
-        floor = row_noise(own, exact.member, exact.value, named_arithmetic(name))
+        floor = row_noise(own, exact.member, exact.value, named_arithmetic(name)).size
         error = (plainly(own, kind) - exact.value) - exact.residual
         shares = row_sizes(error) / floor
         assert 0.02 < np.median(shares) < 1.5, (name, np.median(shares))
@@ -174,3 +180,73 @@ def test_row_sizes_keep_what_is_not_finite() -> None:
 def test_an_unknown_arithmetic_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="unknown arithmetic"):
         named_arithmetic("float31")
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float8_e4m3fn"])
+def test_margins_are_distances_to_where_rounding_changes(name: str) -> None:
+    """Looked for by halving between neighbours, in exact rationals."""
+    format_ = FORMATS[name]
+    rng = np.random.default_rng(1507)
+    drawn = rng.standard_normal(300) * 2.0 ** rng.integers(-20, 8, 300)
+    least = format_.smallest
+    special = [0.0, least, -1.25 * least, 1.0, 1.0 - 2.0**-30, 2.0**format_.min_exponent, -4.0, 1.5 * least]
+    values = np.concatenate([drawn, special])
+    values = values[np.isfinite(format_.rounded(values).astype(float))]
+    exact = Given(values)
+    found = boundary_margins(exact, format_)
+    numbers = sorted({Fraction(float(x)) for x in _around(values, format_)})
+    boundaries = np.array([float((a + b) / 2) for a, b in pairwise(numbers)])
+    for value, margin in zip(values, found, strict=True):
+        assert margin == pytest.approx(np.abs(boundaries - value).min(), abs=2.0**-50 * max(abs(value), least))
+
+
+def _around(values: Float64Array, format_: Format) -> Float64Array:
+    """Return the numbers of a format around values, with neighbours: by their bits."""
+    kind = np.dtype(f"int{format_.width}")
+    size = np.abs(format_.rounded(values)).view(kind)
+    near = [np.clip(size.astype(np.int64) + step, 0, None).astype(kind).view(format_.dtype) for step in (-1, 0, 1)]
+    found = np.concatenate([x.astype(float) for x in near])
+    return np.concatenate([found, -found])
+
+
+@dataclass(frozen=True)
+class Given:
+    """Numbers that are exact."""
+
+    value: Float64Array
+    off: float = 0.0
+
+    @property
+    def residual(self) -> Float64Array:
+        return np.full(self.value.shape, self.off)
+
+    @property
+    def radius(self) -> Float64Array:
+        return np.zeros(self.value.shape)
+
+
+def test_what_float64_does_not_hold_counts_in_a_margin() -> None:
+    tie = np.array([1.0 + 2.0**-11])
+    for off in (2.0**-60, -(2.0**-60)):
+        assert boundary_margins(Given(tie, off), FORMATS["float16"]) == 2.0**-60
+    assert boundary_margins(Given(np.array([1e6])), FORMATS["float16"]) == 0.0
+
+
+def test_careful_computations_agree_in_every_bit_where_that_is_fair() -> None:
+    """Sums in float32, rounded to bfloat16 at the end: two orders of summation, and one output with a bit changed."""
+    drawn = problem(300, 40)
+    own = held(drawn.but(v=drawn.v + 10.0).rounded("bfloat16"), "bfloat16+float32")
+    turned = own.problem.but(k=own.problem.k[::-1], v=own.problem.v[::-1])
+    for output in (plainly(x, np.float32) for x in (own.problem, turned)):
+        rounded = FORMATS["bfloat16"].rounded(output).astype(np.float64)
+        found = judged(own, rounded)
+        assert 0.1 * rounded.size < found.fair < found.elements == rounded.size
+        assert found.agreeing == found.fair
+    fair = fair_demands(own.exact, own.before, FORMATS["bfloat16"])
+    assert found.fair == fair.sum()
+    rounded[tuple(np.argwhere(fair)[3])] *= 1.0 + 2.0**-7
+    assert judged(own, rounded).agreeing == found.fair - 1
+    nan = judged(own, np.full(rounded.shape, np.nan))
+    assert (nan.verdict, nan.agreeing) == (Verdict.FAILED, 0)
+    # where sums have the format of outputs, rounding may go either way everywhere
+    assert judged(held(drawn), plainly(drawn)).fair == 0

@@ -139,7 +139,7 @@ def _standards(exact: Gradients, arithmetic: Arithmetic, *, weigh_trivial: bool)
     noise = gradient_noise(problem, dout, member, arithmetic)
     found = {}
     for name in NAMES:
-        balls, floor = exact.balls[name], row_sizes(noise[name])
+        balls, floor = exact.balls[name], row_sizes(noise.size[name])
         sizes = row_sizes(computed_error(usual[name], balls))
         rows = np.isfinite(sizes) & np.isfinite(floor)
         least = np.where((balls.value != 0.0).any(axis=-1), _least(problem, dout, name, arithmetic), 0.0)
@@ -148,6 +148,7 @@ def _standards(exact: Gradients, arithmetic: Arithmetic, *, weigh_trivial: bool)
         if answers and name == "dv":
             answers["the gradient of a mean"] = float_gradients(problem, dout, null_prediction())["dv"]
         lost = [(words, root_mean_square(row_sizes(balls.value - other)[rows])) for words, other in answers.items()]
+        before = FACTOR * (row_sizes(noise.before[name]) + least)
         first = root_mean_square(magnitudes(sizes[rows])) if rows.any() else 0.0
-        found[name] = Standard(problem, balls, arithmetic, rows, allowed, None, first, tuple(lost))
+        found[name] = Standard(problem, balls, arithmetic, rows, allowed, before, None, first, tuple(lost))
     return found

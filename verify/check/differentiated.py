@@ -46,7 +46,11 @@ class Steps:
         return x
 
     def output(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return a result in the format of the output, as the carrier has it."""
+        """Return the output in its format, as the carrier has it."""
+        return x
+
+    def gradient(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return a gradient in the format of outputs."""
         return x
 
     def product(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
@@ -70,6 +74,10 @@ class Rounded(Steps):
         """Return it rounded."""
         return self.arithmetic.as_output(x).astype(self.arithmetic.dtype)
 
+    def gradient(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return it rounded."""
+        return self.output(x)
+
     def product(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """Return it, every sum rounded."""
         return self.arithmetic.product(left, right)
@@ -79,7 +87,7 @@ class Rounded(Steps):
 class Moved(Steps):
     """Results of one kind are off by normal numbers, of the size of a unit roundoff that is `_UNIT`.
 
-    kind: factor, sum or output.  of: the arithmetic whose formats are meant.  Numbers below the smallest normal one of
+    kind: the name of the step.  of: the arithmetic whose formats are meant.  Numbers below the smallest normal one of
     their format are off as that one is.  A sum of n products is off by sqrt(n) units of its largest partial sum (N. J.
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 4.2), which is about the sum, or the
     root of the sum of their squares.
@@ -105,6 +113,11 @@ class Moved(Steps):
         """Return it, off by a unit of outputs."""
         size = np.where(x == 0.0, 0.0, np.maximum(np.abs(x), 2.0**self.of.output.min_exponent))
         return self._moved("output", x, size)
+
+    def gradient(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return it, off by a unit of outputs."""
+        size = np.where(x == 0.0, 0.0, np.maximum(np.abs(x), 2.0**self.of.output.min_exponent))
+        return self._moved("gradient", x, size)
 
     def product(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """Return it, off by what its sums are."""
@@ -133,10 +146,19 @@ def float_gradients(problem: Problem, dout: Float64Array, member: Member, withou
     return _gradients(problem, dout, member, Steps(), without)
 
 
-def gradient_noise(
-    problem: Problem, dout: Float64Array, member: Member, arithmetic: Arithmetic
-) -> dict[str, Float64Array]:
-    """Return how far a careful computation is off by rounding, by element, root mean square over draws.
+@dataclass(frozen=True, eq=False)
+class GradientNoise:
+    """How far off gradients are by rounding, by element, root mean square over draws: at the end, and before it.
+
+    before: before gradients are rounded to the format of outputs.
+    """
+
+    size: dict[str, Float64Array]
+    before: dict[str, Float64Array]
+
+
+def gradient_noise(problem: Problem, dout: Float64Array, member: Member, arithmetic: Arithmetic) -> GradientNoise:
+    """Return how far a careful computation is off by rounding.
 
     Roundings of factors, sums and outputs are drawn each by itself, with a unit roundoff that float64 resolves; what
     they do is multiplied by the unit roundoff of their format, as small changes go, and squares are added up.
@@ -144,14 +166,19 @@ def gradient_noise(
     rng = np.random.default_rng(1503)
     plain = float_gradients(problem, dout, member)
     sizes = {name: np.zeros(array.shape) for name, array in plain.items()}
-    for kind, format_ in (("factor", arithmetic.factors), ("sum", arithmetic.sums), ("output", arithmetic.output)):
+    before = sizes
+    output = arithmetic.output
+    formats = {"factor": arithmetic.factors, "sum": arithmetic.sums, "output": output, "gradient": output}
+    for kind, format_ in formats.items():
         steps = Moved(of=arithmetic, rng=rng, kind=kind)
         for _ in range(_DRAWS):
             found = _gradients(problem, dout, member, steps)
             for name in NAMES:
                 change = (found[name] - plain[name]) / _UNIT * 2.0**-format_.precision
                 sizes[name] = np.hypot(sizes[name], change / np.sqrt(_DRAWS))
-    return sizes
+        if kind == "output":
+            before = {name: size.copy() for name, size in sizes.items()}
+    return GradientNoise(sizes, before)
 
 
 def _gradients(
@@ -166,7 +193,7 @@ def _gradients(
                 place: Any = (*own[name], slice(len(array)))
                 before = 0 if without == "other heads" else found[name][place]
                 found[name][place] = steps.sum(before + array)
-        return {name: steps.output(array).astype(np.float64) for name, array in found.items()}
+        return {name: steps.gradient(array).astype(np.float64) for name, array in found.items()}
 
 
 def _of_head(

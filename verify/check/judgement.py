@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from verify.attention.contract import Member
 from verify.attention.variant import Variant
+from verify.check.agreement import agreeing, fair_demands
 from verify.check.noise import row_noise
 from verify.measure.metrics import Enclosed, computed_error, magnitudes, ratio, root_mean_square
 from verify.mechanisms.registry import null_prediction
@@ -63,7 +64,9 @@ class Judgement:
     the most tell little, for near zero the numbers are dense.  relative: ||e|| / ||y||.  ratio:
     the largest e / (c + f) of a row, FACTOR at most where the output passes.  conventional: ||e|| of this output
     divided by that of the mechanism's first form.  resolution: the tolerance as a part of what zeros, or the mean of
-    the values, lose.  reason: in words, where it fails or is undecidable.  worst: elements, the worst first.
+    the values, lose.  elements: how many were judged; fair: those in which bitwise agreement with the rounded exact
+    value is a fair demand (`verify.check.agreement`); agreeing: those of them that agree.  reason: in words, where it
+    fails or is undecidable.  worst: elements, the worst first.
     """
 
     verdict: Verdict
@@ -73,6 +76,9 @@ class Judgement:
     ratio: float
     conventional: float | None
     resolution: float
+    elements: int
+    fair: int
+    agreeing: int
     reason: str = ""
     worst: tuple[Worst, ...] = ()
 
@@ -82,8 +88,9 @@ class Standard:
     """What outputs of one problem are held against.
 
     rows: those that are judged, [..., H, n_q]: that see a key, and in which some form of ours is finite.  allowed: the
-    tolerance of each, as a root mean square.  usual: the output of the mechanism's first form, [..., H, n_q, d_v],
-    None where none serves; first: the size of its errors.  lost: what zeros and what the mean of the values lose.
+    tolerance of each, as a root mean square; before: that before the output is rounded.  usual: the output of the
+    mechanism's first form, [..., H, n_q, d_v], None where none serves; first: the size of its errors.  lost: what zeros
+    and what the mean of the values lose.
     """
 
     problem: Problem
@@ -91,6 +98,7 @@ class Standard:
     arithmetic: Arithmetic
     rows: BoolArray
     allowed: Float64Array
+    before: Float64Array
     usual: Float64Array | None
     first: float
     lost: tuple[tuple[str, float], ...]
@@ -153,7 +161,8 @@ def standard(
         exact=exact,
         arithmetic=arithmetic,
         rows=rows,
-        allowed=FACTOR * (conventional + floor),
+        allowed=FACTOR * (conventional + floor.size),
+        before=FACTOR * floor.before,
         usual=outputs[0].astype(np.float64) if outputs else None,
         first=root_mean_square(errors[0][rows]) if errors and rows.any() else 0.0,
         lost=tuple(lost),
@@ -190,6 +199,8 @@ def judged(own: Standard, output: NDArray[np.float64]) -> Judgement:
         nearer = min(own.lost, key=lambda one: one[1])[0]
         verdict = Verdict.UNDECIDABLE
         reason = f"{nearer} would be within {1 / own.resolution:.2g} tolerances: right and wrong cannot be told apart"
+    fair = fair_demands(exact, own.before, own.arithmetic.output)[rows]
+    same = agreeing(output, exact, own.arithmetic.output)[rows][fair]
     return Judgement(
         verdict,
         float(np.median(ulps)) if ulps.size else 0.0,
@@ -198,6 +209,9 @@ def judged(own: Standard, output: NDArray[np.float64]) -> Judgement:
         worst,
         ratio(mine, own.first),
         own.resolution,
+        fair.size,
+        int(np.count_nonzero(fair)),
+        int(np.count_nonzero(same)),
         reason,
         _worst(own, output, error) if verdict == Verdict.FAILED else (),
     )

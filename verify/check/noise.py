@@ -8,7 +8,7 @@ from, divided by |Z|, and a_t = |scale| sqrt(sum_i (q_i k_ti)^2), the size of a 
     weights     sqrt(sum_t m_t^2 (delta_t^2 + u_f^2) (v_t - y)^2), and u_s |sum_t p_t s_t (v_t - y)| for a rounded scale
     sums        u_s sqrt(n) (M + |y|), M the largest partial sum |sum_{t <= j} p_t v_t| (N. J. Higham, Accuracy and
                 Stability of Numerical Algorithms, 2nd edition, section 4.2, for one after the other)
-    output      (u_o + 2 u_s) |y|, and the smallest numbers of the formats
+    output      u_o |y|, 2 u_s |y|, and the smallest numbers of the formats
     logarithm   u_s |max s| |y|, of those who divide by subtracting the logarithm of the sum of weights: a factor that
                 all weights of a row share (P. Blanchard, D. J. Higham, N. J. Higham, IMA J. Numer. Anal. 41(4), 2021)
 
@@ -18,6 +18,7 @@ n counts the keys that a row sees.  The squares are averaged over the elements o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,27 +35,41 @@ _PAIRS = 1 << 20
 _PARTS = 128
 
 
-def row_noise(problem: Problem, member: Member, exact: Float64Array, arithmetic: Arithmetic) -> Float64Array:
-    """Return the size of a careful computation's error in each row, root mean square over its elements, [..., H, n_q].
+@dataclass(frozen=True, eq=False)
+class RowNoise:
+    """The size of a careful computation's error in each row, root mean square over its elements, [..., H, n_q].
+
+    size: of the error.  before: the same before the output is rounded to its own format.
+    """
+
+    size: Float64Array
+    before: Float64Array
+
+
+def row_noise(problem: Problem, member: Member, exact: Float64Array, arithmetic: Arithmetic) -> RowNoise:
+    """Return how far off each row of a careful computation is.
 
     exact: the exact output, [..., H, n_q, d_v].
     """
-    sizes = np.zeros(problem.output_shape[:-1])
+    sizes, before = (np.zeros(problem.output_shape[:-1]) for _ in range(2))
     step = max(1, _PAIRS // max(1, problem.keys))
     with np.errstate(all="ignore"):
         for head in problem.each_head():
             for first in range(0, problem.queries, step):
                 rows = slice(first, min(first + step, problem.queries))
-                squares = sum(_squares(head, rows, member, exact[head.index][rows], arithmetic))
-                sizes[head.index][rows] = np.sqrt(np.mean(squares, axis=1))
-    return np.where(np.isfinite(sizes), sizes, 0.0)
+                y = exact[head.index][rows]
+                squares = sum(_squares(head, rows, member, y, arithmetic))
+                before[head.index][rows] = np.sqrt(np.mean(squares, axis=1))
+                squares = squares + np.square(2.0**-arithmetic.output.precision * np.abs(y))
+                sizes[head.index][rows] = np.sqrt(np.mean(squares, axis=1)) + arithmetic.output.smallest
+    return RowNoise(*(np.where(np.isfinite(x), x, 0.0) for x in (sizes, before)))
 
 
 def _squares(
     head: Head, rows: slice, member: Member, y: Float64Array, arithmetic: Arithmetic
 ) -> Iterator[Float64Array]:
-    """Yield the squares of the parts of the noise, [rows, d_v]."""
-    u_f, u_s, u_o = (2.0**-f.precision for f in (arithmetic.factors, arithmetic.sums, arithmetic.output))
+    """Yield the squares of the parts of the noise but for the rounding of the output, [rows, d_v]."""
+    u_f, u_s = 2.0**-arithmetic.factors.precision, 2.0**-arithmetic.sums.precision
     attended, v = head.attended(rows), head.values
     seen = attended.sum(axis=1, keepdims=True)
     weights, magnitudes = (
@@ -77,9 +92,9 @@ def _squares(
     yield np.maximum(moved @ np.square(v) - 2 * y * (moved @ v) + np.square(y) * moved.sum(axis=1, keepdims=True), 0.0)
     yield np.square(u_s * ((shares * logits) @ v - y * (shares * logits).sum(axis=1, keepdims=True)))
     yield np.square(u_s * np.sqrt(seen) * (_largest_partial_sum(shares, v) + np.abs(y)))
-    yield np.square((u_o + 2.0 * u_s) * np.abs(y))
+    yield np.square(2.0 * u_s * np.abs(y))
     yield np.square(u_s * top * y)
-    yield np.square(arithmetic.output.smallest + arithmetic.sums.smallest * np.sqrt(seen)) + 0.0 * y
+    yield np.square(arithmetic.sums.smallest * np.sqrt(seen)) + 0.0 * y
 
 
 def _largest_partial_sum(shares: Float64Array, v: Float64Array) -> Float64Array:
