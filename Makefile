@@ -14,10 +14,12 @@ DEVELOPING := $(VENV)/developing-$(VERSION)
 MUTATING := $(VENV)/mutating-$(VERSION)
 BROWSING := $(VENV)/browsing-$(VERSION)
 
-# torch is large, and nothing else needs it: it has an environment of its own.
-TORCH_VENV := .venv-torch
-TORCH_INSTALL := $(TORCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-WITH_TORCH := $(TORCH_VENV)/installed-$(VERSION)
+# torch and jax are large, and nothing else needs them: they have an environment of their own.
+OPTIONAL_VENV := .venv-optional
+OPTIONAL_INSTALL := $(OPTIONAL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+WITHOUT_OPTIONAL := $(OPTIONAL_VENV)/ready-$(VERSION)
+WITH_TORCH := $(OPTIONAL_VENV)/torch-$(VERSION)
+WITH_JAX := $(OPTIONAL_VENV)/jax-$(VERSION)
 
 # So has what builds the pages of docs/.
 DOCS_VENV := .venv-docs
@@ -25,7 +27,7 @@ DOCS_INSTALL := $(DOCS_VENV)/bin/python -m pip --disable-pip-version-check insta
 WITH_DOCS := $(DOCS_VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test campaigns lengths certify bench mutants browser browser-installed torch torch-installed docs docs-installed lint readme wheel clean
+.PHONY: help report test campaigns lengths certify bench mutants browser browser-installed torch torch-installed jax jax-installed docs docs-installed lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
@@ -37,6 +39,7 @@ help:
 	@echo "make mutants  change the code in 300 places, one at a time, and count the changes that tests notice"
 	@echo "make browser  look at the report's page in headless Chromium"
 	@echo "make torch    compare torch with exact values and gradients, in an environment of its own"
+	@echo "make jax      check jax's attention, in the same environment"
 	@echo "make docs     build the pages of docs into build/docs, in an environment of its own"
 	@echo "make lint     check style, types and import contracts"
 	@echo "make readme   write the outputs shown in README.md, CONTRIBUTING.md and docs anew"
@@ -71,9 +74,14 @@ browser: $(BROWSING)
 browser-installed: $(BROWSING)
 
 torch: $(WITH_TORCH)
-	$(TORCH_VENV)/bin/python -m pytest tests/optional
+	$(OPTIONAL_VENV)/bin/python -m pytest tests/optional/test_torch*.py
 
 torch-installed: $(WITH_TORCH)
+
+jax: $(WITH_JAX)
+	$(OPTIONAL_VENV)/bin/python -m pytest tests/optional/test_jax*.py
+
+jax-installed: $(WITH_JAX)
 
 docs: $(WITH_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build # its authors' notice about another program is left out
@@ -95,7 +103,7 @@ wheel: $(INSTALLED)
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) $(TORCH_VENV) $(DOCS_VENV) build dist
+	rm -rf $(VENV) $(OPTIONAL_VENV) $(DOCS_VENV) build dist
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python {v[0]}.{v[1]} given; expected 3.11 or newer; run make PYTHON=...") if v < (3, 11) else None'
@@ -119,10 +127,17 @@ $(BROWSING): $(DEVELOPING)
 	command -v chromium chromium-browser google-chrome > /dev/null || $(BIN)/playwright install --with-deps chromium
 	touch $@
 
-$(WITH_TORCH): pyproject.toml constraints.txt
-	$(PYTHON) -m venv --clear $(TORCH_VENV)
-	$(TORCH_INSTALL) hatchling editables pytest
-	$(TORCH_INSTALL) --no-build-isolation --editable '.[torch]'
+$(WITHOUT_OPTIONAL): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(OPTIONAL_VENV)
+	$(OPTIONAL_INSTALL) hatchling editables pytest
+	touch $@
+
+$(WITH_TORCH): $(WITHOUT_OPTIONAL)
+	$(OPTIONAL_INSTALL) --no-build-isolation --editable '.[torch]'
+	touch $@
+
+$(WITH_JAX): $(WITHOUT_OPTIONAL)
+	$(OPTIONAL_INSTALL) --no-build-isolation --editable '.[jax]'
 	touch $@
 
 $(WITH_DOCS): pyproject.toml constraints.txt

@@ -18,6 +18,7 @@ from verify.check.judgement import Verdict
 from verify.check.properties import PROPERTIES
 from verify.check.replay import read_replay
 from verify.check.run import Asked, check_function
+from verify.check.suite import CASES
 from verify.isolated.isolation import Target
 from verify.testing import cases
 
@@ -261,3 +262,27 @@ def test_a_replay_has_the_problem_that_failed(capsys: pytest.CaptureFixture[str]
     assert kept.problem.mask is not None
     assert kept.case.name == "mask"
     assert kept.settings["arithmetic"] == "float32"
+
+
+def test_rows_that_see_no_key_are_no_other_mistake(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Where all other rows are right, no mistake in them is looked for."""
+    path = tmp_path / "hidden.py"
+    path.write_text(
+        "import numpy as np\n"
+        "def attention(q, k, v, attn_mask=None):\n"
+        "    s = q @ np.swapaxes(k, -1, -2) * q.dtype.type(q.shape[-1] ** -0.5)\n"
+        "    if attn_mask is not None and attn_mask.dtype == bool:\n"
+        "        s = np.where(attn_mask, s, -1e30)\n"
+        "    elif attn_mask is not None:\n"
+        "        s = s + attn_mask\n"
+        "    w = np.exp(s - s.max(-1, keepdims=True)).astype(q.dtype)\n"
+        "    return (w @ v) / w.sum(-1, keepdims=True)\n"
+    )
+    others = ",".join(case.name for case in CASES if case.name not in ("mask", "empty rows") and "," not in case.name)
+    code, printed, _ = run(
+        capsys, "check", f"{path}:attention", "--leave-out", others, "--out", str(tmp_path / "failed")
+    )
+    assert code == 1
+    assert "24 rows that see no key are neither 0 nor NaN" in " ".join(printed.split())
+    assert "Likely" not in printed
+    assert "if this were so" not in printed

@@ -151,8 +151,9 @@ def _diagnosed(asked: Asked, subject: Subject, results: Sequence[CaseResult]) ->
 
 def explained(result: CaseResult, member: Member, arithmetic: Arithmetic) -> CaseResult:
     """Return a case with the mistakes that explain it, if it failed with an output."""
-    output, exact, problem = result.output, result.exact, result.problem
-    if result.verdict != Verdict.FAILED or output is None or exact is None or problem is None:
+    output, exact, problem, own = result.output, result.exact, result.problem, result.judgement
+    numbers = own is not None and own.verdict == Verdict.FAILED  # or rows are wrong that see no key, and no others
+    if result.verdict != Verdict.FAILED or not numbers or output is None or exact is None or problem is None:
         return result
     part = judged_part(problem, result.rows)
     return replace(
