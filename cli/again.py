@@ -13,16 +13,37 @@ if TYPE_CHECKING:
 
 
 def replay_command(asked: Asked, path: str) -> str:
-    """Return the command that runs the case in a file again; what the file says of the check is not repeated.
+    """Return the command that runs the case in a file again; what the file says of the check is not repeated."""
+    mechanism = _mechanism(asked.mechanism)
+    said = ["--mechanism", mechanism] if mechanism != asked.mechanism else []
+    return _command(asked, ["--replay", str(Path(path).absolute()), *said])
+
+
+def cases_command(asked: Asked, name: str) -> str:
+    """Return the command that runs one case of another suite again, whose files are named by `asked.suite`."""
+    from verify.check.run import Asked
+
+    usual = Asked(asked.target)
+    files = ",".join(str(Path(path).absolute()) for path in asked.suite.split(","))
+    said = ["--cases", files, "--only", name]
+    for setting in ("mechanism", "arithmetic", "layout", "scale"):
+        value = getattr(asked, setting)
+        if value != getattr(usual, setting):
+            said += [f"--{setting}", _mechanism(value) if setting == "mechanism" else f"{value}"]
+    said += [f"--{flag}" for flag in ("causal", "grouped") if getattr(asked, flag)]
+    takes = ",".join(f"{role}={parameter}" for role, parameter in asked.takes.items())
+    return _command(asked, [*said, *(["--takes", takes] if takes else [])])
+
+
+def _command(asked: Asked, said: list[str]) -> str:
+    """Return a command with what it says and where the function runs, as far as that is not as usual.
 
     A module is looked for in the folder that it was found in; all else is named by its whole path.
     """
     from verify.isolated.isolation import Target
 
     target, usual = asked.target, Target(asked.target.text)
-    parts = ["attnproof", "check", _function(target.text), "--replay", str(Path(path).absolute())]
-    mechanism = _mechanism(asked.mechanism)
-    parts += ["--mechanism", mechanism] if mechanism != asked.mechanism else []
+    parts = ["attnproof", "check", _function(target.text), *said]
     parts += ["--framework", target.framework] if target.framework != usual.framework else []
     parts += ["--device", target.device] if target.device != usual.device else []
     parts += ["--python", _program(target.python)] if target.python != sys.executable else []

@@ -66,6 +66,16 @@ def check(
     replay: Annotated[
         Path | None, typer.Option(help="Run one case again, from the file it was written to.", show_default=False)
     ] = None,
+    cases: Annotated[
+        str | None,
+        typer.Option(
+            help="Cases of another suite instead: DEFINITION.json,WORKLOADS.jsonl of FlashInfer-Bench, or a folder of"
+            " ONNX node tests.",
+            metavar="PATH",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="Names of those cases, by default all.", show_default=False)] = None,
     gate: Annotated[
         str | None,
         typer.Option(help="Public rules to say what they would (see attnproof gates --sources).", show_default=False),
@@ -118,11 +128,15 @@ def check(
     given: dict[str, Any] = {name: setting for name, setting in settings.items() if setting is not None}
     given |= {name: True for name, flag in (("causal", causal), ("grouped", grouped), ("backward", backward)) if flag}
     own = Asked(target, suite, left_out=() if leave_out is None else words(leave_out), **given)
-    if replay is not None:
+    _require_outputs(own, rules)
+    files: dict[str, str] = {}
+    if cases is not None or only is not None:
+        from cli.cases import checked_on
+
+        checked = checked_on(own, cases, only, arithmetic, replay)
+    elif replay is not None:
         checked = _again(own, replay, given, rules)
-        files: dict[str, str] = {}
     else:
-        _require_outputs(own, rules)
         with progress_bar("cases") as update:
             checked = check_function(own, update)
         files = _written(checked, out)
@@ -133,6 +147,10 @@ def check(
         print_json(checked_record(checked, files, by_gates))
     else:
         _show(checked, files, by_gates, width)
+        if cases is not None:
+            from cli.cases import show_again
+
+            show_again(checked, width)
     if not checked.passed:
         raise typer.Exit(1)
 

@@ -57,7 +57,7 @@ def undecided_lines(checked: Checked) -> Iterator[str]:
     reasons = Counter(result.text for result in checked.of(Verdict.LEFT_OUT))
     for reason, count in reasons.items():
         yield f"left out: {how_many(count, 'case')}, as {reason}"
-    if checked.interface.unsaid:
+    if checked.interface is not None and checked.interface.unsaid:
         yield "it takes **kwargs: what it understands there is tried only if it is named, as in --takes mask=attn_mask"
 
 
@@ -117,7 +117,7 @@ def checked_record(
         "function": asked.target.text,
         "framework": asked.target.framework,
         "suite": asked.suite,
-        "takes": checked.interface.names,
+        "takes": {} if checked.interface is None else dict(checked.interface.names),
         "mechanism": checked.member.of,
         "member": checked.member.name,
         "arithmetic": checked.arithmetic.name,

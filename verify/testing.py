@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from verify.attention.contract import Mechanism, Member
 from verify.check.backward import gradients_result, require_gradients
 from verify.check.checking import CaseResult, Examine, Subject, examined, result_of
+from verify.check.foreign.judging import chosen, foreign_result
+from verify.check.foreign.posed import ForeignCase, How
+from verify.check.foreign.reading import foreign_cases
 from verify.check.interface import interface
 from verify.check.judgement import Verdict
 from verify.check.properties import PROPERTIES, Property, property_result
@@ -59,7 +63,7 @@ class AttentionCase:
         case.check(attention)
     """
 
-    case: Case | Property
+    case: Case | Property | ForeignCase
 
     def __str__(self) -> str:
         return self.case.name
@@ -74,19 +78,24 @@ class AttentionCase:
 
         Returns what became of it: passed, undecidable, or left out if the function does not take what it needs.
         """
-        result = _result(*_subject(function, **how), self.case)
+        result = _result(self.case, function, **how)
         _require_none_failed([result])
         return result.verdict
 
 
-def cases(suite: str = "quick", *, left_out: Sequence[str] = ()) -> list[AttentionCase]:
+def cases(suite: str | Path = "quick", *, left_out: Sequence[str] = ()) -> list[AttentionCase]:
     """Return the cases of a suite, quick, full, real, sharp or long, without those named; and, of the first two, what
     must hold whatever the numbers are.
 
-    Raises InvalidRequestError for a suite or a case that does not exist.
+    Or those of a path, as `attnproof check --cases` has them: "DEFINITION.json,WORKLOADS.jsonl" of FlashInfer-Bench, or
+    a folder of ONNX node tests.  Raises InvalidRequestError for a suite or a case that does not exist, and for files
+    that are not understood.
     """
-    properties = PROPERTIES if suite in ("quick", "full") else ()
-    return [AttentionCase(case) for case in (*cases_of(suite, left_out), *properties)]
+    text = str(suite)
+    if isinstance(suite, Path) or "/" in text or Path(text).suffix:
+        return [AttentionCase(case) for case in chosen(foreign_cases(text.split(",")), (), left_out)]
+    properties = PROPERTIES if text in ("quick", "full") else ()
+    return [AttentionCase(case) for case in (*cases_of(text, left_out), *properties)]
 
 
 def assert_attention_close(
@@ -105,22 +114,44 @@ def assert_attention_close(
 
         assert_attention_close(attention, arithmetic="float64")
     """
-    subject, examine = _subject(function, **how)
     if problem is not None:
+        subject, examine = _subject(function, **how)
         if subject.arithmetic.inputs.name != "float64":
             problem = problem.rounded(subject.arithmetic.inputs)
         case = Case(problem.name, "a problem of one's own", (), lambda kit: problem)
         _require_passed([explained(examine(subject, case, problem), subject.member, subject.arithmetic)])
         return
-    _require_passed([_result(subject, examine, own.case) for own in cases(suite)])
+    _require_passed([_result(own.case, function, **how) for own in cases(suite)])
 
 
-def _result(subject: Subject, examine: Examine, case: Case | Property) -> CaseResult:
+def _result(case: Case | Property | ForeignCase, function: Callable[..., Any], **how: Any) -> CaseResult:
+    if isinstance(case, ForeignCase):
+        return _foreign(case, function, **how)
+    subject, examine = _subject(function, **how)
     if isinstance(case, Case):
         return explained(result_of(subject, case, examine), subject.member, subject.arithmetic)
     if examine is gradients_result:
         return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, "it is about outputs")
     return property_result(subject, case)
+
+
+def _foreign(
+    case: ForeignCase,
+    function: Callable[..., Any],
+    *,
+    mechanism: str | Member = CONVENTIONAL,
+    arithmetic: str | Arithmetic | None = None,
+    framework: str = "numpy",
+    device: str = "cpu",
+    backward: bool = False,
+    **how: Any,
+) -> CaseResult:
+    if backward:
+        return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, "it is about outputs")
+    own = InProcess(function, framework, device)
+    kind = named_arithmetic(case.arithmetic if arithmetic is None else arithmetic)
+    member = named_member(mechanism)
+    return explained(foreign_result(own, case, How(own.parameters, **how), member, kind), member, kind)
 
 
 def _subject(

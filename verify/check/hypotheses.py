@@ -137,7 +137,10 @@ def _changes_of_rules(problem: Problem) -> Iterator[tuple[str, Callable[[], Prob
         yield "causal is off by one: a query sees the next key", partial(moved, 1)
         yield "causal is off by one: a query does not see its own key", partial(moved, -1)
         apart = problem.keys - problem.queries
-        if apart:
+        if problem.segments is not None:
+            other = {"positions": None, "alignment": "top-left"}
+            yield "causal is aligned at the other end", partial(problem.but, **other)
+        elif apart:
             yield "causal is aligned at the other end", partial(moved, apart)
     if problem.mask is not None:
         yield "the mask is inverted", partial(problem.but, mask=~problem.mask)

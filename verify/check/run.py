@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from verify.attention.contract import Member
 from verify.check.backward import BACKWARD_SUITES, gradients_result, require_gradients
@@ -53,12 +54,12 @@ class Asked:
 class Checked:
     """What became of a check.
 
-    interface: how the function is called.  cause: what explains the failures, in words, and of how many of them; None
-    if nothing does.
+    interface: how the function is called; None where each case says that.  cause: what explains the failures, in words,
+    and of how many of them; None if nothing does.
     """
 
     asked: Asked
-    interface: Interface
+    interface: Interface | None
     member: Member
     arithmetic: Arithmetic
     results: tuple[CaseResult, ...]
@@ -96,20 +97,33 @@ def check_function(asked: Asked, progress: Progress = lambda done, total, name: 
         subject = Subject(function, own, member, arithmetic)
         cases = cases_of(asked.suite, asked.left_out)
         require_some(cases, own)
-        return _diagnosed(asked, subject, tuple(_results(subject, asked, cases, progress)))
+        results = tuple(_results(subject, asked, cases, progress))
+        return diagnosed(asked, member, arithmetic, results, own)
 
 
 def _results(subject: Subject, asked: Asked, cases: Sequence[Case], progress: Progress) -> Iterator[CaseResult]:
     properties = PROPERTIES if asked.suite in _WITH_PROPERTIES and not asked.backward else ()
     examine: Examine = gradients_result if asked.backward else examined
-    total, late = len(cases) + len(properties), 0
-    for place, case in enumerate((*cases, *properties)):
-        progress(place, total, case.name)
+    return in_turn(
+        [(case.name, case.reason, partial(result_of, subject, case, examine)) for case in cases]
+        + [(own.name, own.reason, partial(property_result, subject, own)) for own in properties],
+        progress,
+    )
+
+
+def in_turn(runs: Sequence[tuple[str, str, Callable[[], CaseResult]]], progress: Progress) -> Iterator[CaseResult]:
+    """Yield what becomes of cases, one after the other; the rest are left out where calls take too long.
+
+    runs: the name of each, the reason why it is there, and what runs it.
+    """
+    late = 0
+    for place, (name, reason, run) in enumerate(runs):
+        progress(place, len(runs), name)
         if late >= MOST_LATE:
             text = f"{how_many(late, 'call')} before it took too long"
-            yield CaseResult(case.name, case.reason, Verdict.LEFT_OUT, text)
+            yield CaseResult(name, reason, Verdict.LEFT_OUT, text)
             continue
-        result = result_of(subject, case, examine) if isinstance(case, Case) else property_result(subject, case)
+        result = run()
         late += result.late
         yield result
 
@@ -122,9 +136,10 @@ def check_problem(asked: Asked, case: Case, problem: Problem, dout: Float64Array
     member, arithmetic = named_member(asked.mechanism), named_arithmetic(asked.arithmetic)
     with Loaded(asked.target) as function:
         subject = Subject(function, _interface(asked, function), member, arithmetic)
-        if asked.backward:
-            return _diagnosed(asked, subject, [gradients_result(subject, case, problem, dout)])
-        return _diagnosed(asked, subject, [examined(subject, case, problem)])
+        results = [
+            gradients_result(subject, case, problem, dout) if asked.backward else examined(subject, case, problem)
+        ]
+        return diagnosed(asked, member, arithmetic, results, subject.interface)
 
 
 def _interface(asked: Asked, function: Function) -> Interface:
@@ -142,11 +157,17 @@ def _interface(asked: Asked, function: Function) -> Interface:
     return own
 
 
-def _diagnosed(asked: Asked, subject: Subject, results: Sequence[CaseResult]) -> Checked:
-    member, arithmetic = subject.member, subject.arithmetic
+def diagnosed(
+    asked: Asked,
+    member: Member,
+    arithmetic: Arithmetic,
+    results: Sequence[CaseResult],
+    own: Interface | None = None,
+) -> Checked:
+    """Return what became of a check, with what explains the cases that failed; own: how the function was called."""
     found = [explained(result, member, arithmetic) for result in results]
     failed = [result.explanations for result in found if result.verdict == Verdict.FAILED]
-    return Checked(asked, subject.interface, member, arithmetic, tuple(found), agreed(failed))
+    return Checked(asked, own, member, arithmetic, tuple(found), agreed(failed))
 
 
 def explained(result: CaseResult, member: Member, arithmetic: Arithmetic) -> CaseResult:

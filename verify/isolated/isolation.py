@@ -59,7 +59,8 @@ class Call:
 
     Queries, keys and values stand first.  strided: arrays have gaps.  given_away: the function may change them, and
     return parts of them.  gradients: "" where its output is asked for; "returned" where it returns gradients of the
-    three; "followed" where the framework is to find them, by dout, which the function is not given.
+    three; "followed" where the framework is to find them, by dout, which the function is not given.  output: which of
+    several outputs is asked for.
     """
 
     positional: Sequence[NDArray[Any]]
@@ -69,6 +70,7 @@ class Call:
     given_away: bool = False
     gradients: str = ""
     dout: NDArray[Any] | None = None
+    output: int = 0
 
     def but(self, *qkv: NDArray[Any]) -> Call:
         """Return the call with other queries, keys and values."""
@@ -212,6 +214,7 @@ def packed(call: Call) -> tuple[dict[str, Any], bytes]:
         "keywords": dict(call.keywords),
         "gradients": call.gradients,
         "qkv": qkv,
+        "output": call.output,
     }
     return request, bytes(content)
 

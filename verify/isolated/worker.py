@@ -224,8 +224,14 @@ class Function:
             result = self.function(
                 *(arrays[name] for name in positional), **{name: arrays[a] for name, a in named.items()}, **plain
             )
-            # an output may come with more, as logarithms of sums
-            return result[0] if request["gradients"] != "returned" and _several(result) else result
+            if request["gradients"] == "returned":
+                return result
+            number = request["output"]  # one may come with others, as logarithms of sums
+            if _several(result) and len(result) > number:
+                return result[number]
+            if number:
+                raise UnfitError(f"returned no output {number + 1}")
+            return result
 
         if request["gradients"] == "followed":
             return self.arrays.gradients(output, given, request["qkv"])
