@@ -14,12 +14,13 @@ DEVELOPING := $(VENV)/developing-$(VERSION)
 MUTATING := $(VENV)/mutating-$(VERSION)
 BROWSING := $(VENV)/browsing-$(VERSION)
 
-# torch and jax are large, and nothing else needs them: they have an environment of their own.
+# torch, jax and onnx are large, and nothing else needs them: they have an environment of their own.
 OPTIONAL_VENV := .venv-optional
 OPTIONAL_INSTALL := $(OPTIONAL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 WITHOUT_OPTIONAL := $(OPTIONAL_VENV)/ready-$(VERSION)
 WITH_TORCH := $(OPTIONAL_VENV)/torch-$(VERSION)
 WITH_JAX := $(OPTIONAL_VENV)/jax-$(VERSION)
+WITH_ONNX := $(OPTIONAL_VENV)/onnx-$(VERSION)
 
 # So has what builds the pages of docs/.
 DOCS_VENV := .venv-docs
@@ -27,7 +28,7 @@ DOCS_INSTALL := $(DOCS_VENV)/bin/python -m pip --disable-pip-version-check insta
 WITH_DOCS := $(DOCS_VENV)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test campaigns lengths certify bench mutants browser browser-installed torch torch-installed jax jax-installed docs docs-installed lint readme wheel clean
+.PHONY: help report test campaigns lengths certify bench mutants browser browser-installed torch torch-installed jax jax-installed onnx onnx-installed docs docs-installed lint readme wheel clean
 
 help:
 	@echo "make report   run the main job and write its report to build/report"
@@ -40,6 +41,7 @@ help:
 	@echo "make browser  look at the report's page in headless Chromium"
 	@echo "make torch    compare torch with exact values and gradients, in an environment of its own"
 	@echo "make jax      check jax's attention, in the same environment"
+	@echo "make onnx     read ONNX's tests of its operator Attention, in the same environment"
 	@echo "make docs     build the pages of docs into build/docs, in an environment of its own"
 	@echo "make lint     check style, types and import contracts"
 	@echo "make readme   write the outputs shown in README.md, CONTRIBUTING.md and docs anew"
@@ -82,6 +84,11 @@ jax: $(WITH_JAX)
 	$(OPTIONAL_VENV)/bin/python -m pytest tests/optional/test_jax*.py
 
 jax-installed: $(WITH_JAX)
+
+onnx: $(WITH_ONNX)
+	$(OPTIONAL_VENV)/bin/python -m pytest tests/optional/test_onnx*.py
+
+onnx-installed: $(WITH_ONNX)
 
 docs: $(WITH_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build # its authors' notice about another program is left out
@@ -138,6 +145,10 @@ $(WITH_TORCH): $(WITHOUT_OPTIONAL)
 
 $(WITH_JAX): $(WITHOUT_OPTIONAL)
 	$(OPTIONAL_INSTALL) --no-build-isolation --editable '.[jax]'
+	touch $@
+
+$(WITH_ONNX): $(WITHOUT_OPTIONAL)
+	$(OPTIONAL_INSTALL) --no-build-isolation --editable '.[onnx]'
 	touch $@
 
 $(WITH_DOCS): pyproject.toml constraints.txt
