@@ -87,7 +87,7 @@ class Judgement:
 class Standard:
     """What outputs of one problem are held against.
 
-    rows: those that are judged, [..., H, n_q]: that see a key, and in which some form of ours is finite.  allowed: the
+    rows: those that are judged, [..., H, n_q]: that see a key, and in which all forms of ours are finite.  allowed: the
     tolerance of each, as a root mean square; before: that before the output is rounded.  usual: the output of the
     mechanism's first form, [..., H, n_q, d_v], None where none serves; first: the size of its errors.  lost: what zeros
     and what the mean of the values lose.
@@ -146,7 +146,7 @@ def standard(
     outputs = _conventional(problem, member, arithmetic)
     errors = [row_sizes(computed_error(output, exact)) for output in outputs]
     if errors:
-        rows = rows & np.isfinite(errors).any(axis=0)  # where every form of ours overflows, nobody is asked for more
+        rows = rows & np.isfinite(errors).all(axis=0)  # where a form of ours overflows, nobody is asked for more
     conventional = np.where(np.isfinite(errors), errors, 0.0).max(axis=0) if errors else np.zeros(rows.shape)
     floor = row_noise(problem, member, exact.value, arithmetic)
     lost = []
