@@ -90,7 +90,7 @@ def test_some_forms_are_right_by_the_others(name: str, monkeypatch: pytest.Monke
     assert Verdict.PASSED in found.values()
 
 
-@pytest.mark.campaign
+@pytest.mark.length
 @pytest.mark.parametrize("arithmetic", ["float32", MIXED])
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_is_right_by_the_others_but_where_it_alone_loses(

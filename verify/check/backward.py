@@ -124,12 +124,18 @@ def _compared(subject: Subject, problem: Problem, returned: Returned) -> tuple[d
 
 
 def _least(problem: Problem, dout: Float64Array, name: str, arithmetic: Arithmetic) -> float:
-    """Return how far off sums are whose terms are rounded to the smallest numbers: n of them, times what follows."""
+    """Return how far off sums are whose terms underflow: n of them, times what follows.
+
+    Weights of keys that are hardly seen do, and nothing else adds to the gradients of such keys.  Subnormal numbers of
+    32 bits and more may be taken for zero, as exponentials of many libraries do.
+    """
+    sums = arithmetic.sums
+    lost = 2.0**sums.min_exponent if sums.width >= 32 else sums.smallest
     count = problem.keys if name == "dq" else problem.queries * problem.heads
     other = {"dq": problem.k, "dk": problem.q, "dv": dout}[name]
     scale = 1.0 if name == "dv" else abs(problem.float_scale)
     factor = max(1.0, scale * float(np.abs(other).max(initial=0.0)))
-    return arithmetic.output.smallest + arithmetic.sums.smallest * factor * float(np.sqrt(count))
+    return arithmetic.output.smallest + lost * factor * float(np.sqrt(count))
 
 
 def _standards(exact: Gradients, arithmetic: Arithmetic, *, weigh_trivial: bool) -> dict[str, Standard]:
