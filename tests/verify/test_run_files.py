@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -245,3 +249,50 @@ def test_records_have_the_errors_that_their_mechanism_is_described_with(
         for read in (lambda: list(run_file.records()), lambda: run_file.record(key)):
             with pytest.raises(InvalidRequestError, match=f"damaged .*not the errors of {mechanism}"):
                 read()
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from verify.sweep import RunFile
+
+with RunFile(Path(sys.argv[1])) as run:
+    found = list(run.records())
+run = RunFile(Path(sys.argv[2]), write=True)
+run.begin("now", {"command": "x", "spec": {}, "machine": {}})
+for number, (_, record, seconds) in enumerate(found):
+    run.write(f"cell {number}", record, seconds)
+print(len(found), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals and locks are those of POSIX")
+def test_a_killed_run_is_read_whole_or_refused(small_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    command = [sys.executable, "-c", WRITER, str(small_run), str(path)]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+    try:
+        cells = int(writer.stdout.readline())
+        with pytest.raises(InvalidRequestError, match="which another sweep writes to; expected one at a time"):
+            RunFile(path, write=True)
+        with RunFile(path) as run:
+            assert run.count() == cells
+    finally:
+        writer.kill()
+        writer.communicate()
+    alone = tmp_path / "alone" / "run.sqlite"
+    alone.parent.mkdir()
+    shutil.copy(path, alone)
+    with pytest.raises(InvalidRequestError, match=r"without run\.sqlite-wal, which its latest cells are in"):
+        RunFile(alone)
+    with RunFile(path) as run:
+        assert run.count() == cells
+    for each, kept in ((path, cells), (alone, 0)):
+        with RunFile(each, write=True):  # what a sweep on it opens, and ends
+            pass
+        assert not Path(f"{each}-wal").exists()
+        with RunFile(each) as run:
+            assert run.count() == kept

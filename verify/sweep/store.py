@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,11 @@ from verify.errors import InvalidRequestError
 from verify.files.documents import plain, restored
 from verify.sweep.portrait import Portrait
 from verify.sweep.record import Record, Status
+
+try:
+    import fcntl
+except ImportError:  # only POSIX has it; elsewhere nobody keeps two sweeps apart
+    fcntl = None  # type: ignore[assignment]
 
 APPLICATION_ID = 0x61747470  # "attp"
 USER_VERSION = 4
@@ -111,16 +117,30 @@ def damaged(path: Path, error: Exception) -> InvalidRequestError:
     )
 
 
+def _half(path: Path) -> bool:
+    """Say whether a file was written together with a journal (path-wal) that is not beside it any more.
+
+    Bytes 18 and 19 of a database are 2 while its latest transactions are in the journal
+    (https://www.sqlite.org/fileformat2.html, section 1.3.3); a sweep that ends puts both together.
+    """
+    journal = Path(f"{path}-wal")
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2" and not (journal.is_file() and journal.stat().st_size)
+
+
 class RunFile:
     """A run file, opened for writing (created if absent) or for reading only; a context manager.
 
-    Raises InvalidRequestError if the file cannot be opened, or is not a run file of this version.
+    One may be open for writing at a time, by whatever process.  Raises InvalidRequestError if the file cannot be
+    opened, is not a run file of this version, lacks the journal that its latest cells are in, or is written by somebody
+    else.
     """
 
     def __init__(self, path: Path, *, write: bool = False, patience: float = 10.0) -> None:
         """Open the file; wait for others who write to it for so many seconds."""
         self.path = path
         self._session: int | None = None
+        self._write, self._claim = write, -1
         if not write and not path.is_file():
             raise InvalidRequestError(
                 f"no run file {path}", "a file written by a sweep", "check the path or run a sweep"
@@ -129,6 +149,13 @@ class RunFile:
         with self._explained():
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                self._claim = self._claimed()
+            elif _half(path):
+                raise InvalidRequestError(
+                    f"{path} without {path.name}-wal, which its latest cells are in",
+                    "both files of a sweep that was killed",
+                    "copy both, or run the sweep on it again, which measures what is missing",
+                )
             mode = "rwc" if write else "ro"
             uri = f"{path.absolute().as_uri()}?mode={mode}"
             self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
@@ -136,8 +163,26 @@ class RunFile:
             with self._explained():
                 self._prepare(write)
         except InvalidRequestError:
-            self._connection.close()
+            self._end()
             raise
+
+    def _claimed(self) -> int:
+        """Return a descriptor that keeps others from writing to the file while it is open."""
+        found = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(found)
+            raise InvalidRequestError(
+                f"{self.path}, which another sweep writes to", "one at a time", "wait for it, or choose another file"
+            ) from None
+        return found
+
+    def _end(self) -> None:
+        self._connection.close()
+        if self._claim >= 0:  # after the connection, whose locks end with any descriptor of the file
+            os.close(self._claim)
 
     def _prepare(self, write: bool) -> None:
         empty = self._pragma("schema_version") == 0
@@ -170,10 +215,11 @@ class RunFile:
             yield
         except (OSError, sqlite3.Error) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            remedy = "choose another path, or wait until nobody else uses it"
+            if not self._write and Path(f"{self.path}-wal").is_file() and not os.access(self.path.parent, os.W_OK):
+                remedy = f"copy it with {self.path.name}-wal to a folder that can be written"
             raise InvalidRequestError(
-                f"{self.path} cannot be {self._purpose} ({why})",
-                f"a run file that can be {self._purpose}",
-                "choose another path, or wait until nobody else uses it",
+                f"{self.path} cannot be {self._purpose} ({why})", f"a run file that can be {self._purpose}", remedy
             ) from error
 
     def begin(self, started: str, provenance: dict[str, Any]) -> None:
@@ -300,10 +346,10 @@ class RunFile:
 
     def close(self) -> None:
         """Close the file; one that was written to is left as a single file without a journal beside it."""
-        if self._session is not None:
+        if self._write:
             with suppress(sqlite3.OperationalError):  # somebody else has it open: the journal stays, and is valid
                 self._connection.execute("PRAGMA journal_mode = DELETE")
-        self._connection.close()
+        self._end()
 
     def __enter__(self) -> RunFile:
         return self
