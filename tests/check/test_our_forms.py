@@ -124,6 +124,7 @@ def test_where_a_form_of_ours_overflows_nobody_is_asked_for_more() -> None:
         huge.check(lost, **how)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("mechanism", "function"),
     [
@@ -136,6 +137,7 @@ def test_the_functions_of_the_package_are_called_as_they_are(mechanism: str, fun
     assert_attention_close(function, suite="sharp", mechanism=mechanism)
 
 
+@pytest.mark.campaign
 def test_options_of_forms_which_the_standard_has_not() -> None:
     for name in ("elu/stream:chunk=5,compensated=yes", "taylor:order=2/packed:side=both,degrees=apart"):
         assert failed(outcomes(name, "float32", "sharp")) == set(), name
