@@ -141,3 +141,55 @@ def test_an_interpreter_that_lacks_a_format_is_refused_in_words(tmp_path: Path) 
         found = function.call(Call([X, X])).values
         assert found is not None
         assert found.tobytes() == X.tobytes()
+
+
+MEDDLING = """
+import os
+import numpy as np
+
+def right(q, k, v):
+    return q + k
+
+def forks(q, k, v):
+    os.fork()
+    return right(q, k, v)
+
+def foreign_bytes(q, k, v):
+    return right(q, k, v).astype(">f4")
+
+def writes_anywhere(q, k, v):
+    for number in range(3, 64):
+        try:
+            os.write(number, b"[[1], 2]\\n")
+        except OSError:
+            pass
+    return right(q, k, v)
+
+def answers_itself(q, k, v):
+    for number in range(3, 64):
+        try:
+            os.write(number, b'{"outcome": "returned"}\\n')
+        except OSError:
+            pass
+    return right(q, k, v)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [
+        ("forks", ""),
+        ("foreign_bytes", ""),
+        ("writes_anywhere", "it wrote where its process answers"),
+        ("answers_itself", "its result cannot be read"),
+    ],
+)
+def test_a_function_that_meddles_is_answered_for_once(tmp_path: Path, name: str, failure: str) -> None:
+    path = tmp_path / "meddling.py"
+    path.write_text(MEDDLING)
+    with Loaded(Target(f"{path}:{name}", timeout=10.0)) as function:
+        for factor in (1, 2, 3):  # what came back is of this call, not of one before
+            returned = function.call(Call([factor * X, X, X]))
+            assert returned.failure == failure
+            if not failure:
+                np.testing.assert_array_equal(returned.values, factor * X + X)

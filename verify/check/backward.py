@@ -119,7 +119,8 @@ def _compared(subject: Subject, problem: Problem, returned: Returned) -> tuple[d
             return None, f"its {name} has the shape {list(array.shape)}; expected {list(shape)}"
         if array.dtype.name != format_:
             return None, f"its {name} is of type {array.dtype.name}; expected {format_}"
-        found[name] = subject.interface.heads_first(array).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a NaN that signals
+            found[name] = subject.interface.heads_first(array).astype(np.float64)
     return found, ""
 
 

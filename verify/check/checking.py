@@ -79,7 +79,8 @@ class Subject:
         fault = self._unlike(returned.values, returned.dtype, problem)
         if fault:
             return None, Returned(None, returned.dtype, fault, returned.seconds)
-        return self.interface.heads_first(returned.values).astype(np.float64), returned
+        with np.errstate(invalid="ignore"):  # a NaN that signals
+            return self.interface.heads_first(returned.values).astype(np.float64), returned
 
     def _unlike(self, values: NDArray[np.generic], dtype: str, problem: Problem) -> str:
         shape, expected = self.interface.shape(problem), self.arithmetic.output.name

@@ -30,6 +30,9 @@ _PROGRAM = Path(__file__).with_name("worker.py")
 # What a function may print in one call, in bytes; a warning or a progress bar is less.
 MOST_PRINTED = 1 << 16
 
+# What a worker may answer.
+_OUTCOMES = ("loaded", "refused", "returned", "raised", "memory")
+
 # Types that arrays may have: those of formats, and booleans of masks.
 _TYPES = {format_.dtype: name for name, format_ in FORMATS.items()} | {
     np.dtype(kind): kind for kind in ("bool", "int64", "int32", "uint8")
@@ -159,8 +162,8 @@ class Loaded:
         if answer.get("outcome") != "loaded":
             raise InvalidRequestError(
                 f"{self.target.text}, which cannot be loaded: {_happened(answer, self.target)}",
-                "a module that imports",
-                "mend it",
+                "a module that imports, in a Python with numpy",
+                "mend it, or correct --python",
             )
         found = answer["parameters"]
         self.parameters = None if found is None else [(str(n), str(kind), bool(free)) for n, kind, free in found]
@@ -184,7 +187,11 @@ class Loaded:
         failure = _happened(answer, self.target)
         if failure:
             return Returned(None, "", failure, seconds, late=answer["outcome"] == "late")
-        return unpacked(call, answer, result.read_bytes(), seconds)
+        try:
+            return unpacked(call, answer, result.read_bytes(), seconds)
+        except (OSError, KeyError, TypeError, ValueError):  # it removed the file, or wrote an answer of its own
+            self._end()
+            return Returned(None, "", "its result cannot be read", seconds)
 
 
 def packed(call: Call) -> tuple[dict[str, Any], bytes]:
@@ -264,6 +271,8 @@ def _happened(answer: Mapping[str, Any], target: Target) -> str:
         return f"it ran out of memory{limit}"
     if outcome == "late":
         return f"it took more than {target.timeout:g} s"
+    if outcome == "garbled":
+        return "it wrote where its process answers"
     if outcome == "ended":
         return f"its process ended by itself ({answer['text']})"
     return ""
@@ -330,7 +339,13 @@ class _Process:
             elif monotonic() >= end:
                 return {"outcome": "late"}
         line, self._received = self._received.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = json.loads(line)
+            outcome = answer["outcome"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            outcome = None
+        if outcome not in _OUTCOMES:  # something else has written to the pipe
+            return {"outcome": "garbled"}
         return {**answer, "printed": self._printed}
 
     def _end_in_words(self) -> str:
