@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 def replay_command(asked: Asked, path: str) -> str:
     """Return the command that runs the case in a file again; what the file says of the check is not repeated."""
-    mechanism = _mechanism(asked.mechanism)
-    said = ["--mechanism", mechanism] if mechanism != asked.mechanism else []
+    from verify.mechanisms.registry import files_in
+
+    said = ["--mechanism", _mechanism(asked.mechanism)] if files_in([asked.mechanism]) else []
     return _command(asked, ["--replay", str(Path(path).absolute()), *said])
 
 

@@ -199,9 +199,15 @@ def _again(own: Asked, path: Path, given: dict[str, Any], rules: Sequence[Any]) 
 
     from verify.check.replay import read_replay
     from verify.check.run import check_problem
+    from verify.mechanisms.registry import files_in
 
     kept = read_replay(path)
     settings = {name: value for name, value in kept.settings.items() if name not in given}
+    programs = files_in([settings.get("mechanism", "")])
+    if programs:  # a file of numbers starts no program that nobody has named
+        raise InvalidRequestError(
+            f"{path} of the mechanism {programs[0]}, a program", "one that you name too", "say it with --mechanism"
+        )
     again = replace(own, **settings)
     _require_outputs(again, rules)
     return check_problem(again, kept.case, kept.problem, kept.dout)

@@ -164,8 +164,15 @@ def test_the_command_checks_gradients_and_runs_a_failure_again(
     path = next((tmp_path / "failed").iterdir())
     with np.load(path) as held:
         assert held["dout"].shape == held["q"].shape
+        entries = dict(held)
     assert run(capsys, "check", f"{FILE}:without_delta", "--replay", str(path))[0] == 1
     assert run(capsys, "check", f"{FILE}:right", "--replay", str(path))[0] == 0
+    for number in (0.1, 1e300):  # what the function would be given is another one, or infinite
+        entries["dout"][0, 0, 0, 0] = number
+        np.savez(path, **entries)
+        code, printed, said = run(capsys, "check", f"{FILE}:without_delta", "--replay", str(path))
+        assert (code, printed, said.count("\n")) == (2, "", 1)
+        assert "dout of logits to 50, which float32 does not hold" in said
 
 
 @pytest.mark.parametrize(

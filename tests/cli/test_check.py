@@ -97,6 +97,8 @@ def test_the_printed_command_says_what_the_file_cannot(tmp_path: Path, monkeypat
         f"attnproof check a.b:f --replay /x.npz --mechanism {tmp_path}/mine.py:MINE:order=3 --framework torch"
         " --device cuda:1 --python python3.12"
     )
+    whole = Asked(Target("a.b:f"), mechanism="/there/mine.py:MINE")
+    assert replay_command(whole, "/x.npz") == "attnproof check a.b:f --replay /x.npz --mechanism /there/mine.py:MINE"
 
 
 def test_a_replay_in_an_arithmetic_that_does_not_hold_its_numbers_is_refused(
@@ -254,6 +256,32 @@ def test_files_that_are_no_replays_are_refused(capsys: pytest.CaptureFixture[str
     np.savez(path, q=np.ones((2, 2)), k=np.ones((2, 2)), v=np.ones((2, 2)), attnproof_check=np.array('{"case": 3'))
     assert run(capsys, "check", f"{FILE}:right", "--replay", str(path))[0] == 2
     assert run(capsys, "check", f"{FILE}:right", "--replay", str(tmp_path / "none.npz"))[0] == 2
+
+
+def test_edited_replays_are_refused_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run(capsys, "check", f"{FILE}:mask_ignored", "--out", str(tmp_path))
+    with np.load(tmp_path / "mask.npz") as held:
+        entries = dict(held)
+    kept = json.loads(str(entries["attnproof_check"]))
+    ran = tmp_path / "ran"
+    program = tmp_path / "program.py"
+    program.write_text(f"open({str(ran)!r}, 'w').close()\n")
+    wrong = [
+        {"layout": ["bhsd"]},
+        {"causal": "yes"},
+        {"scale": True},
+        {"takes": None},
+        {"mechanism": 3},
+        {"mechanism": f"{program}:MINE"},
+    ]
+    texts = ["[" * 100_000, *(json.dumps(kept | edit) for edit in wrong)]
+    path = tmp_path / "edited.npz"
+    for text in texts:
+        np.savez(path, **(entries | {"attnproof_check": np.array(text)}))
+        code, printed, said = run(capsys, "check", f"{FILE}:mask_ignored", "--replay", str(path))
+        assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert "a program; expected one that you name too; say it with --mechanism" in said
+    assert not ran.exists()
 
 
 def test_a_replay_has_the_problem_that_failed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def gradients_result(subject: Subject, case: Case, problem: Problem, dout: Float
 
     dout: the derivative by its output, by default `output_gradient`.
     """
-    subject.interface.require(problem, subject.arithmetic.inputs)
+    subject.interface.require(problem, subject.arithmetic.inputs, dout)
     reason = _left_out(problem)
     if reason:
         return CaseResult(case.name, case.reason, Verdict.LEFT_OUT, reason)

@@ -93,10 +93,13 @@ class Interface:
         }
         return [words for words, there in asked.items() if there]
 
-    def require(self, problem: Problem, format_: Format) -> None:
-        """Raise InvalidRequestError for a problem that the function cannot be asked for as it is, in a format."""
-        for label in ("q", "k", "v", "bias", "sinks"):
-            array = getattr(problem, label)
+    def require(self, problem: Problem, format_: Format, dout: Float64Array | None = None) -> None:
+        """Raise InvalidRequestError for a problem that the function cannot be asked for as it is, in a format.
+
+        dout: what gradients are asked for with.
+        """
+        arrays = {label: getattr(problem, label) for label in ("q", "k", "v", "bias", "sinks")} | {"dout": dout}
+        for label, array in arrays.items():
             if array is not None and not np.array_equal(format_.rounded(array).astype(np.float64), array):
                 raise InvalidRequestError(
                     f"{label} of {problem.name}, which {format_.name} does not hold",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,7 +28,17 @@ from verify.problem import Problem
 # The entry of a file that says how the function was called.
 _ENTRY = "attnproof_check"
 
-_SETTINGS = ("mechanism", "arithmetic", "layout", "causal", "grouped", "scale", "takes", "backward")
+# The settings that are kept, and what each may be; of which values, whoever uses them says.
+_SETTINGS: dict[str, tuple[type, ...]] = {
+    "mechanism": (str,),
+    "arithmetic": (str,),
+    "layout": (str,),
+    "causal": (bool,),
+    "grouped": (bool,),
+    "scale": (float, int, NoneType),
+    "takes": (dict,),
+    "backward": (bool,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +82,13 @@ def read_replay(path: Path) -> Replay:
         name = settings.pop("case")
         known = {case.name: case for case in CASES}
         case = known.get(name) or Case(name, "read from a file", (), lambda kit: problem)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        kept = {key: settings[key] for key in _SETTINGS if key in settings}
+        strange = [key for key, value in kept.items() if type(value) not in _SETTINGS[key]]
+        if strange:
+            raise ValueError(strange[0])
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise InvalidRequestError(
             f"{path} with {_ENTRY} {text[:60]!r}", "what a check writes", "write it anew"
         ) from error
     problem = FileInput((str(path),), ignore=(_ENTRY,)).load().named(name)
-    return Replay(case, problem, {key: settings[key] for key in _SETTINGS if key in settings}, dout)
+    return Replay(case, problem, kept, dout)

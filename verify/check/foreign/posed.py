@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from verify.check.interface import Interface, Parameters
 from verify.errors import InvalidRequestError
 from verify.isolated.isolation import Call
+from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format
 from verify.problem import Problem
 
@@ -33,7 +34,7 @@ class Posed(Interface):
     layout: str = "bhsd"
     names: Mapping[str, str] = field(default_factory=dict)
 
-    def require(self, problem: Problem, format_: Format) -> None:
+    def require(self, problem: Problem, format_: Format, dout: Float64Array | None = None) -> None:
         """Do nothing: the problem was made of what the call holds."""
 
     def call(self, problem: Problem, format_: Format, *, strided: bool = False) -> Call:
