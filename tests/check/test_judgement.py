@@ -128,6 +128,25 @@ def test_where_trivial_answers_would_pass_nothing_is_decided() -> None:
     assert judged(own, 2.0 * plainly(own.problem)).verdict == Verdict.FAILED
 
 
+@pytest.mark.parametrize("exponent", [-900, -600, 600, 1000])
+def test_the_floor_grows_with_values_as_they_do(exponent: int) -> None:
+    """Squares of such values are no numbers of float64."""
+    own, unit = problem(20), float(np.ldexp(1.0, exponent))
+    floors = []
+    for one in (own, own.but(v=own.v * unit)):
+        exact = reference(one, 20)
+        floors.append(row_noise(one, exact.member, exact.value, named_arithmetic("float64")).size)
+    assert np.all(floors[0] > 0.0)
+    np.testing.assert_allclose(floors[1], floors[0] * unit, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e154, 1e160, 1e300])
+def test_where_no_floor_can_be_worked_out_nothing_is_decided(scale: float) -> None:
+    own = held(problem(20).but(scale=scale), "float64")
+    for answer in (plainly(own.problem, np.float64), np.zeros(own.problem.output_shape)):
+        assert judged(own, answer).verdict == Verdict.UNDECIDABLE
+
+
 def test_sums_in_sixteen_bits_are_not_passed_at_length() -> None:
     """The floor grows with the keys where sums are narrow: it then excuses nothing, for nothing is decided."""
     own = held(problem(4096).rounded("bfloat16"), "bfloat16")

@@ -149,6 +149,7 @@ def standard(
         rows = rows & np.isfinite(errors).all(axis=0)  # where a form of ours overflows, nobody is asked for more
     conventional = np.where(np.isfinite(errors), errors, 0.0).max(axis=0) if errors else np.zeros(rows.shape)
     floor = row_noise(problem, member, exact.value, arithmetic)
+    rows = rows & np.isfinite(floor.size)  # squares of logits beyond 1e154 are no numbers of float64
     lost = []
     if weigh_trivial and rows.any():
         null = null_prediction()

@@ -39,7 +39,8 @@ _PARTS = 128
 class RowNoise:
     """The size of a careful computation's error in each row, root mean square over its elements, [..., H, n_q].
 
-    size: of the error.  before: the same before the output is rounded to its own format.
+    size: of the error, infinite where nothing can be said.  before: the same before the output is rounded to its own
+    format.
     """
 
     size: Float64Array
@@ -55,22 +56,24 @@ def row_noise(problem: Problem, member: Member, exact: Float64Array, arithmetic:
     step = max(1, _PAIRS // max(1, problem.keys))
     with np.errstate(all="ignore"):
         for head in problem.each_head():
+            # in units of the largest value, a power of 2: squares of numbers near either end of float64 are none
+            unit = np.ldexp(1.0, int(np.frexp(np.abs(head.values).max(initial=0.0))[1]) - 1)
             for first in range(0, problem.queries, step):
                 rows = slice(first, min(first + step, problem.queries))
-                y = exact[head.index][rows]
-                squares = sum(_squares(head, rows, member, y, arithmetic))
-                before[head.index][rows] = np.sqrt(np.mean(squares, axis=1))
+                y = exact[head.index][rows] / unit
+                squares = sum(_squares(head, rows, member, y, unit, arithmetic))
+                before[head.index][rows] = unit * np.sqrt(np.mean(squares, axis=1))
                 squares = squares + np.square(2.0**-arithmetic.output.precision * np.abs(y))
-                sizes[head.index][rows] = np.sqrt(np.mean(squares, axis=1)) + arithmetic.output.smallest
-    return RowNoise(*(np.where(np.isfinite(x), x, 0.0) for x in (sizes, before)))
+                sizes[head.index][rows] = unit * np.sqrt(np.mean(squares, axis=1)) + arithmetic.output.smallest
+    return RowNoise(*(np.where(np.isfinite(x), x, np.inf) for x in (sizes, before)))
 
 
 def _squares(
-    head: Head, rows: slice, member: Member, y: Float64Array, arithmetic: Arithmetic
+    head: Head, rows: slice, member: Member, y: Float64Array, unit: float, arithmetic: Arithmetic
 ) -> Iterator[Float64Array]:
-    """Yield the squares of the parts of the noise but for the rounding of the output, [rows, d_v]."""
+    """Yield the squares of the parts of the noise but for the rounding of the output, [rows, d_v], in a unit as y."""
     u_f, u_s = 2.0**-arithmetic.factors.precision, 2.0**-arithmetic.sums.precision
-    attended, v = head.attended(rows), head.values
+    attended, v = head.attended(rows), head.values / unit
     seen = attended.sum(axis=1, keepdims=True)
     weights, magnitudes = (
         np.where(attended, x, 0.0) for x in member.mechanism.float_weights(head, rows, attended, member)
@@ -80,13 +83,13 @@ def _squares(
     logits = np.where(attended, head.logits(rows), 0.0)
     top = np.where(attended, head.logits(rows), -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     products = np.zeros_like(logits)
-    products[:, : len(head.k)] = head.float_scale**2 * (np.square(head.q[rows]) @ np.square(head.k).T)
+    products[:, : len(head.k)] = np.square(head.float_scale) * (np.square(head.q[rows]) @ np.square(head.k).T)
     top = np.where(np.isfinite(top), top, 0.0)
     delta = head.q.shape[1] * products + 16.0
     delta += 4.0 * (np.square(logits) + np.square(logits - top))
     delta += 4.0 * np.square(head.added_sizes(rows))
     if head.softcap is not None:
-        delta += 16.0 * head.softcap**2
+        delta += 16.0 * np.square(head.softcap)
     moved = np.where(attended, np.square(sizes) * (u_s**2 * delta + u_f**2), 0.0)
     # sum of a_t (v_t - y)^2 without a difference for every row
     yield np.maximum(moved @ np.square(v) - 2 * y * (moved @ v) + np.square(y) * moved.sum(axis=1, keepdims=True), 0.0)
@@ -94,7 +97,7 @@ def _squares(
     yield np.square(u_s * np.sqrt(seen) * (_largest_partial_sum(shares, v) + np.abs(y)))
     yield np.square(2.0 * u_s * np.abs(y))
     yield np.square(u_s * top * y)
-    yield np.square(arithmetic.sums.smallest * np.sqrt(seen)) + 0.0 * y
+    yield np.square(arithmetic.sums.smallest / unit * np.sqrt(seen)) + 0.0 * y
 
 
 def _largest_partial_sum(shares: Float64Array, v: Float64Array) -> Float64Array:

@@ -82,7 +82,7 @@ def _head(head: Head, arithmetic: Arithmetic) -> tuple[Float64Array, Float64Arra
         weights = np.exp(logits - highest)
         shares = weights / weights.sum(axis=1, keepdims=True)
         finite = np.where(seen, logits, 0.0)
-        products = head.float_scale**2 * (np.square(head.q) @ np.square(head.k).T)
+        products = np.square(head.float_scale) * (np.square(head.q) @ np.square(head.k).T)
         delta = head.q.shape[1] * products + 4.0 * np.square(finite) + 16.0
         size = (np.square(shares) * delta).sum(axis=1) + np.square((shares * finite).sum(axis=1))
         size += seen.sum(axis=1) + 4.0 * np.square(highest[:, 0]) + 4.0 * np.square(usual * log(2))
