@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,9 +116,17 @@ def check(
         _seconds(timeout),
         asked("--memory", gibibytes, memory, "memory"),
     )
+    suites = {"--suite": suite != "quick", "--leave-out": leave_out is not None}
+    others = {"--gate": gate is not None, "--cases": cases is not None, "--backward": backward}
     if exp is not None:
+        calls = {"--mechanism": mechanism, "--layout": layout, "--scale": scale, "--takes": takes, "--replay": replay}
+        said_of_calls = {name: given is not None for name, given in calls.items()}
+        _require_none("--exp", {**suites, **others, **said_of_calls, "--causal": causal, "--grouped": grouped})
         _judge_exponential(exp, range_, base, target, arithmetic, width, json_)
         return
+    _require_none("no --exp", {"--range": range_ != "0:1", "--base": base != "2"})
+    _require_none("--replay", suites if replay is not None else {})
+    _require_none(f"--framework {framework}", {"--device": device != "cpu" and framework != "torch"})
     if function is None:
         raise InvalidRequestError("nothing to check", "a FUNCTION, or --exp", "name one; see attnproof check --help")
     rules = [RULES[asked("--gate", choice, name, "rule", RULES)] for name in words(gate)] if gate is not None else []
@@ -153,6 +161,13 @@ def check(
             show_again(checked, width)
     if not checked.passed:
         raise typer.Exit(1)
+
+
+def _require_none(beside: str, given: Mapping[str, bool]) -> None:
+    """Raise InvalidRequestError for an option that was given and says nothing here."""
+    for option, said in given.items():
+        if said:
+            raise InvalidRequestError(f"{option} with {beside}", "options that apply", "leave it out")
 
 
 def _judge_exponential(

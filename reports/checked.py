@@ -54,6 +54,9 @@ def undecided_lines(checked: Checked) -> Iterator[str]:
     """Yield the cases that cannot tell right from wrong, and those that could not be put to the function."""
     for result in checked.of(Verdict.UNDECIDABLE):
         yield f"undecidable: {result.name}: {result.text}"
+    for result in checked.of(Verdict.PASSED):
+        if result.text:
+            yield f"undecidable in part: {result.name}: {result.text}"
     reasons = Counter(result.text for result in checked.of(Verdict.LEFT_OUT))
     for reason, count in reasons.items():
         yield f"left out: {how_many(count, 'case')}, as {reason}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from verify.attention.contract import Mechanism, Member
 from verify.check.backward import gradients_result, require_gradients
@@ -73,14 +74,24 @@ class AttentionCase:
         """Why the case is there."""
         return self.case.reason
 
-    def check(self, function: Callable[..., Any], **how: Any) -> Verdict:
+    def check(self, function: Callable[..., Any], **how: Any) -> None:
         """Check a function as `assert_attention_close` does; AssertionError if the case fails.
 
-        Returns what became of it: passed, undecidable, or left out if the function does not take what it needs.
+        Raises SkipTest, which pytest and unittest report as skipped, with the reason, if the case cannot be decided, or
+        the function does not take what it needs.
         """
+        result = self._result(function, **how)
+        if result.verdict != Verdict.PASSED:
+            raise SkipTest(f"{result.verdict}: {result.text}")
+
+    def verdict(self, function: Callable[..., Any], **how: Any) -> Verdict:
+        """Return what becomes of it: passed, undecidable or left out; AssertionError if the case fails."""
+        return self._result(function, **how).verdict
+
+    def _result(self, function: Callable[..., Any], **how: Any) -> CaseResult:
         result = _result(self.case, function, **how)
         _require_none_failed([result])
-        return result.verdict
+        return result
 
 
 def cases(suite: str | Path = "quick", *, left_out: Sequence[str] = ()) -> list[AttentionCase]:

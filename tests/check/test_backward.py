@@ -85,7 +85,7 @@ RIGHT = (
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_gradients_pass(name: str) -> None:
-    assert BY_NAME[name].check(derivatives.right, backward=True) == Verdict.PASSED
+    assert BY_NAME[name].verdict(derivatives.right, backward=True) == Verdict.PASSED
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_right_gradients_pass(name: str) -> None:
 )
 def test_wrong_gradients_fail(function: Callable[..., Any], name: str, cause: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(cause)):
-        BY_NAME[name].check(function, backward=True)
+        BY_NAME[name].verdict(function, backward=True)
 
 
 def test_padding_has_no_gradient() -> None:
-    assert BY_NAME["lengths"].check(derivatives.padding_left, backward=True) == Verdict.PASSED
+    assert BY_NAME["lengths"].verdict(derivatives.padding_left, backward=True) == Verdict.PASSED
 
 
 def test_gradients_of_a_series_are_held_against_its_own() -> None:
@@ -130,9 +130,9 @@ def test_gradients_of_a_series_are_held_against_its_own() -> None:
         return change @ k * scale, np.swapaxes(change, -1, -2) @ q * scale, np.swapaxes(w / z, -1, -2) @ dout
 
     case = BY_NAME["random"]
-    assert case.check(series, backward=True, mechanism="taylor:order=2") == Verdict.PASSED
+    assert case.verdict(series, backward=True, mechanism="taylor:order=2") == Verdict.PASSED
     with pytest.raises(AssertionError, match="dq: 192 of 192 rows"):
-        case.check(series, backward=True, mechanism="softmax")
+        case.verdict(series, backward=True, mechanism="softmax")
 
 
 def test_a_problem_of_ones_own() -> None:
@@ -145,9 +145,9 @@ def test_what_has_no_gradients_is_refused() -> None:
         (derivatives.right, {"mechanism": "logexp"}, "whose weights are no function of logits"),
     ):
         with pytest.raises(InvalidRequestError, match=given):
-            BY_NAME["random"].check(function, backward=True, **how)
+            BY_NAME["random"].verdict(function, backward=True, **how)
     with pytest.raises(InvalidRequestError, match=r"needs dout.*say --backward"):
-        BY_NAME["random"].check(derivatives.right)
+        BY_NAME["random"].verdict(derivatives.right)
 
 
 def test_the_command_checks_gradients_and_runs_a_failure_again(
@@ -188,3 +188,27 @@ def test_what_goes_with_gradients_alone(
     code, _, printed = run(capsys, "check", f"{FILE}:right", *arguments)
     assert code == 2
     assert said in " ".join(printed.split())
+
+
+def test_nothing_is_told_by_a_derivative_of_zero(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Whatever is linear in dout then returns zeros, and they are right."""
+    left = ",".join(str(case) for case in cases("sharp") if str(case) != "logits to 50")
+    run(
+        capsys,
+        "check",
+        f"{FILE}:without_delta",
+        "--backward",
+        "--suite",
+        "sharp",
+        "--leave-out",
+        left,
+        "--out",
+        tmp_path,
+    )
+    (path,) = tmp_path.iterdir()
+    with np.load(path) as held:
+        entries = dict(held)
+    np.savez(path, **(entries | {"dout": np.zeros_like(entries["dout"])}))
+    code, printed, _ = run(capsys, "check", f"{FILE}:without_delta", "--replay", path)
+    assert code == 1
+    assert "nothing that tells right from wrong was decided" in " ".join(printed.split())

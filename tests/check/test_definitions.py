@@ -73,7 +73,7 @@ def test_the_problem_is_the_one_of_a_loop_over_sequences(tmp_path: Path, kind: s
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_right_kernel_passes(tmp_path: Path, kind: str, stage: str, page: int, dtype: str) -> None:
     path = written(tmp_path, definition(kind, stage, page, dtype))
-    assert [case.check(kernel) for case in cases(path)] == [Verdict.PASSED] * 2
+    assert [case.verdict(kernel) for case in cases(path)] == [Verdict.PASSED] * 2
 
 
 def test_lengths_of_last_pages_with_more_entries_than_sequences_as_published(tmp_path: Path) -> None:
@@ -82,21 +82,21 @@ def test_lengths_of_last_pages_with_more_entries_than_sequences_as_published(tmp
         parts["arrays"]["kv_last_page_len"] = np.array([3, 0, 16, 99, 99, 99, 99], np.int32)
 
     path = written(tmp_path, definition("gqa_paged", "prefill_causal", 16), padded)
-    assert [case.check(kernel) for case in cases(path)] == [Verdict.PASSED] * 2
+    assert [case.verdict(kernel) for case in cases(path)] == [Verdict.PASSED] * 2
 
 
 def test_a_mechanism_is_judged_by_its_outputs_alone(tmp_path: Path) -> None:
     output, sums = cases(written(tmp_path, definition("gqa_paged", "decode", 1)))
     with pytest.raises(AssertionError, match="rows are off"):
-        output.check(kernel, mechanism="taylor:order=1")
-    assert sums.check(kernel, mechanism="taylor:order=1") == Verdict.LEFT_OUT
-    assert output.check(kernel, arithmetic="float64") == Verdict.LEFT_OUT
+        output.verdict(kernel, mechanism="taylor:order=1")
+    assert sums.verdict(kernel, mechanism="taylor:order=1") == Verdict.LEFT_OUT
+    assert output.verdict(kernel, arithmetic="float64") == Verdict.LEFT_OUT
 
 
 def test_sums_whose_base_is_not_said_are_left_out(tmp_path: Path) -> None:
     own = definition("gqa_paged", "decode", 1)
     del own["outputs"]["lse"]["description"]
-    assert [case.check(kernel) for case in cases(written(tmp_path, own))] == [Verdict.PASSED, Verdict.LEFT_OUT]
+    assert [case.verdict(kernel) for case in cases(written(tmp_path, own))] == [Verdict.PASSED, Verdict.LEFT_OUT]
 
 
 WRONG = {
@@ -117,18 +117,18 @@ def test_a_wrong_kernel_fails(tmp_path: Path, wrong: str, dtype: str) -> None:
     for kind in WRONG[wrong]:
         for case in cases(written(tmp_path, definition(*kind, dtype))):
             with pytest.raises(AssertionError, match=r"0b6c.*rows are off"):
-                case.check(got_wrong(wrong))
+                case.verdict(got_wrong(wrong))
 
 
 def test_a_wrong_logarithm_fails_by_itself(tmp_path: Path) -> None:
     output, sums = cases(written(tmp_path, definition("gqa_paged", "decode", 16)))
-    assert output.check(got_wrong("natural")) == Verdict.PASSED
+    assert output.verdict(got_wrong("natural")) == Verdict.PASSED
     with pytest.raises(AssertionError, match="base 2 is asked for"):
-        sums.check(got_wrong("natural"))
+        sums.verdict(got_wrong("natural"))
     with pytest.raises(AssertionError, match="returned no output 2"):
-        sums.check(lambda **given: solved(given)[0])
+        sums.verdict(lambda **given: solved(given)[0])
     with pytest.raises(AssertionError, match="minus infinity"):
-        sums.check(lambda **given: (0, np.maximum(solved(given)[1], -1e30)))
+        sums.verdict(lambda **given: (0, np.maximum(solved(given)[1], -1e30)))
 
 
 ANSWERS: dict[str, Callable[[NDArray[Any]], Any]] = {
@@ -143,7 +143,7 @@ ANSWERS: dict[str, Callable[[NDArray[Any]], Any]] = {
 def test_answers_that_are_none_fail(tmp_path: Path, said: str) -> None:
     case, _ = cases(written(tmp_path, definition("gqa_paged", "decode", 16)))
     with pytest.raises(AssertionError, match=said):
-        case.check(lambda **given: ANSWERS[said](solved(given)[0]))
+        case.verdict(lambda **given: ANSWERS[said](solved(given)[0]))
 
 
 def test_of_a_large_workload_rows_and_heads_are_judged_and_their_own_keys_alone(tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_heads_that_are_tiled_show_in_the_one_that_is_judged(
     assert isinstance(case.case, ForeignCase)
     assert posed(case.case).reason.endswith("judged: 2 of 3 rows and 1 of 4 heads")
     if not wrong:
-        assert case.check(kernel) == Verdict.PASSED
+        assert case.verdict(kernel) == Verdict.PASSED
     else:
         with pytest.raises(AssertionError, match="rows are off"):
-            case.check(got_wrong(wrong))
+            case.verdict(got_wrong(wrong))
 
 
 def test_numbers_drawn_at_random_are_the_same_every_time_and_differ_by_input(tmp_path: Path) -> None:

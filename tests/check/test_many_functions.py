@@ -49,7 +49,7 @@ def test_some_wrong_functions_fail_with_their_cause(name: str) -> None:
 @pytest.mark.parametrize("name", SOME_RIGHT)
 def test_some_right_functions_pass(name: str) -> None:
     for case in cases("quick"):
-        assert case.check(VARIANTS[name]) in (Verdict.PASSED, Verdict.LEFT_OUT)
+        assert case.verdict(VARIANTS[name]) in (Verdict.PASSED, Verdict.LEFT_OUT)
 
 
 def test_what_right_and_wrong_functions_have_in_common_is_right() -> None:
@@ -88,6 +88,6 @@ def test_right_functions_pass(suite: str, every: int) -> None:
 def verdict_of(case: AttentionCase, name: str, function: object) -> Verdict:
     assert callable(function)
     try:
-        return case.check(function)
+        return case.verdict(function)
     except AssertionError as error:
         raise AssertionError(f"{name}, allowed {FACTOR:g}: {error}") from None

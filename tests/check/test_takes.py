@@ -161,9 +161,9 @@ def test_in_tests_of_ones_own() -> None:
         return np.asarray(weights @ c / weights.sum(axis=-1, keepdims=True))
 
     (mask,) = (case for case in cases() if str(case) == "mask")
-    assert mask.check(attention) == Verdict.LEFT_OUT
+    assert mask.verdict(attention) == Verdict.LEFT_OUT
     with pytest.raises(AssertionError, match="rows are off"):
-        mask.check(attention, takes={"mask": "flip"})
+        mask.verdict(attention, takes={"mask": "flip"})
     assert_attention_close(attention, suite="sharp", takes={"mask": "flip"})
     with pytest.raises(InvalidRequestError, match="takes of type list"):
         assert_attention_close(attention, suite="sharp", takes=["mask"])

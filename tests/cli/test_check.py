@@ -314,3 +314,21 @@ def test_rows_that_see_no_key_are_no_other_mistake(capsys: pytest.CaptureFixture
     assert "24 rows that see no key are neither 0 nor NaN" in " ".join(printed.split())
     assert "Likely" not in printed
     assert "if this were so" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--exp", "1+x", "--suite", "full"), "--suite with --exp"),
+        (("--exp", "1+x", "--layout", "bshd"), "--layout with --exp"),
+        ((f"{FILE}:right", "--range", "0:2"), "--range with no --exp"),
+        ((f"{FILE}:right", "--replay", "x.npz", "--leave-out", "mask"), "--leave-out with --replay"),
+        ((f"{FILE}:right", "--device", "cuda"), "--device with --framework numpy"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed, message = run(capsys, "check", *arguments)
+    assert (code, printed) == (2, "")
+    assert message == f"attnproof: {said}; expected options that apply; leave it out\n"

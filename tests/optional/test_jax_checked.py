@@ -52,7 +52,7 @@ def failed(function: Any, suite: str, **how: Any) -> set[str]:
     found: dict[str, Verdict] = {}
     for case in cases(suite):
         try:
-            found[str(case)] = case.check(function, framework="jax", **how)
+            found[str(case)] = case.verdict(function, framework="jax", **how)
         except AssertionError:
             found[str(case)] = Verdict.FAILED
     assert list(found.values()).count(Verdict.UNDECIDABLE) < 4

@@ -22,7 +22,7 @@ torch: Any = pytest.importorskip("torch", reason="torch is not installed: make t
 )
 def test_it_passes(arithmetic: str, suite: str) -> None:
     attention = torch.nn.functional.scaled_dot_product_attention
-    verdicts = [case.check(attention, framework="torch", arithmetic=arithmetic) for case in cases(suite)]
+    verdicts = [case.verdict(attention, framework="torch", arithmetic=arithmetic) for case in cases(suite)]
     assert verdicts.count(Verdict.PASSED) > len(verdicts) / 2
 
 
@@ -39,7 +39,7 @@ def test_a_scale_that_is_off_fails_in_sixteen_bits() -> None:
 def test_its_gradients_pass(arithmetic: str) -> None:
     attention = torch.nn.functional.scaled_dot_product_attention
     how = {"framework": "torch", "arithmetic": arithmetic, "backward": True}
-    verdicts = [case.check(attention, **how) for case in cases("quick")]
+    verdicts = [case.verdict(attention, **how) for case in cases("quick")]
     assert verdicts.count(Verdict.PASSED) >= 20
 
 
@@ -55,6 +55,6 @@ def test_an_output_that_is_detached_or_scaled_in_the_gradient_alone_fails() -> N
 
     case = next(case for case in cases("quick") if str(case) == "random")
     for function, said in ((detached, "does not depend on k"), (scaled, "dq: 192 of 192 rows are off")):
-        assert case.check(function, framework="torch") == Verdict.PASSED
+        assert case.verdict(function, framework="torch") == Verdict.PASSED
         with pytest.raises(AssertionError, match=said):
-            case.check(function, framework="torch", backward=True)
+            case.verdict(function, framework="torch", backward=True)

@@ -240,7 +240,7 @@ def operator(
 
 
 def test_the_operator_passes_every_stored_test_and_fails_where_it_is_wrong() -> None:
-    verdicts = {name: AttentionCase(case.node.case()).check(operator) for name, case in CASES.items()}
+    verdicts = {name: AttentionCase(case.node.case()).verdict(operator) for name, case in CASES.items()}
     # of the one whose values are the same for all tokens of a head any weights are right
     assert {name for name, verdict in verdicts.items() if verdict != Verdict.PASSED} == {"3d_transpose_verification"}
     assert verdicts["3d_transpose_verification"] == Verdict.UNDECIDABLE
@@ -249,7 +249,7 @@ def test_the_operator_passes_every_stored_test_and_fails_where_it_is_wrong() -> 
         failed = 0
         for case in CASES.values():
             try:
-                AttentionCase(case.node.case()).check(partial(operator, wrong=wrong))
+                AttentionCase(case.node.case()).verdict(partial(operator, wrong=wrong))
             except AssertionError:
                 failed += 1
         assert failed >= least, wrong
@@ -263,6 +263,6 @@ def test_a_function_is_given_what_it_takes() -> None:
         return operator(query, key, value, attn_mask, scale=scale or query.shape[-1] ** -0.5)
 
     for function, passed in ((without_past, 19), (attention, 33)):
-        verdicts = Counter(AttentionCase(case.node.case()).check(function) for case in CASES.values())
+        verdicts = Counter(AttentionCase(case.node.case()).verdict(function) for case in CASES.values())
         assert verdicts[Verdict.LEFT_OUT] <= 64 - passed
         assert verdicts[Verdict.PASSED] >= passed

@@ -90,7 +90,8 @@ def gradients_result(subject: Subject, case: Case, problem: Problem, dout: Float
     failed = [name for name, own in judgements.items() if own.verdict == Verdict.FAILED]
     passed = [name for name, own in judgements.items() if own.verdict == Verdict.PASSED]
     shown = failed or passed or list(judgements)
-    text = "; ".join(f"{name}: {judgements[name].reason}" for name in shown if judgements[name].reason)
+    told = failed or [name for name in judgements if name not in passed]
+    text = "; ".join(f"{name}: {judgements[name].reason}" for name in told)
     worst = judgements[max(shown, key=lambda name: judgements[name].ratio)]
     if not failed:
         return result(Verdict.PASSED if passed else Verdict.UNDECIDABLE, text, worst)

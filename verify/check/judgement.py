@@ -109,7 +109,7 @@ class Standard:
         if not self.lost:
             return 0.0
         part = ratio(root_mean_square(self.allowed[self.rows]), min(size for _, size in self.lost))
-        return 0.0 if part is None else part
+        return np.inf if part is None else part  # nothing is lost and nothing allowed: there is nothing to be told
 
 
 def row_sizes(error: Float64Array) -> Float64Array:

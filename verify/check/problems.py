@@ -181,14 +181,22 @@ def added(*, hidden: bool = False) -> Build:
     return build
 
 
-def grouped(*, causal: bool = False) -> Build:
-    """Three heads of queries read one of keys."""
+def grouped(groups: int = 2, *, causal: bool = False) -> Build:
+    """Six heads of queries read so many of keys, each as often."""
 
     def build(kit: Kit) -> Problem:
-        q, (k, v) = kit.normal(2, 6, 40, 32), kit.normal(2, 2, 2, 40, 32)
+        q, (k, v) = kit.normal(2, 6, 40, 32), kit.normal(2, 2, groups, 40, 32)
         return kit.problem(q, k, v, **({"causal": True} if causal else {}))
 
     return build
+
+
+def masked_groups(kit: Kit) -> Problem:
+    """Three heads of queries read one of keys, and three keys of five are seen, others by each."""
+    q, (k, v) = kit.normal(2, 6, 40, 32), kit.normal(2, 2, 2, 40, 32)
+    mask = kit.rng.random((2, 6, 40, 40)) < 0.6
+    mask[..., 0] = True
+    return kit.problem(q, k, v, mask=mask)
 
 
 def with_sinks(*, causal: bool = False) -> Build:

@@ -22,6 +22,7 @@ from verify.check.problems import (
     grouped,
     large_logits,
     masked,
+    masked_groups,
     peaked,
     sampled_layer,
     scaled_values,
@@ -106,7 +107,11 @@ def _plain_cases() -> Iterator[Case]:
     yield Case("one token", "n = 1", QUICK, _random(1, 1, 32), trivial=False)
     yield Case("two keys", "n_k = 2", FULL, _random(9, 2, 32), ("full",))
     yield Case("one query", "n_q = 1, as in decoding", QUICK, _random(1, 300, 64), ("full",))
-    yield Case("one component", "size 1", FULL, _random(40, 40, 1))
+    yield Case("one component", "size 1: no element hides among others", QUICK, _random(40, 40, 1))
+    yield Case("size 40", "no power of two", FULL, _random(40, 40, 40))
+    yield Case("size 256", "large heads", FULL, _random(24, 24, 256))
+    yield Case("1,100 keys", "more than a thousand", FULL, _random(6, 1100, 32), ("full",))
+    yield Case("three heads", "an odd number", FULL, _random(24, 24, 32, 3), ("heads",))
     yield Case("larger", "512 tokens, size 128", FULL, _random(512, 512, 128, 1), sampled=True)
     yield Case("larger, causal", "512 tokens", FULL, _random(512, 512, 64, 1, causal=True), ("causal",), sampled=True)
     yield Case("with gaps", "arrays that are not contiguous", QUICK, _random(40, 40, 32), strided=True)
@@ -152,6 +157,11 @@ def _cases_with_more() -> Iterator[Case]:
         _random(40, 40, 32, scale=0.4, causal=True),
         ("scale", "causal"),
     )
+    yield Case("negative scale", "the keys that are least alike", FULL, _random(40, 40, 32, scale=-0.3), ("scale",))
+    yield Case("scale above 1", "not divided by", FULL, _random(40, 40, 32, scale=1.7), ("scale",))
+    yield Case("one head of keys", "six heads of queries read it", QUICK, grouped(1), ("grouped",))
+    yield Case("mask, grouped heads", "both", QUICK, masked_groups, ("mask", "grouped", "full"))
+    yield Case("mask, given scale", "both", FULL, masked(scale=0.4), ("mask", "scale", "full"))
     yield Case("grouped heads, causal", "both", QUICK, grouped(causal=True), ("grouped", "causal"))
     yield Case("mask", "True where a key is seen", QUICK, masked(), ("mask", "full"))
     yield Case("empty rows", "rows that see no key: 0, or NaN", QUICK, masked(empty=True), ("mask", "full"))
