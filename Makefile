@@ -33,7 +33,7 @@ WITH_DOCS := $(DOCS_VENV)/installed-$(VERSION)
 help:
 	@echo "make report   run the main job and write its report to build/report"
 	@echo "make test     run the tests"
-	@echo "make campaigns  run tests that take minutes: fifty right and forty-four wrong functions"
+	@echo "make campaigns  run tests that take minutes: many functions, members, and examples of docs"
 	@echo "make lengths  the same at 262,144 keys, in ten minutes"
 	@echo "make certify  certify 2,100 seeded problems by three accounts of the exact values"
 	@echo "make bench    measure speed, as ratios with their spread; make report shows it then"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,14 @@ def shown(arguments: Sequence[str]) -> int:
     return 0
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(readme.ROOT)))
+def parameter(document: Path) -> Any:
+    """Return a document for make test, or for make campaigns where its examples take long."""
+    name = str(document.relative_to(readme.ROOT))
+    long = name in ("CONTRIBUTING.md", "docs/commands.md", "docs/footguns.md")
+    return pytest.param(document, id=name, marks=[pytest.mark.campaign] if long else [])
+
+
+@pytest.mark.parametrize("document", [parameter(document) for document in DOCUMENTS])
 def test_a_document_shows_what_its_examples_print(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readme, "main", shown)
     text = document.read_text()
