@@ -50,7 +50,9 @@ ALONE = {
     },
     ("favor:features=16/stream", "float32"): {"huge v"},
     ("favor:features=16/stream", MIXED): {"huge v"},
-    ("favor:features=16/pairs", MIXED): {"no chunk fits", "mask", "empty rows", "window", "window, causal"},
+    ("favor:features=16/pairs", MIXED): {
+        *("no chunk fits", "mask", "mask, grouped heads", "empty rows", "window", "window, causal"),
+    },
 }
 
 
@@ -100,7 +102,7 @@ def test_every_form_is_right_by_the_others_but_where_it_alone_loses(
     with monkeypatch.context() as patched:
         without(name.partition("/")[2], patched)
         found = outcomes(name, arithmetic, "quick")
-    assert failed(found) <= ALONE.get((name, arithmetic), set())  # orders of summation differ by library
+    assert failed(found) == ALONE.get((name, arithmetic), set())
     assert Verdict.PASSED in found.values()
     # and by the rule as it stands, which has the form in it, those pass too, or cannot be decided
     variant = named_variant(name)
