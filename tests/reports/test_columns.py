@@ -30,7 +30,7 @@ def runs(tmp_path: Path) -> Runs:
         plain = {f.name: next(values[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in values}
         return kind(**plain, **more)
 
-    blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, (1.0, 2.5), 16)
+    blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, (1.0, 2.5), 17, 16)
     path = tmp_path / "run.sqlite"
     with RunFile(path, write=True) as run:
         run.begin("now", {"command": "x", "spec": {}, "machine": {}})

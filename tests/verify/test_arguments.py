@@ -15,7 +15,7 @@ from verify.attention.state import AttentionState
 from verify.families.feature.state import FeatureState
 from verify.families.polynomial.state import PolynomialState
 from verify.inputs import FileInput, SyntheticInput, sample
-from verify.measure.cell import Exact, Setting
+from verify.measure.exact import Exact, Setting
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.numbers.formats import FORMATS, stored_bytes
 from verify.recommend import recommend

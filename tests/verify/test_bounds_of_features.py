@@ -39,7 +39,7 @@ def bound_of(
     (head,) = problem.each_head()
     rounding = chosen.how.rounding
     assert rounding is not None
-    pairs = Pairs(problem, head, slice(0, problem.queries), arithmetic, accumulated)
+    pairs = Pairs(problem, head, np.arange(problem.queries), arithmetic, accumulated)
     return rounding(pairs, chosen.member, **dict(chosen.options))
 
 

@@ -35,7 +35,7 @@ def bound_of(name: str, problem: Problem, arithmetic: Arithmetic) -> WeightBound
     chosen = named_variant(name)
     rounding = chosen.how.rounding
     assert rounding is not None
-    pairs = Pairs(problem, head, slice(0, problem.queries), arithmetic, accumulated)
+    pairs = Pairs(problem, head, np.arange(problem.queries), arithmetic, accumulated)
     return rounding(pairs, chosen.member, **dict(chosen.options))
 
 
@@ -344,7 +344,7 @@ def test_compensated_sums_lose_squares_of_the_roundoff(bits: int) -> None:
     # six chunks, each of which may lose as much, after one product
     ones = np.ones((6, 1))
     (head,) = Problem(ones, ones, ones).each_head()
-    pairs = Pairs(Problem(ones, ones, ones), head, slice(0, 6), F32, accumulated)
+    pairs = Pairs(Problem(ones, ones, ones), head, np.arange(6), F32, accumulated)
     found = kept(pairs, None, compensated=True, chunk=1)
     expected = (1 + U) * (1 + 6 * COMPENSATED * U**2) - 1
     assert found.added == pytest.approx(float(expected), rel=1e-12)

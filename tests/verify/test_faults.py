@@ -19,7 +19,7 @@ from cli.reference import reference as reference_command
 from tests.cases import named
 from verify.errors import CertificationError, InvalidRequestError, TooLargeError
 from verify.measure import decomposition
-from verify.measure.cell import Exact, Setting
+from verify.measure.cell import Cell, measured
 from verify.mechanisms import named_member, named_variant
 from verify.numbers import intervals
 from verify.numbers.arithmetic import named_arithmetic
@@ -270,8 +270,8 @@ def test_f4_bounds_beyond_float64_are_infinite(form: str) -> None:
         assert found is not None
         if form != "scores":
             assert found.sure.tolist() == found.probable.tolist() == [[np.inf]]
-    setting = Setting(Exact(problem, [variant.member]), named_arithmetic("float64"))
-    assert setting.measurement(variant).bounds["rounding"].unbounded == (form != "scores")
+    whole = measured(problem, Cell(variant, "float64"))
+    assert whole.bounds["rounding"].unbounded == (form != "scores")
 
 
 @pytest.mark.parametrize("arithmetic", ["float64", "float32", "bfloat16+float32"])

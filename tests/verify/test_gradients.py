@@ -146,7 +146,7 @@ def test_blocks_and_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     q, k, v = (rng.standard_normal((2, 9, 3)) for _ in range(3))
     problem = Problem(q, k, v, causal=True, bias=rng.standard_normal((9, 9)), sinks=[0.5, 1.0])
     whole = gradients(problem, v, 40)
-    monkeypatch.setattr("verify.parallel.blocks.BLOCK_ROWS", 4)
+    monkeypatch.setattr("verify.problem.rows.BLOCK_ROWS", 4)
     monkeypatch.setattr(module, "tile_keys", lambda block, bits: 2)
     parts = gradients(problem, v, 40)
     for name, balls in whole.balls.items():

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from verify.errors import InvalidRequestError
 from verify.inputs import SAMPLES, FileInput, SampleInput, SyntheticInput, sample
-from verify.measure.metrics import logit_statistics
+from verify.measure.logits import logit_statistics
 
 RNG = np.random.default_rng(14)
 Q, K, V = (RNG.standard_normal((2, 5, 3)).astype(np.float32) for _ in range(3))

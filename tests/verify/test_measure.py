@@ -13,17 +13,19 @@ import pytest
 from mpmath import mp
 
 from tests.cases import FORMS, named, run, variant
+from tests.cells import records_of
 from verify.attention import Variant
 from verify.bounds import RoundingBound
 from verify.errors import ViolatedBoundError
 from verify.inputs import FileInput
-from verify.measure.cell import Cell, Exact, Setting
+from verify.measure.cell import Cell, measured
+from verify.measure.counts import WIDTH
+from verify.measure.exact import Exact, Setting
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.numbers.formats import FORMATS
 from verify.numbers.precision import mpmath_precision
 from verify.numbers.rounding import correctly_rounded
 from verify.sweep import Record, Status
-from verify.sweep.task import Task, blank_record, measure
 from verify.truth import reference
 
 HEADS, QUERIES, KEYS, SIZE, VALUE_SIZE, SCALE = 2, 3, 5, 2, 3, 0.7
@@ -95,8 +97,7 @@ def records(source: FileInput) -> dict[Cell, Record]:
         for mechanism, form in (*FORMS, *MORE)
         for order in (ORDERS if mechanism == "taylor" else (None,))
     )
-    found = measure(Task(source, blank_record(source, source.load()), cells))
-    return {each.cell: each.record for each in found}
+    return dict(zip(cells, records_of(source, *cells), strict=True))
 
 
 def weight(mechanism: str, order: int | None, q: Any, k: Any) -> Any:
@@ -197,6 +198,11 @@ def test_every_number_of_a_record(
         found = {name: dataclasses.asdict(summary) for name, summary in record.errors.items()}
         assert set(found) == set(expected)
         for name, numbers in expected.items():
+            for quantile in [number for number in numbers if number.startswith("q")]:
+                size, least = found[name].pop(quantile), numbers.pop(quantile)
+                assert (1 - 1e-9) * least <= size <= (1 + 1e-9) * (1 + WIDTH) * least, (order, name, quantile)
+            digits = numbers.pop("digits_median") - found[name].pop("digits_median")
+            assert -1e-9 <= digits <= math.log10(1 + WIDTH) + 1e-9
             assert found[name] == pytest.approx(numbers, rel=1e-9, abs=0), (order, name)
         if arithmetic == "float64":
             assert found["quantisation"]["max"] == 0
@@ -246,8 +252,8 @@ def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
     source = FileInput((str(tmp_path / "a.npz"),))
     cells = tuple(cell(*pair, 2 if pair[0] == "taylor" else None, "float64") for pair in FORMS)
     found = {
-        f"{each.cell.member.of}/{each.cell.variant.form}": each.record
-        for each in measure(Task(source, blank_record(source, source.load()), cells))
+        f"{cell.member.of}/{cell.variant.form}": record
+        for cell, record in zip(cells, records_of(source, *cells), strict=True)
     }
     cache = KEYS * (SIZE + VALUE_SIZE)
     costs = {form: (r.features, r.state_elements, r.flops_per_token) for form, r in found.items()}
@@ -269,9 +275,9 @@ def test_costs_are_those_of_the_form(tmp_path: Path) -> None:
     }
 
 
-def measured(source: FileInput, *which: Any) -> Record:
-    (found,) = measure(Task(source, blank_record(source, source.load()), (cell(*which),)))
-    return found.record
+def record_of(source: FileInput, *which: Any) -> Record:
+    (record,) = records_of(source, cell(*which))
+    return record
 
 
 @pytest.mark.parametrize(("spread", "order"), [(0.01, 14), (1.0, 40), (0.01, 24)])
@@ -280,7 +286,7 @@ def test_truncation_is_resolved_however_small(spread: float, order: int, tmp_pat
     q, k, v = np.random.default_rng(19).standard_normal((3, 6, 4))
     np.savez(tmp_path / "a.npz", q=spread * q, k=k, v=v)
     source = FileInput((str(tmp_path / "a.npz"),), scale=0.5)
-    record = measured(source, "taylor", "scores", order, "float64")
+    record = record_of(source, "taylor", "scores", order, "float64")
     with mpmath_precision(BITS):
         squares = mp.mpf(0)
         for i in range(6):
@@ -300,7 +306,7 @@ def test_truncation_is_resolved_however_small(spread: float, order: int, tmp_pat
 def test_differences_that_do_not_exist_are_zero(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", q=np.ones((2, 1)), k=np.ones((2, 1)), v=np.full((2, 1), 0.3))
     source = FileInput((str(tmp_path / "a.npz"),))
-    record = measured(source, "taylor", "scores", 2, "float64")
+    record = record_of(source, "taylor", "scores", 2, "float64")
     assert record.errors["formula"].max == record.errors["quantisation"].max == 0.0
     assert record.skill is None  # the mean of v is exact already
 
@@ -317,7 +323,7 @@ def test_differences_that_do_not_exist_are_zero(tmp_path: Path) -> None:
 def test_hazards_are_counted(q: float, k: list[float], v: list[float], expected: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", q=[[q]], k=[[x] for x in k], v=[[x] for x in v])
     source = FileInput((str(tmp_path / "a.npz"),), scale=1.0)
-    record = measured(source, "taylor", "scores", 1, "float32")
+    record = record_of(source, "taylor", "scores", 1, "float32")
     assert record.hazards is not None
     computed = (record.hazards.nonpositive_rows, record.hazards.nonfinite_elements)
     assert (record.nonpositive_exact, computed[0], record.undefined, computed[1]) == expected
@@ -341,7 +347,8 @@ def test_an_error_a_little_above_its_bound_is_noticed(
     part: str, probable: bool, source: FileInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = variant("taylor", "scores", 3)
-    setting = Setting(Exact(source.load(), [chosen.member]), ARITHMETICS["float32"])
+    problem = source.load()
+    setting = Setting(Exact(problem, [chosen.member]), ARITHMETICS["float32"])
     least = setting.errors(chosen).found.parts[part].least
     sure = np.full(least.shape, np.inf)
     for share, holds in ((1.0, True), (1.05, probable), (0.5, True)):
@@ -350,10 +357,11 @@ def test_an_error_a_little_above_its_bound_is_noticed(
         if part == "rounding":
             monkeypatch.setattr(Variant, "rounding_bound", lambda *_, given=rounding: given)
         else:
-            monkeypatch.setattr(setting.exact, "formula_bound", lambda member, given=bound: given)
+            monkeypatch.setattr(type(chosen.member.mechanism), "formula_bound", lambda *_, given=bound: given)
         if holds:
             name = "rounding_probable" if probable else part
-            assert setting.measurement(chosen).bounds[name].share == pytest.approx(share, rel=1e-12)
+            found = measured(problem, Cell(chosen, "float32"))
+            assert found.bounds[name].share == pytest.approx(share, rel=1e-12)
         else:
             with pytest.raises(ViolatedBoundError, match=f"the error of {part} is 1.05 times its bound"):
-                setting.measurement(chosen)
+                measured(problem, Cell(chosen, "float32"))

@@ -21,9 +21,9 @@ from verify.problem import Problem
 FLOAT64, FLOAT16 = ARITHMETICS["float64"], ARITHMETICS["float16"]
 
 
-def pairs_of(problem: Problem, arithmetic: Any = FLOAT64, rows: slice | None = None) -> Pairs:
+def pairs_of(problem: Problem, arithmetic: Any = FLOAT64, rows: Any = None) -> Pairs:
     (head,) = problem.each_head()
-    return Pairs(problem, head, rows or slice(0, problem.queries), arithmetic, accumulated)
+    return Pairs(problem, head, np.arange(problem.queries) if rows is None else np.array(rows), arithmetic, accumulated)
 
 
 def problem_of(*sizes: int, by: float = 1.0, **named: Any) -> Problem:
@@ -35,7 +35,7 @@ def problem_of(*sizes: int, by: float = 1.0, **named: Any) -> Problem:
 
 def test_sizes_are_those_of_the_head_whatever_rows_are_taken() -> None:
     problem = problem_of(3, 5, 2, 4)
-    pairs = pairs_of(problem, rows=slice(1, 2))
+    pairs = pairs_of(problem, rows=[1])
     assert (pairs.queries, pairs.n, pairs.d) == (3, 5, 2)
     assert (pairs.q.shape, pairs.k.shape, pairs.logits.shape, pairs.attended.shape) == ((1, 2), (5, 2), (1, 5), (1, 5))
     assert pairs.values == np.abs(problem.v).max()

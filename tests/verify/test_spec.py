@@ -201,19 +201,20 @@ def test_everything_that_determines_a_record_is_in_its_key(monkeypatch: pytest.M
     cell = cells[0]
     monkeypatch.setattr("verify.sweep.spec.code_digest", lambda mechanism: "code")
     keys = {
-        cell_key(cell, source, "digest"),
-        cell_key(cell, other, "digest"),
-        cell_key(cell, source, "another digest"),
-        *(cell_key(another, source, "digest") for another in cells),
+        cell_key(cell, source, "digest", None),
+        cell_key(cell, other, "digest", None),
+        cell_key(cell, source, "another digest", None),
+        cell_key(cell, source, "digest", 8),
+        *(cell_key(another, source, "digest", None) for another in cells),
     }
-    assert len(keys) == 2 + len(cells)
+    assert len(keys) == 3 + len(cells)
     monkeypatch.setattr("verify.sweep.spec.code_digest", lambda mechanism: f"other code of {mechanism.name}")
-    keys.add(cell_key(cell, source, "digest"))
+    keys.add(cell_key(cell, source, "digest", None))
     monkeypatch.setattr("verify.sweep.spec.DIGITS", 34)
-    keys.add(cell_key(cell, source, "digest"))
+    keys.add(cell_key(cell, source, "digest", None))
     monkeypatch.setattr("verify.sweep.spec.SCHEMA", 99)
-    keys.add(cell_key(cell, source, "digest"))
-    assert len(keys) == 5 + len(cells)
+    keys.add(cell_key(cell, source, "digest", None))
+    assert len(keys) == 6 + len(cells)
 
 
 def test_labels_of_one_mechanism_have_the_same_names() -> None:

@@ -7,9 +7,11 @@ import json
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from verify.parallel.executors import InProcessExecutor, worker_pool
 from verify.problem import Problem
 from verify.sweep import SweepSpec
 from verify.sweep.runner import QUEUE
+from verify.sweep.tasks import Task, done
 from verify.truth import enclosure
 
 
@@ -64,7 +67,7 @@ def test_processes_give_the_same_and_only_the_missing_is_measured(small_run: Pat
     rest = run(SMALL_SPEC, path, lambda: worker_pool(2), progress=lambda *news: told.append(news))
     assert (rest.measured, rest.reused) == (16, 16)
     assert sorted(records(path), key=json.dumps) == sorted(records(small_run), key=json.dumps)
-    assert [news[:2] for news in told] == [(0, 16), (8, 16), (16, 16)]
+    assert [news[:2] for news in told] == [(cells, 16) for cells in range(17)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.sqlite"]  # one file, no journal left
 
 
@@ -219,23 +222,41 @@ def test_giving_up_ends_the_workers_of_the_sweep_and_nobody_else(tmp_path: Path)
 
 
 class InterruptedExecutor(InProcessExecutor):
-    """Is interrupted on the second task."""
+    """Is interrupted at a piece of work."""
 
-    calls = 0
+    def __init__(self, pieces: int) -> None:
+        self.left = pieces
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        InterruptedExecutor.calls += 1
-        if InterruptedExecutor.calls == 2:
+        self.left -= 1
+        if self.left < 0:
             raise KeyboardInterrupt
         return super().submit(fn, *args, **kwargs)
 
 
-def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(SMALL_SPEC, tmp_path / "run.sqlite", InterruptedExecutor)
-    assert len(records(tmp_path / "run.sqlite")) == 16
-    rest = run(SMALL_SPEC, tmp_path / "run.sqlite")
-    assert (rest.reused, rest.measured) == (16, 16)
+def test_a_sweep_interrupted_at_any_piece_keeps_all_but_that(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # of each input: a look at its cells, a survey, a study of each mechanism, and the cells
+    path, kept = tmp_path / "run.sqlite", []
+    times: Counter[tuple[Any, ...]] = Counter()
+
+    def counted(task: Task) -> Any:
+        times[type(task), task.subject, getattr(task, "cell", None), getattr(task, "asked", None)] += 1
+        return done(task)
+
+    monkeypatch.setattr("verify.sweep.runner.done", counted)
+    for pieces in (1, 2, 3, 1, 4, 5, 6, 7):
+        with pytest.raises(KeyboardInterrupt):
+            run(SMALL_SPEC, path, partial(InterruptedExecutor, pieces))
+        kept.append(len(records(path)))
+    assert kept == sorted(kept)
+    assert 0 < kept[3] < kept[-1] < 32
+    rest = run(SMALL_SPEC, path)
+    assert (rest.reused, rest.measured) == (kept[-1], 32 - kept[-1])
+    assert sorted(records(path), key=json.dumps) == sorted(records(small_run), key=json.dumps)
+    # nothing that was found out was found out again, but what is seen at a glance
+    assert {kind.__name__ for (kind, *_), count in times.items() if count > 1} == {"Look"}
 
 
 def test_a_wrong_request_writes_nothing(tmp_path: Path) -> None:
@@ -247,9 +268,8 @@ def test_a_wrong_request_writes_nothing(tmp_path: Path) -> None:
         bad = dataclasses.replace(SMALL_SPEC, inputs=(FileInput((str(tmp_path / name),)),))
         with pytest.raises(InvalidRequestError, match=message):
             run(bad, tmp_path / "run.sqlite")
-    too_many = dataclasses.replace(SMALL_SPEC, inputs=(SyntheticInput("normal", 1, 2**13),))
-    with pytest.raises(InvalidRequestError, match="67,108,864 query-key pairs"):
-        run(too_many, tmp_path / "run.sqlite")
+    with pytest.raises(InvalidRequestError, match=r"99 rows of .*; expected no more rows than there are"):
+        run(dataclasses.replace(SMALL_SPEC, rows=99), tmp_path / "run.sqlite")
     assert not (tmp_path / "run.sqlite").exists()
 
 

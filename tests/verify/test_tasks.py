@@ -11,13 +11,15 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from tests.cases import variant
+from tests.cells import records_of
 from verify.attention import Form, Variant
 from verify.errors import InvalidRequestError
 from verify.inputs import FileInput
 from verify.measure.cell import Cell
+from verify.measure.portion import BLOCK_PAIRS
 from verify.mechanisms import named_variant
-from verify.sweep import Record, Status
-from verify.sweep.task import Task, blank_record, measure
+from verify.sweep import Status
+from verify.sweep.tasks import Look, Subject, done
 
 SOFTMAX = Cell(variant("softmax", "softmax"), "float64")
 
@@ -31,12 +33,6 @@ def source(tmp_path: Path) -> FileInput:
 def write(path: Path, factor: float = 1.0) -> None:
     q, k, v = np.random.default_rng(61).standard_normal((3, 5, 3))
     np.savez(path, q=q, k=k, v=factor * v)
-
-
-def measured(source: FileInput, *cells: Cell) -> list[Record]:
-    found = measure(Task(source, blank_record(source, source.load()), cells))
-    assert [each.cell for each in found] == list(cells)
-    return [each.record for each in found]
 
 
 def change(monkeypatch: pytest.MonkeyPatch, which: Variant, **members: Any) -> Form:
@@ -54,7 +50,7 @@ def test_an_unexpected_error_is_one_crashed_cell(source: FileInput, monkeypatch:
 
     scores = variant("taylor", "scores", 1)
     change(monkeypatch, scores, compute=broken)
-    found = measured(source, SOFTMAX, Cell(scores, "float64"))
+    found = records_of(source, SOFTMAX, Cell(scores, "float64"))
     assert [record.status for record in found] == [Status.OK, Status.CRASHED]
     assert found[1].reason == "OverflowError: planted"
 
@@ -67,15 +63,15 @@ def test_linear_algebra_runs_on_one_thread(source: FileInput, monkeypatch: pytes
         return form.compute(*arguments)
 
     form = change(monkeypatch, SOFTMAX.variant, compute=watched)
-    assert [record.status for record in measured(source, SOFTMAX)] == [Status.OK]
+    assert [record.status for record in records_of(source, SOFTMAX)] == [Status.OK]
     assert threads == {1}
 
 
 def test_an_input_that_changed_is_not_measured_under_its_old_name(source: FileInput) -> None:
-    blank = blank_record(source, source.load())
+    digest = source.load().digest
     write(Path(source.name), 2.0)
     with pytest.raises(InvalidRequestError, match="changed while the sweep ran"):
-        measure(Task(source, blank, (SOFTMAX,)))
+        done(Look(Subject(source, digest, None, BLOCK_PAIRS), (SOFTMAX,)))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +91,7 @@ def test_a_record_says_which_cell_it_is_of(
     name: str, labels: dict[str, Any], options: dict[str, Any], source: FileInput
 ) -> None:
     chosen = named_variant(name)
-    (record,) = measured(source, Cell(chosen, "float32"))
+    (record,) = records_of(source, Cell(chosen, "float32"))
     assert record.status == Status.OK
     member, _, form = name.partition("/")
     assert (record.mechanism, record.form, record.arithmetic) == (
@@ -107,7 +103,7 @@ def test_a_record_says_which_cell_it_is_of(
 def test_options_are_what_is_computed(source: FileInput) -> None:
     # rounding of another side, or of sums in a narrower format: the same exact values, other errors
     names = [f"taylor:order=3/packed{options}" for options in ("", ":side=both", ":storage=bfloat16")]
-    plain, other, narrow = measured(source, *(Cell(named_variant(name), "float32") for name in names))
+    plain, other, narrow = records_of(source, *(Cell(named_variant(name), "float32") for name in names))
     assert plain.errors["formula"] == other.errors["formula"] == narrow.errors["formula"]
     assert plain.errors["rounding"] != other.errors["rounding"]
     assert narrow.errors["rounding"].rms > 100 * plain.errors["rounding"].rms
@@ -116,16 +112,16 @@ def test_options_are_what_is_computed(source: FileInput) -> None:
 
 def test_what_is_unknown_has_no_bound(source: FileInput, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = Cell(variant("taylor", "scores", 2), "float64")
-    (known,) = measured(source, scores)
+    (known,) = records_of(source, scores)
     assert set(known.bounds) == {"formula", "rounding", "rounding_probable"}
     change(monkeypatch, scores.variant, rounding=None)
-    (unknown,) = measured(source, scores)
+    (unknown,) = records_of(source, scores)
     assert set(unknown.bounds) == {"formula"}
     monkeypatch.setattr(type(scores.member.mechanism), "formula_bound", lambda *_: None)
-    (nothing,) = measured(source, scores)
+    (nothing,) = records_of(source, scores)
     assert nothing.bounds == {}
     assert known.errors == unknown.errors == nothing.errors
-    (softmax,) = measured(source, SOFTMAX)
+    (softmax,) = records_of(source, SOFTMAX)
     assert set(softmax.bounds) == {"rounding", "rounding_probable"}
     assert set(softmax.errors) == {"rounding", "quantisation", "total"}
 
@@ -134,7 +130,7 @@ def test_a_bound_that_is_none_fails_its_cell(source: FileInput, monkeypatch: pyt
     scores = Cell(variant("taylor", "scores", 2), "float64")
     shape = source.load().output_shape
     monkeypatch.setattr(type(scores.member.mechanism), "formula_bound", lambda *_: np.full(shape, 1e-9))
-    found = measured(source, scores, SOFTMAX)
+    found = records_of(source, scores, SOFTMAX)
     assert [record.status for record in found] == [Status.FAILED, Status.OK]
     assert found[0].reason.startswith("the error of formula is ")
     assert found[0].reason.endswith(" times its bound")

@@ -11,6 +11,7 @@ from verify.errors import TooLargeError
 from verify.numbers.precision import bits_for
 from verify.parallel import blocks as block
 from verify.problem import Problem
+from verify.problem import rows as rows_of_problem
 from verify.truth import reference
 from verify.truth.in_blocks import memory_estimate
 
@@ -31,7 +32,7 @@ def test_large_values_elsewhere_cost_no_digits(far: float) -> None:
 def test_blocks_of_rows_make_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = PROBLEMS[3]
     whole = reference(problem, DIGITS)
-    monkeypatch.setattr(block, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(rows_of_problem, "BLOCK_ROWS", 2)
     np.testing.assert_array_equal(reference(problem, DIGITS).value, whole.value)
 
 

@@ -16,8 +16,8 @@ from verify.errors import InvalidRequestError, MechanismError
 from verify.families import FeatureKernel, LogitKernel, PolynomialKernel
 from verify.families.costs import cache_cost
 from verify.families.logit import pairs
-from verify.measure.cell import Exact
 from verify.measure.decomposition import Decomposer, Truths
+from verify.measure.exact import Exact
 from verify.measure.weights import compare_weights
 from verify.mechanisms import known, named_member, named_variant
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tests.cases import PROBLEMS, named, run
-from verify.measure import weights as module
 from verify.measure.summary import WeightSummary
 from verify.measure.weights import case_of, compare_weights
 from verify.mechanisms import named_member
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.problem import Problem
+from verify.problem import rows as rows_of_problem
 from verify.truth import reference
 
 
@@ -100,7 +100,7 @@ def assert_same(found: WeightSummary, expected: dict[str, Any]) -> None:
 def test_weights_are_those_written_out(
     mechanism: str, order: int | None, problem: Problem, pairs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAIRS", pairs)
+    monkeypatch.setattr(rows_of_problem, "PAIRS", pairs)
     assert_same(compare_weights(problem, named_member(named(mechanism, order))), written_out(problem, mechanism, order))
 
 
@@ -112,7 +112,7 @@ def test_rows_are_taken_a_few_at_a_time_and_nothing_changes(monkeypatch: pytest.
     assert max(example.query for example in at_once.examples.values()) >= 4
     assert [span[:2] for span in at_once.by_distance] == [(0, 0), (1, 1), (2, 3), (4, 7)]
     for pairs in (14, 3):  # two rows, and one although it does not fit
-        monkeypatch.setattr(module, "PAIRS", pairs)
+        monkeypatch.setattr(rows_of_problem, "PAIRS", pairs)
         in_pieces = compare_weights(problem, named_member("taylor:order=1"))
         assert in_pieces.examples == at_once.examples
         np.testing.assert_allclose(in_pieces.by_distance, at_once.by_distance, rtol=1e-12, atol=1e-15)

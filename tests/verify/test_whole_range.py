@@ -13,9 +13,10 @@ import pytest
 from verify.attention import Variant
 from verify.bounds import RatioTable
 from verify.errors import InvalidRequestError
-from verify.measure.cell import Exact, Setting
+from verify.measure.cell import Cell, measured
 from verify.measure.decomposition import Decomposer
-from verify.measure.metrics import logit_statistics
+from verify.measure.exact import Exact, Setting
+from verify.measure.logits import logit_statistics
 from verify.measure.weights import compare_weights
 from verify.mechanisms import named_member
 from verify.numbers.arithmetic import ARITHMETICS
@@ -90,7 +91,7 @@ def searched(member_name: str, seed: int) -> None:
     name = "float64" if rng.random() < 0.75 else str(rng.choice(list(ARITHMETICS)))
     form = member.mechanism.forms[rng.integers(len(member.mechanism.forms))].name
     with contextlib.suppress(InvalidRequestError):  # but not ViolatedBoundError, if a bound is exceeded that is sure
-        Setting(Exact(problem, [member]), ARITHMETICS[name]).measurement(Variant(member, form))
+        measured(problem, Cell(Variant(member, form), name))
 
 
 @pytest.mark.parametrize("member", MEMBERS)

@@ -104,6 +104,8 @@ class Form:
     memory_limit, and watch, to count features that overflow or underflow.  own_factor: whether the sums of weights of a
     row have a positive factor of the form's own; without, they are those of the formula, or its largest weight is 1.
     adjusts: whether `compute` takes soft cap, bias, slopes, sinks and dropout, as `logits_of` and `normalised` do.
+    by_row: whether the row of a query depends on no other query, so that a few rows may be run at a time; without, a
+    form is always run on all of them.
 
         Form("pairs", "every pair of tokens", compute=pairs, cost=cache_cost)
     """
@@ -121,6 +123,7 @@ class Form:
     limits: tuple[str, ...] = ()
     own_factor: bool = False
     adjusts: bool = False
+    by_row: bool = False
 
     def refusal(self, problem: Problem, whose: str = "") -> InvalidRequestError | None:
         """Return what is to be raised for a problem that this form does not serve; else None.

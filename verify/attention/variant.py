@@ -14,7 +14,7 @@ from verify.attention.contract import Form, Member
 from verify.attention.cost import Cost
 from verify.attention.hazards import Hazards
 from verify.bounds.outputs import RoundingBound, rounding_bound
-from verify.bounds.pairs import Pairs, WeightBound
+from verify.bounds.pairs import Pairs, Rows, WeightBound
 from verify.errors import InvalidRequestError, MechanismError
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
@@ -107,12 +107,12 @@ class Variant:
         return found
 
     def rounding_bound(
-        self, problem: Problem, exact: Float64Array, arithmetic: str | Arithmetic
+        self, problem: Problem, exact: Float64Array, arithmetic: str | Arithmetic, rows: Rows | None = None
     ) -> RoundingBound | None:
         """Return bounds on the rounding error on inputs that the arithmetic holds exactly; None if nothing is known.
 
-        exact: the exact output of the member on these inputs, as float64.  Raises MechanismError if the form bounds its
-        weights by anything but a WeightBound.
+        exact: the exact output of the member on these inputs, as float64.  rows: the queries that it holds, by default
+        all.  Raises MechanismError if the form bounds its weights by anything but a WeightBound.
         """
         rounding = self.how.rounding
         if rounding is None:
@@ -125,4 +125,4 @@ class Variant:
                 raise MechanismError(f"{found!r} from rounding() of {self.name}", "a WeightBound", "mend the form")
             return found
 
-        return rounding_bound(problem, exact, named_arithmetic(arithmetic), weigh)
+        return rounding_bound(problem, exact, named_arithmetic(arithmetic), weigh, rows)

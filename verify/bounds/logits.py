@@ -13,11 +13,11 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from verify.bounds.pairs import PAIRS
 from verify.errors import InvalidRequestError
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.precision import MAX_BITS, flint_precision
 from verify.problem import Head, Problem
+from verify.problem.rows import rows_at_once
 
 # Bits to which bounds are worked out: relative to the bound, not to 1.
 _BITS = 60
@@ -35,7 +35,7 @@ def output_bounds(problem: Problem, row_bound: Callable[[float, float], float]) 
     that attend to nothing; infinite where some weight may not be positive.
     """
     bound = np.zeros(problem.output_shape)
-    step = max(1, PAIRS // max(1, problem.keys))
+    step = rows_at_once(problem, problem.keys)
     cut: dict[tuple[float, float], float] = {}
     for head in problem.each_head():
         for first in range(0, problem.queries, step):
@@ -71,7 +71,7 @@ def logit_range(head: Head, rows: slice, attended: BoolArray) -> tuple[Float64Ar
 def extreme_logits(problem: Problem) -> tuple[float, float]:
     """Return numbers below and above all attended logits that float64 has; the first is larger if there are none."""
     least, most = inf, -inf
-    step = max(1, PAIRS // max(1, problem.keys))
+    step = rows_at_once(problem, problem.keys)
     for head in problem.each_head():
         for first in range(0, problem.queries, step):
             rows = slice(first, min(first + step, problem.queries))

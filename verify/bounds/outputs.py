@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.bounds.pairs import PAIRS, Pairs, WeightBound
+from verify.bounds.pairs import Pairs, Rows, WeightBound
 from verify.bounds.unit import accumulated, accumulated_probably
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
+from verify.problem.rows import rows_at_once
 
 # What evaluating a bound in float64 may have lost of it: every term is a sum of positive numbers.
 _EVALUATION = 1.0 + 2.0**-30
@@ -41,24 +42,30 @@ class RoundingBound:
 
 
 def rounding_bound(
-    problem: Problem, exact: Float64Array, arithmetic: Arithmetic, weigh: Callable[[Pairs], WeightBound]
+    problem: Problem,
+    exact: Float64Array,
+    arithmetic: Arithmetic,
+    weigh: Callable[[Pairs], WeightBound],
+    rows: Rows | None = None,
 ) -> RoundingBound:
     """Return bounds on the rounding error of a form on inputs that the arithmetic holds exactly.
 
     exact: the exact output on these inputs.  weigh: the form's bound on its weights, for some rows of a head at a time.
+    rows: the queries that exact holds, all by default.
     """
+    chosen = np.arange(problem.queries) if rows is None else rows
     found = []
     for gamma in (accumulated, accumulated_probably):
-        bound = np.zeros(problem.output_shape)
-        step = max(1, PAIRS // max(1, problem.keys))
+        bound = np.zeros(exact.shape)
+        step = rows_at_once(problem, problem.keys)
         with np.errstate(all="ignore"):
             for head in problem.each_head():
-                for first in range(0, problem.queries, step):
-                    rows = slice(first, min(first + step, problem.queries))
-                    pairs = Pairs(problem, head, rows, arithmetic, gamma)
-                    bound[head.index][rows] = _of_outputs(pairs, weigh(pairs), exact[head.index][rows])
+                for first in range(0, len(chosen), step):
+                    some = slice(first, first + step)
+                    pairs = Pairs(problem, head, chosen[some], arithmetic, gamma)
+                    bound[head.index][some] = _of_outputs(pairs, weigh(pairs), exact[head.index][some])
         bound = np.where(np.isnan(bound), np.inf, bound * _EVALUATION)
-        found.append(np.where(problem.attended_rows[..., None], bound, 0.0))
+        found.append(np.where(problem.attended_rows[..., chosen, None], bound, 0.0))
     return RoundingBound(found[0], np.minimum(found[0], found[1]))
 
 

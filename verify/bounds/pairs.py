@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import ceil, frexp, log, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verify.bounds.unit import Accumulated, accumulated
 from verify.numbers.arithmetic import LIBRARY, Arithmetic
@@ -14,8 +15,7 @@ from verify.numbers.arrays import BoolArray, Float64Array
 from verify.numbers.formats import Format
 from verify.problem import Head, Problem
 
-# Pairs of a query and a key whose weights are bounded at once.
-PAIRS = 1 << 20
+Rows = NDArray[np.int64]  # numbers of queries
 
 # exp(-800) is below the smallest number of every format.
 _NOTHING = 800.0
@@ -48,7 +48,7 @@ class Pairs:
     of sums, else 0.  d, n: head size and keys.
     """
 
-    def __init__(self, problem: Problem, head: Head, rows: slice, arithmetic: Arithmetic, gamma: Accumulated) -> None:
+    def __init__(self, problem: Problem, head: Head, rows: Rows, arithmetic: Arithmetic, gamma: Accumulated) -> None:
         self.head, self.rows, self.arithmetic, self.gamma = head, rows, arithmetic, gamma
         factors, sums = arithmetic.factors, arithmetic.sums
         self.f, self.s = (2.0**-format_.precision for format_ in (factors, sums))
@@ -85,8 +85,7 @@ class Pairs:
         positions = self.head.attendance.positions
         shift = int(positions[0]) + (self.head.attendance.reach or 0) if len(positions) else 0
         own = np.arange(self.n) - shift
-        rows = np.arange(self.queries)[self.rows]
-        return np.asarray((own >= 0) & (rows[:, None] // count == own // count))
+        return np.asarray((own >= 0) & (self.rows[:, None] // count == own // count))
 
     def moved_logits(self, *, scaled_before: bool = False) -> Float64Array:
         """Return a bound on what rounding does to a logit.

@@ -132,7 +132,7 @@ def _relative_bound(variant: Variant, problem: Problem, arithmetic: Arithmetic) 
     rounding, found = variant.how.rounding, np.full(problem.output_shape[:-1], np.inf)
     assert rounding is not None
     for head in problem.each_head():
-        pairs = Pairs(problem, head, slice(0, problem.queries), arithmetic, accumulated)
+        pairs = Pairs(problem, head, np.arange(problem.queries), arithmetic, accumulated)
         with np.errstate(all="ignore"):
             bound = rounding(pairs, variant.member, **dict(variant.options))
             weights, moved, size = (

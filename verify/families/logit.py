@@ -77,6 +77,7 @@ class LogitKernel(Mechanism):
             cache_cost,
             rounding=pairs_bound,
             adjusts=True,
+            by_row=True,
         ),
     )
 

@@ -11,9 +11,14 @@ from enum import Enum
 from functools import cache, lru_cache
 from typing import Any
 
+import numpy as np
+
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON holds it: dataclasses as objects, tuples as lists, numbers that are not finite as text."""
+    """Return a value as JSON holds it: dataclasses as objects, tuples as lists, numbers that are not finite as text.
+
+    Arrays stay what they are: see `verify.files.packing`.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -49,6 +54,8 @@ def _reader(kind: Any) -> Reader:
         return _sequence(kind, arguments[0])
     if origin is tuple:
         return _items(kind, arguments)
+    if origin is np.ndarray:
+        return lambda value: _of(np.ndarray, value, kind)
     if kind is float:
         return _number
     if isinstance(kind, type) and issubclass(kind, Enum):

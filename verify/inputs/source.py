@@ -8,7 +8,7 @@ from verify.problem import Problem
 
 
 class InputSource(Protocol):
-    """A named, small, picklable description of one problem, loaded where it is needed."""
+    """A named, small, picklable description of one problem, loaded where it is needed; equal ones load the same."""
 
     @property
     def name(self) -> str:
@@ -21,6 +21,9 @@ class InputSource(Protocol):
     @property
     def logit_std(self) -> float | None:
         """The standard deviation of the logits that was asked for, or None where inputs are as they are."""
+
+    def __hash__(self) -> int:
+        """Return what equal descriptions have in common."""
 
     def load(self) -> Problem:
         """Return the problem; InvalidRequestError says what is wrong with it."""

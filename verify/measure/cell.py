@@ -1,30 +1,28 @@
-"""From a problem to the errors of a cell: exact values once, then every variant against them."""
+"""The errors of a cell: a variant in an arithmetic, run and held against what is known on some rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from time import perf_counter
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from verify.attention.computed import AttentionOutput
 from verify.attention.contract import Member
-from verify.attention.cost import Cost
 from verify.attention.hazards import Hazards
+from verify.attention.strips import Computed, run_rows
 from verify.attention.variant import Variant
-from verify.bounds.outputs import RoundingBound
-from verify.errors import InvalidRequestError, MechanismError, ViolatedBoundError
-from verify.measure.decomposition import Decomposer, Decomposition, Truths, exact_gap
-from verify.measure.metrics import largest_logits, magnitudes, ratio, root_mean_square, skill
-from verify.measure.summarising import compare_rows, histogram, summarise, summarise_bound
+from verify.errors import ViolatedBoundError
+from verify.measure.background import Backdrop, Background, Ground, Values
+from verify.measure.decomposition import least
+from verify.measure.logits import LogitTally
+from verify.measure.metrics import computed_error, doubt_of, ratio, root_mean_square, skill
+from verify.measure.portion import BLOCK_PAIRS, Portion, measured_rows, portions
 from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary, WeightSummary
-from verify.measure.weights import compare_weights
-from verify.mechanisms.registry import baseline, null_prediction
+from verify.measure.tallies import BoundTally, ErrorTally, OutputTally
+from verify.measure.weights import distance_edges
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
-from verify.numbers.arrays import Float64Array
+from verify.numbers.arrays import BoolArray, Float64Array
 from verify.problem import Problem
 
 
@@ -46,10 +44,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of one cell; `verify.sweep.record.Record` says what each member means.
-
-    seconds: that computing the output took, once, with everything that was counted on the way.
-    """
+    """What was measured of one cell; `verify.sweep.record.Record` says what each member means."""
 
     errors: dict[str, ErrorSummary]
     bounds: dict[str, BoundSummary]
@@ -65,174 +60,165 @@ class Measurement:
     undefined: int
     digits: int
     without_digits: int
-    cost: Cost
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
-class CellErrors:
-    """The computed output of a variant, its error part by part, and bounds on two of the parts; None if unknown.
+class Outcome:
+    """What came out of a variant on some rows.
 
-    seconds: that computing the output took.
+    total, rounding: these parts of its error.  sure, probable: bounds on the second, if there are.  output: its rows
+    beside those of exact softmax.
     """
 
-    output: AttentionOutput
-    found: Decomposition
-    rounding: RoundingBound | None
-    formula: Float64Array | None
-    seconds: float
+    total: ErrorTally
+    rounding: ErrorTally
+    sure: BoundTally | None
+    probable: BoundTally | None
+    output: OutputTally
 
-
-def require_attending(problem: Problem) -> None:
-    """Raise InvalidRequestError for a problem in which there is nothing to measure."""
-    if not problem.attended_rows.any():
-        raise InvalidRequestError(
-            f"{problem.name} in which no query attends to any key", "at least one attended key", "check mask and shapes"
+    @classmethod
+    def joined(cls, parts: Sequence[Outcome]) -> Outcome:
+        """Return the outcome on several blocks, in their order."""
+        sure = [part.sure for part in parts if part.sure is not None]
+        probable = [part.probable for part in parts if part.probable is not None]
+        return cls(
+            total=ErrorTally.joined([part.total for part in parts]),
+            rounding=ErrorTally.joined([part.rounding for part in parts]),
+            sure=BoundTally.joined(sure) if sure else None,
+            probable=BoundTally.joined(probable) if probable else None,
+            output=OutputTally.joined([part.output for part in parts]),
         )
 
 
-class Exact:
-    """One problem with what no arithmetic changes: exact values, weights, and bounds on errors of formulas.
+def computed(variant: Variant, problem: Problem, rows: NDArray[np.int64], arithmetic: Arithmetic) -> Computed:
+    """Run a variant for some rows, counting what it can count; raises what `Variant.run` does."""
+    watch = {"watch": True} if "watch" in variant.how.limits else {}
+    return run_rows(variant, problem, rows.tolist(), arithmetic, **watch)
 
-    members: those that will be asked for.
+
+def outcome(
+    variant: Variant, portion: Portion, arithmetic: Arithmetic, value: NDArray[np.generic], softmax: Values, own: Values
+) -> Outcome:
+    """Hold computed rows, value [..., H, r, d_v], against exact softmax and the member's own values."""
+    found, rows, format_ = value.astype(np.float64), portion.part.attended_rows, arithmetic.output
+    total, rounding = computed_error(found, softmax), computed_error(found, own)
+    doubts = doubt_of(total, softmax.radius), doubt_of(rounding, own.radius)
+    rounded = portion.problem.rounded(arithmetic.inputs)
+    bound = variant.rounding_bound(rounded, own.value, arithmetic, portion.rows)
+    sure = probable = None
+    if bound is not None:
+        sure, probable = (
+            BoundTally.of(least(rounding, doubts[1]), array, rows) for array in (bound.sure, bound.probable)
+        )
+    return Outcome(
+        total=ErrorTally.of(total, found, softmax.value, doubts[0], rows, format_),
+        rounding=ErrorTally.of(rounding, found, own.value, doubts[1], rows, format_),
+        sure=sure,
+        probable=probable,
+        output=OutputTally.of(found, total, softmax.value, rows, portion.rows, portion.problem.queries),
+    )
+
+
+def measurement(
+    problem: Problem,
+    rows: NDArray[np.int64],
+    ground: Ground,
+    background: Background,
+    outcome: Outcome,
+    logits: LogitTally,
+    hazards: Hazards,
+) -> Measurement:
+    """Put together what was found out on all rows that are measured, block after block.
+
+    Raises ViolatedBoundError if an error exceeds a bound that is sure.
     """
+    seen = ground.attending
+    size = root_mean_square(ground.size[seen])
+    tallies = {"formula": background.formula, "rounding": outcome.rounding, "quantisation": background.quantisation}
+    parts = {name: tally for name, tally in (tallies | {"total": outcome.total}).items() if tally is not None}
+    bounds = {"rounding": outcome.sure, "rounding_probable": outcome.probable, "formula": background.bound}
+    known = {name: tally.summary(seen, size) for name, tally in bounds.items() if tally is not None}
+    for name, bound in known.items():
+        if name != "rounding_probable" and bound.share > 1.0:
+            raise ViolatedBoundError(f"the error of {name} is {bound.share:.3g} times its bound")
+    total, null, conventional = (
+        root_mean_square(array[seen]) for array in (outcome.total.size, ground.null, ground.total)
+    )
+    return Measurement(
+        errors={name: tally.summary(seen, size) for name, tally in parts.items()},
+        bounds=known,
+        skill=skill(total, null),
+        softmax_ratio=ratio(total, conventional),
+        softmax_rounding=ratio(root_mean_square(ground.rounding[seen]), size) or 0.0,
+        per_head=tuple(_heads(problem, ground, parts, background, logits)),
+        histogram=outcome.output.histogram,
+        output_rows=outcome.output.summary(seen, outcome.total.size, rows),
+        weights=background.weights.summary(seen, distance_edges(problem)),
+        hazards=hazards,
+        nonpositive_exact=int(background.nonpositive.sum()),
+        undefined=int(background.undefined.sum()),
+        digits=background.digits,
+        without_digits=background.without_digits,
+    )
 
-    def __init__(self, problem: Problem, members: Iterable[Member]) -> None:
-        self.problem = problem
-        self.truths = Truths(problem, members)
-        self.weights = cache(lambda member: compare_weights(problem, member))
-        self.formula_bound = cache(self._formula_bound)
-        self.null_error = cache(self._null_error)
-        self.largest_logits = cache(lambda: largest_logits(problem))
 
-    def _formula_bound(self, member: Member) -> Float64Array | None:
-        """Return the bound on the error of a formula; MechanismError for what is no bound on every output."""
-        found: Any = member.mechanism.formula_bound(self.problem, member)
-        shape = self.problem.output_shape
-        if found is None:
-            return None
-        if isinstance(found, np.ndarray) and found.shape == shape and (found >= 0.0).all():
-            return np.asarray(found)
-        given = f"shape {list(np.shape(found))}" if np.shape(found) != shape else f"type {type(found).__name__}, or NaN"
-        raise MechanismError(
-            f"formula_bound() of {member.name} of {given}", f"numbers of at least 0, {list(shape)}, or None", "mend it"
+def _heads(
+    problem: Problem, ground: Ground, parts: dict[str, ErrorTally], background: Background, logits: LogitTally
+) -> list[HeadSummary]:
+    """Return the errors of each head that attends to something, relative to its own exact output."""
+    found = []
+    for place, index in enumerate(np.ndindex(*problem.q.shape[:-2])):
+        own: BoolArray = ground.attending[place]
+        if not own.any():
+            continue
+        size = root_mean_square(ground.size[place][own])
+
+        def relative(rows: Float64Array, own: BoolArray = own, place: int = place, size: float = size) -> float:
+            return ratio(root_mean_square(rows[place][own]), size) or 0.0
+
+        found.append(
+            HeadSummary(
+                head=index,
+                largest_logit=float(logits.largest[place].max()),
+                rows=int(own.sum()),
+                nonpositive=int(background.nonpositive[place].sum()),
+                formula=relative(parts["formula"].size) if "formula" in parts else None,
+                rounding=relative(parts["rounding"].size),
+                quantisation=relative(parts["quantisation"].size),
+                total=relative(parts["total"].size),
+                softmax_rounding=relative(ground.rounding),
+            )
         )
-
-    def _null_error(self) -> Float64Array:
-        """Return the error of predicting the mean of the attended v, over the rows that attend to something."""
-        pair = (self.truths, null_prediction()), (self.truths, baseline().member)
-        return np.asarray(exact_gap(*pair)[0][self.problem.attended_rows])
+    return found
 
 
-class Setting:
-    """One problem in one arithmetic: what every cell in it is compared with.
+def measured(problem: Problem, cell: Cell, *, sample: int | None = None, block_pairs: int = BLOCK_PAIRS) -> Measurement:
+    """Measure one cell in this process, block after block.
 
-    Raises InvalidRequestError if nothing is attended or the inputs overflow the arithmetic, CertificationError if
-    softmax has no certified value.
+    sample: how many rows, all by default.  block_pairs: the size of blocks, which changes nothing.  Raises what
+    `Setting`, exact values, `Variant.run` and `measurement` do.
+
+        measured(problem, Cell(named_variant("taylor:order=3/packed"), "float32")).errors["total"].relative
     """
-
-    def __init__(self, exact: Exact, arithmetic: str | Arithmetic) -> None:
-        arithmetic = named_arithmetic(arithmetic)
-        require_attending(exact.problem)
-        self.exact = exact
-        self.arithmetic = arithmetic
-        self.rows = exact.problem.attended_rows
-        rounded = exact.problem.rounded(arithmetic.inputs)
-        truths = exact.truths
-        same = rounded is exact.problem
-        self.decomposer = Decomposer(truths, truths if same else Truths(rounded, truths.members))
-        self.softmax = truths.of_softmax()
-        self.size = root_mean_square(np.abs(self.softmax.value[self.rows]))
-        self.baseline = cache(self._baseline)
-
-    def _baseline(self) -> tuple[Float64Array, Float64Array]:
-        """Return the total and the rounding error of conventional attention in this arithmetic."""
-        conventional = baseline()
-        output = conventional.run(self.exact.problem, self.arithmetic)
-        parts = self.decomposer.of(output.value, conventional.member).parts
-        return parts["total"].error, parts["rounding"].error
-
-    def _relative(self, error: Float64Array, head: tuple[int, ...] = ()) -> float:
-        """Return an error over that of the exact softmax output, of one head or all, by root mean square."""
-        rows = self.rows[head]
-        size = self.size if head == () else root_mean_square(np.abs(self.softmax.value[head][rows]))
-        # no error at all is none of anything
-        return ratio(root_mean_square(magnitudes(error[head][rows])), size) or 0.0
-
-    def errors(self, variant: Variant, **limits: Any) -> CellErrors:
-        """Compute a variant and return its errors, element by element, beside their bounds."""
-        started = perf_counter()
-        output = variant.run(self.exact.problem, self.arithmetic, **limits)
-        seconds = perf_counter() - started
-        found = self.decomposer.of(output.value, variant.member)
-        rounding = variant.rounding_bound(self.decomposer.rounded.problem, found.rounded_own.value, self.arithmetic)
-        return CellErrors(output, found, rounding, self.exact.formula_bound(variant.member), seconds)
-
-    def measurement(self, variant: Variant) -> Measurement:
-        """Return errors, bounds, hazards, costs and certified digits of one cell.
-
-        Raises ViolatedBoundError if an error exceeds a bound that is sure.
-        """
-        member, rows = variant.member, self.rows
-        watch = {"watch": True} if "watch" in variant.how.limits else {}
-        cell = self.errors(variant, **watch)
-        found = cell.found
-        total = found.parts["total"]
-        conventional = self.baseline()
-        return Measurement(
-            errors={
-                name: summarise(
-                    part.error[rows],
-                    part.found[rows],
-                    part.origin[rows],
-                    self.size,
-                    self.arithmetic.output,
-                    part.doubt[rows],
-                )
-                for name, part in found.parts.items()
-            },
-            bounds=self._bounds(cell),
-            skill=skill(total.error[rows], self.exact.null_error()),
-            softmax_ratio=ratio(*(root_mean_square(magnitudes(e[rows])) for e in (total.error, conventional[0]))),
-            softmax_rounding=self._relative(conventional[1]),
-            per_head=tuple(self._head(head, found, conventional[1]) for head in self.exact.largest_logits()),
-            histogram=histogram(total.error[rows]),
-            output_rows=compare_rows(found.computed, total.error, found.softmax.value, rows),
-            weights=self.exact.weights(member),
-            hazards=cell.output.hazards,
-            nonpositive_exact=int(found.own.nonpositive_rows.sum()),
-            undefined=int(found.own.undefined_rows.sum()),
-            digits=min(truth.digits for truth in found.references),
-            without_digits=int(np.logical_or.reduce([truth.absolute for truth in found.references]).sum()),
-            cost=variant.costs(self.exact.problem),
-            seconds=cell.seconds,
-        )
-
-    def _head(self, head: tuple[int, ...], found: Decomposition, softmax_rounding: Float64Array) -> HeadSummary:
-        errors = {name: self._relative(part.error, head) for name, part in found.parts.items()}
-        return HeadSummary(
-            head=head,
-            largest_logit=self.exact.largest_logits()[head],
-            rows=int(self.rows[head].sum()),
-            nonpositive=int(found.own.nonpositive_rows[head].sum()),
-            formula=errors.get("formula"),
-            rounding=errors["rounding"],
-            quantisation=errors["quantisation"],
-            total=errors["total"],
-            softmax_rounding=self._relative(softmax_rounding, head),
-        )
-
-    def _bounds(self, cell: CellErrors) -> dict[str, BoundSummary]:
-        pairs: dict[str, tuple[str, Float64Array]] = {}
-        if cell.rounding is not None:
-            pairs["rounding"] = "rounding", cell.rounding.sure
-            pairs["rounding_probable"] = "rounding", cell.rounding.probable
-        if cell.formula is not None:
-            pairs["formula"] = "formula", cell.formula
-        bounds = {}
-        for name, (part, bound) in pairs.items():
-            error = cell.found.parts[part].least[self.rows]
-            bounds[name] = summarise_bound(error, bound[self.rows], self.size)
-            if name != "rounding_probable" and bounds[name].share > 1.0:
-                raise ViolatedBoundError(f"the error of {part} is {bounds[name].share:.3g} times its bound")
-        return bounds
+    arithmetic, rows = named_arithmetic(cell.arithmetic), measured_rows(problem, sample)
+    output = computed(cell.variant, problem, rows, arithmetic)
+    grounds, backgrounds, outcomes, logits = [], [], [], []
+    first = 0
+    for portion in portions(problem, rows, block_pairs):
+        backdrop = Backdrop(portion, [cell.member])
+        exact = backdrop.softmax(), backdrop.own(cell.member, arithmetic)
+        last = first + len(portion.rows)
+        outcomes.append(outcome(cell.variant, portion, arithmetic, output.value[..., first:last, :], *exact))
+        grounds.append(backdrop.ground(arithmetic))
+        backgrounds.append(backdrop.background(cell.member, arithmetic))
+        logits.append(backdrop.logits())
+        first = last
+    return measurement(
+        problem,
+        rows,
+        Ground.joined(grounds),
+        Background.joined(backgrounds),
+        Outcome.joined(outcomes),
+        LogitTally.joined(logits),
+        output.hazards,
+    )

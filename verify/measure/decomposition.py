@@ -8,7 +8,8 @@ own: the exact value of the member.  The first part is the error of the formula,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 
 from verify.attention.contract import Member
 from verify.errors import CertificationError, MechanismError
-from verify.measure.metrics import computed_error, doubt_of, magnitudes, root_mean_square
+from verify.measure.metrics import computed_error, doubt_of, magnitudes
+from verify.measure.tallies import row_sizes
 from verify.mechanisms.registry import baseline
-from verify.numbers.arrays import Float64Array
+from verify.numbers.arrays import BoolArray, Float64Array
 from verify.problem import Problem
+from verify.problem.rows import block_rows
+from verify.problem.selection import of_rows
 from verify.truth import MEMORY_LIMIT, Reference, difference, members_at_once, references
 
 # Enough that value + residual are exact to their last bit (106 bits are 31.9 digits).
@@ -31,6 +35,9 @@ DIGITS = 33
 # square, but not beyond this many digits: what is smaller than 10**-120 of the values is as good as nothing.
 RESOLVED = 2.0**-30
 MOST_DIGITS = 4 * DIGITS
+
+# Up to this part of a block's rows are found again by themselves.
+FEW = 1 / 8
 
 
 class Truths:
@@ -51,7 +58,7 @@ class Truths:
         self.problem, self.digits, self.memory_limit = problem, digits, memory_limit
         self.members = list(dict.fromkeys(members))
         self._found: dict[Member, Reference | CertificationError | MechanismError] = {}
-        self._finer: Truths | None = None
+        self._finer: dict[bytes, Truths] = {}
 
     def of(self, member: Member) -> Reference:
         """Return the exact value of a member; CertificationError or MechanismError, each time, where there is none."""
@@ -66,14 +73,13 @@ class Truths:
         """Return the exact value of softmax attention."""
         return self.of(baseline().member)
 
-    @property
-    def finer(self) -> Truths:
-        """The same with twice the digits; MOST_DIGITS at most are asked for."""
-        if self._finer is None:
-            self._finer = Truths(
-                self.problem, self.members, digits=2 * self.digits, memory_limit=self.memory_limit // 2
-            )
-        return self._finer
+    def finer(self, rows: NDArray[np.int64]) -> Truths:
+        """Return exact values of some rows with twice the digits; MOST_DIGITS at most are asked for."""
+        key = rows.tobytes()
+        if key not in self._finer:
+            part = of_rows(self.problem, rows.tolist())
+            self._finer[key] = Truths(part, self.members, digits=2 * self.digits, memory_limit=self.memory_limit // 2)
+        return self._finer[key]
 
     def _find(self, member: Member) -> None:
         together = self._together(member)
@@ -108,25 +114,51 @@ _Which = tuple[Truths, Member]  # the exact value of a member on a problem
 
 
 def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
-    """Return one - other, right to 30 bits by root mean square, and how far off each element may be.
+    """Return one - other, each row right to 30 bits by root mean square, and how far off each element may be.
 
-    An element that its radius allows to be 0 is 0; so are all where the most digits do not do.
+    An element that its radius allows to be 0 is 0; so are all of a row where the most digits do not do.
     """
-    pair = [one, other]
-    while True:
-        value, radius = difference(*(truths.of(member) for truths, member in pair))
-        defined = np.isfinite(value)
-        size, doubt = (root_mean_square(np.abs(array[defined])) for array in (value, radius))
-        if doubt <= RESOLVED * size:
-            settled = np.where(defined & (np.abs(value) <= radius), 0.0, value)
-            return settled, doubt_of(settled, radius)
-        if 2 * pair[0][0].digits > MOST_DIGITS:
-            return np.where(defined, 0.0, value), np.nextafter(np.abs(value) + radius, np.inf)
-        pair = [(truths.finer, member) for truths, member in pair]
+    value, radius = difference(*(truths.of(member) for truths, member in (one, other)))
+    defined = np.isfinite(value)
+    gap = np.where(defined & (np.abs(value) <= radius), 0.0, value)
+    doubt = doubt_of(gap, radius)
+    size, unsure = (row_sizes(np.where(defined, np.abs(array), 0.0)) for array in (value, radius))
+    unclear = unsure > RESOLVED * size
+    found = gap, doubt
+    last = np.where(defined, 0.0, value), np.nextafter(np.abs(value) + radius, np.inf)
+    anywhere = np.asarray(unclear.reshape(-1, unclear.shape[-1]).any(axis=0))
+    for rows in _taken_again(anywhere, block_rows(one[0].problem)):
+        better = tuple(array[..., rows, :] for array in last)
+        if 2 * one[0].digits <= MOST_DIGITS:
+            with suppress(CertificationError):  # where there are no more digits, these are the most
+                better = exact_gap(*((truths.finer(rows), member) for truths, member in (one, other)))
+        for array, new in zip(found, better, strict=True):
+            array[..., rows, :] = np.where(unclear[..., rows, None], new, array[..., rows, :])
+    return found
+
+
+def _taken_again(unclear: BoolArray, block: int) -> Iterator[NDArray[np.int64]]:
+    """Yield rows that are found again with more digits: few by themselves, and otherwise all of their block.
+
+    What takes a whole block again is shared by all members, and does not depend on what else is measured.
+    """
+    for first in range(0, len(unclear), block):
+        own = np.flatnonzero(unclear[first : first + block]) + first
+        if len(own) > FEW * len(unclear[first : first + block]):
+            own = np.arange(first, min(first + block, len(unclear)))
+        if own.size:
+            yield own
 
 
 # A difference of exact values, and how far off it may be.
 Gap = tuple[Float64Array, Float64Array]
+
+
+def least(error: Float64Array, doubt: Float64Array) -> Float64Array:
+    """Return the smallest |error| that a doubt about it allows; infinite where it is not a number."""
+    with np.errstate(invalid="ignore"):
+        size = magnitudes(error) - np.where(np.isfinite(doubt), doubt, 0.0)
+    return np.maximum(size, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +176,7 @@ class Part:
     @property
     def least(self) -> Float64Array:
         """The smallest |error| that the doubt allows; infinite where it is not a number."""
-        with np.errstate(invalid="ignore"):
-            size = magnitudes(self.error) - np.where(np.isfinite(self.doubt), self.doubt, 0.0)
-        return np.maximum(size, 0.0)
+        return least(self.error, self.doubt)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ A value that is NaN or infinite, or has no exact counterpart, is an infinite err
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,16 +14,6 @@ from numpy.typing import NDArray
 
 from verify.numbers.arrays import Float64Array
 from verify.numbers.formats import Format
-from verify.problem import Problem
-
-# Pairs of a query and a key whose logits are held at once.
-PAIRS = 1 << 20
-
-# Powers of the logits whose means are kept: a series of more terms is drawn as far as these go.
-LOGIT_POWERS = 12
-
-# Correct digits beyond these say nothing: more than any format here has.
-MOST_DIGITS = 34.0
 
 
 class Enclosed(Protocol):
@@ -85,14 +75,6 @@ def ratio(part: float, whole: float) -> float | None:
     return part / whole
 
 
-def correct_digits(magnitude: Float64Array, origin: Float64Array) -> Float64Array:
-    """Return -log10(|e| / |origin|) per element, between 0 and MOST_DIGITS; 0 where the error is not finite."""
-    with np.errstate(all="ignore"):
-        digits = -np.log10(magnitude / np.abs(origin))
-    digits = np.where(magnitude == 0.0, MOST_DIGITS, np.where(np.isnan(digits), 0.0, digits))
-    return np.clip(digits, 0.0, MOST_DIGITS)
-
-
 def row_cosines(found: Float64Array, exact: Float64Array) -> Float64Array:
     """Return the cosine of the angle between rows [n, d_v]; -1 where one is not finite or only one of them is zero."""
     with np.errstate(all="ignore"):
@@ -110,68 +92,14 @@ def bits_of_error(found: Float64Array, origin: Float64Array, format_: Format) ->
     return np.where(np.isfinite(steps), np.log2(1.0 + steps), float(format_.width))
 
 
-def skill(error: Float64Array, null_error: Float64Array) -> float | None:
-    """Return 1 - ||e|| / ||e_null||: 1 is exact, 0 is no better than the null prediction, below 0 is worse.
+def skill(size: float, null: float) -> float | None:
+    """Return 1 - ||e|| / ||e_null||, of root mean squares of errors.
 
-    None where the null prediction has no error: there is nothing to be better than.
+    1 is exact, 0 is no better than the null prediction, below 0 is worse.  None where the null prediction has no error:
+    there is nothing to be better than.
     """
-    null = root_mean_square(magnitudes(null_error))
-    share = ratio(root_mean_square(magnitudes(error)), null)
+    share = ratio(size, null)
     return None if null == 0.0 or share is None else 1.0 - share
-
-
-def logit_statistics(problem: Problem) -> tuple[float, float]:
-    """Return the largest |logit| and the standard deviation of the logits over attended pairs, in float64.
-
-    NaN or infinite where the logits leave float64.  Means and sums of squared deviations are merged head by head (Chan,
-    Golub and LeVeque, The American Statistician 37(3), 1983).
-    """
-    largest, count, mean, deviations = 0.0, 0, 0.0, 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for _, logits in attended_logits(problem):
-            largest = float(np.maximum(largest, np.abs(logits).max()))  # both keep a NaN
-            own = float(logits.mean())
-            gap, total = own - mean, count + logits.size
-            deviations += float(np.square(logits - own).sum()) + gap * gap * count * logits.size / total
-            mean += gap * logits.size / total
-            count = total
-        return largest, float(np.sqrt(deviations / max(1, count)))
-
-
-def logit_powers(problem: Problem, most: int = LOGIT_POWERS) -> tuple[float, ...]:
-    """Return the means of |s|^p over attended pairs, p = 1 .. most, in float64; infinite beyond its range.
-
-    By these the sizes of the terms of a series in the logits are known.
-    """
-    sums, count = np.zeros(most), 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for _, logits in attended_logits(problem):
-            size, power = np.abs(logits), np.ones(logits.shape)
-            count += logits.size
-            for p in range(most):
-                power *= size
-                sums[p] += power.sum()
-        return tuple((sums / max(1, count)).tolist())
-
-
-def largest_logits(problem: Problem) -> dict[tuple[int, ...], float]:
-    """Return the largest |logit| over attended pairs of each head that has some, in float64."""
-    found: dict[tuple[int, ...], float] = {}
-    with np.errstate(over="ignore", invalid="ignore"):
-        for index, logits in attended_logits(problem):
-            found[index] = float(np.maximum(found.get(index, 0.0), np.abs(logits).max()))  # both keep a NaN
-    return found
-
-
-def attended_logits(problem: Problem) -> Iterator[tuple[tuple[int, ...], Float64Array]]:
-    """Yield head and logits of attended pairs in float64, some rows of a head at a time, where there are any."""
-    step = max(1, PAIRS // max(1, problem.keys))
-    for head in problem.each_head():
-        for first in range(0, problem.queries, step):
-            rows = slice(first, first + step)
-            logits = head.logits(rows)[head.attended(rows)]
-            if logits.size:
-                yield head.index, logits
 
 
 @dataclass(frozen=True)

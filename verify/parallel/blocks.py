@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from verify.numbers.arrays import BoolArray, Float64Array
 from verify.problem import Problem
-
-# Products of fewer rows than about 60 leave flint's fast algorithms; of more, a block takes long to come back.
-BLOCK_ROWS = 512
+from verify.problem.rows import block_rows
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,10 @@ class Block:
 
 def blocks_of(problem: Problem) -> Iterator[Block]:
     """Yield the blocks of every head, without the keys that none of their queries sees."""
+    step = block_rows(problem)
     for head in problem.each_head():
-        for first in range(0, problem.queries, BLOCK_ROWS):
-            rows = np.arange(first, min(first + BLOCK_ROWS, problem.queries))
+        for first in range(0, problem.queries, step):
+            rows = np.arange(first, min(first + step, problem.queries))
             attended = head.attendance.rows(rows)
             seen = attended.any(axis=0)
             yield Block(

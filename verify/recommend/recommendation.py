@@ -18,8 +18,9 @@ from verify.attention.cost import Cost
 from verify.attention.variant import Variant
 from verify.errors import InvalidRequestError, MechanismError, ViolatedBoundError, unknown
 from verify.families.costs import conventional_flops_per_token, counts_of, first_smaller, kv_cache_size
-from verify.measure.cell import require_attending
-from verify.measure.metrics import METRICS, logit_statistics
+from verify.measure.exact import require_attending
+from verify.measure.logits import logit_statistics
+from verify.measure.metrics import METRICS
 from verify.mechanisms.registry import RECOMMENDED, opened
 from verify.numbers.arithmetic import named_arithmetic
 from verify.problem import Problem, require_problem

@@ -10,8 +10,8 @@ import numpy as np
 from verify.attention.contract import Member
 from verify.attention.variant import Variant
 from verify.errors import TooLargeError, ViolatedBoundError
-from verify.measure.cell import Exact, Setting
 from verify.measure.decomposition import Decomposer
+from verify.measure.exact import Exact, Setting
 from verify.measure.metrics import magnitudes
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import Float64Array

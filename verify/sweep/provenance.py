@@ -28,7 +28,7 @@ from verify.mechanisms.registry import baseline, null_prediction
 _PACKAGES = ("attnproof", "numpy", "scipy", "mpmath", "gmpy2", "python-flint", "ml_dtypes", "threadpoolctl")
 
 # What makes a record of a cell, and what a record is: with all they import, the engines that every cell runs.
-_ENGINES = ("verify.sweep.task", "verify.sweep.record")
+_ENGINES = ("verify.sweep.inputwork", "verify.sweep.tasks", "verify.sweep.record")
 
 
 @cache

@@ -36,7 +36,8 @@ class Status(StrEnum):
 class Record:
     """One cell: what was measured, on what, and what came out.
 
-    logit_powers: the means of |s|, |s|^2, ... over attended pairs.
+    largest_logit, measured_logit_std, logit_powers: of the logits s of measured rows: the largest |s|, the standard
+    deviation, and the means of |s|, |s|^2, ...; NaN and nothing where they could not be found out.
     mechanism, member: names, of the mechanism and with its parameters; labels: what tables show of these.  options: of
     the form, those that are not its own choice.
     errors: summaries under the names formula (not of softmax itself), rounding, quantisation and total.
@@ -44,8 +45,9 @@ class Record:
     conventional softmax in the same arithmetic, by root mean square; softmax_rounding: that softmax's own rounding
     error, relative.  per_head: what each head's errors are.  histogram: how many elements have a total error in each
     bin.  output_rows: the computed rows beside those of the exact softmax.  weights: the exact weights beside its
-    weights.  rows: rows that attend to something; nonpositive_exact: those among them whose exact sum of
-    weights Z is <= 0; undefined: those whose Z is exactly zero.  hazards: of the run.  bounds: on formula, rounding
+    weights.  rows: rows that attend to something; measured_rows: those among them that errors are of, all or a sample;
+    nonpositive_exact: those among these whose exact sum of weights Z is <= 0; undefined: those whose Z is exactly zero.
+    hazards: of the run, which is of all rows where the form needs them.  bounds: on formula, rounding
     and, if roundings are independent, rounding_probable, those that are known.  digits: certified digits of the exact
     values; without_digits: elements that are essentially zero and have none.  counts: what the mechanism's features
     cost, if it has any, for one head.  features, state_elements and flops_per_token: of one head, by the form's
@@ -67,6 +69,7 @@ class Record:
     measured_logit_std: float
     logit_powers: tuple[float, ...]
     rows: int
+    measured_rows: int
     mechanism: str = ""
     member: str = ""
     labels: dict[str, Value] = field(default_factory=dict)

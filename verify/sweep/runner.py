@@ -1,35 +1,40 @@
-"""Run a sweep: find what is missing, measure it on an executor, commit every cell."""
+"""Run a sweep: find what is missing, do the work in pieces on an executor, commit every cell."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
 
 from verify.attention.contract import Mechanism, Member
 from verify.errors import InvalidRequestError
 from verify.inputs import InputSource
-from verify.measure.cell import Cell, require_attending
+from verify.measure.cell import Cell
+from verify.measure.exact import require_attending
+from verify.measure.portion import BLOCK_PAIRS, block_bounds, measured_rows
 from verify.mechanisms.loading import explained
 from verify.parallel.executors import Executors, ended_pool, submitted
 from verify.problem import Problem
+from verify.sweep.inputwork import Ended, InputWork, Piece, smaller
+from verify.sweep.interim import KeptBlocks
 from verify.sweep.portraying import portrait
 from verify.sweep.provenance import machine
 from verify.sweep.record import Record, Status
+from verify.sweep.recording import blank_record
 from verify.sweep.spec import SweepSpec, cell_key
 from verify.sweep.store import RunFile
-from verify.sweep.task import Measured, Task, blank_record, ended, measure
+from verify.sweep.tasks import Failure, Subject, Task, done
 
 Progress = Callable[[int, int, str], None]
-Results = list[Measured]
 
-# The exact values of one order take about a microsecond a pair, and the quadratic forms hold three numbers a pair.
-MOST_PAIRS = 1 << 25
+# Pieces handed to the executor and not finished yet: results do not pile up, and few are suspects when a worker dies.
+QUEUE = 4
 
-# Tasks handed to the executor and not finished yet: results do not pile up, and few are suspects when a worker dies.
-QUEUE = 8
+DIED = "the process that measured it died (out of memory, or an abort inside a library)"
 
 
 @dataclass
@@ -62,7 +67,7 @@ def cell_keys(spec: SweepSpec, digests: Iterable[str]) -> Iterator[str]:
     """Yield the key of every cell of a sweep whose inputs have these digests."""
     for source, digest in zip(spec.inputs, digests, strict=True):
         for cell in spec.cells():
-            yield cell_key(cell, source, digest)
+            yield cell_key(cell, source, digest, spec.rows)
 
 
 def run_sweep(
@@ -74,36 +79,41 @@ def run_sweep(
     command: str,
     progress: Progress = lambda done, total, label: None,
     planned: Callable[[InputSource, Problem], None] = lambda source, problem: None,
+    block_pairs: int = BLOCK_PAIRS,
 ) -> SweepSummary:
     """Measure every cell of the spec that the run file does not hold yet, and commit each as it is finished.
 
     store opens the run file, after the inputs have been checked; executor makes a pool, once at first and again when
     a dying worker has broken it.  started and command are kept as provenance.  progress is told cells finished, cells
     in all and the input last finished.  planned is told every input as it was read, before anything is measured.
+    block_pairs: the size of blocks, which changes nothing; see `verify.measure.portion.portions`.
 
     Raises InvalidRequestError for inputs or a run file that cannot be used: then nothing has been written.
     """
-    plans = [_plan(source, planned) for source in spec.inputs]
-    summary = SweepSummary(digests=[task.blank.digest for _, task in plans])
+    plans = [plan_of(source, spec.rows, block_pairs, planned) for source in spec.inputs]
+    summary = SweepSummary(digests=[plan.blank.digest for plan in plans])
     with store() as run:
-        tasks = []
-        for work, task in plans:
+        works = []
+        for plan in sorted(plans, key=lambda plan: -plan.work):  # the longest first: no core idles at the end
             missing = []
             for cell in spec.cells():
-                status = run.status(_key(task, cell))
+                key = plan.key(cell)
+                status = run.status(key)
                 summary.cells += 1
                 if status is None or status == Status.CRASHED:
                     missing.append(cell)
                     continue
                 summary.reused += 1
-                unmeasured = None if status == Status.OK else run.record(_key(task, cell))
+                unmeasured = None if status == Status.OK else run.record(key)
                 if unmeasured is None:
                     summary.by_status[status] += 1
                 else:
                     summary.count(unmeasured)
             if missing:
-                tasks.append((work, replace(task, cells=tuple(missing))))
-        if not tasks:
+                works.append(
+                    (plan, InputWork(plan.subject, plan.blank, missing, plan.bounds, KeptBlocks(run, plan.subject)))
+                )
+        if not works:
             return summary
         run.begin(started, {"command": command, "spec": spec.describe(), "machine": machine()})
         members: dict[Mechanism, list[Member]] = {}
@@ -113,93 +123,140 @@ def run_sweep(
             with explained(mechanism):
                 run.describe(mechanism.descriptor(), [portrait(member) for member in own])
         progress(0, summary.cells - summary.reused, "")
-        tasks.sort(key=lambda item: -item[0])  # the longest first, so that no core idles at the end
-        with closing(_executed([task for _, task in tasks], executor)) as finished:
-            for task, results in finished:
-                for found in results:
-                    run.write(_key(task, found.cell), found.record, found.seconds)
-                    summary.measured += 1
-                    summary.count(found.record)
-                progress(summary.measured, summary.cells - summary.reused, task.source.name)
+        with closing(_executed([work for _, work in works], executor)) as finished:
+            for place, ended in finished:
+                plan = works[place][0]
+                run.write(plan.key(ended.cell), ended.record, ended.seconds)
+                summary.measured += 1
+                summary.count(ended.record)
+                progress(summary.measured, summary.cells - summary.reused, plan.subject.source.name)
     return summary
 
 
-def _key(task: Task, cell: Cell) -> str:
-    return cell_key(cell, task.source, task.blank.digest)
+@dataclass(frozen=True)
+class Plan:
+    """An input as it was read.  work: heads rows n_k d_k.  bounds: of blocks of its rows."""
+
+    subject: Subject
+    blank: Record
+    bounds: list[tuple[int, int]]
+    work: int
+
+    def key(self, cell: Cell) -> str:
+        """Return the key of a cell."""
+        return cell_key(cell, self.subject.source, self.subject.digest, self.subject.sample)
 
 
-def _plan(source: InputSource, planned: Callable[[InputSource, Problem], None]) -> tuple[int, Task]:
-    """Load an input once to check it, and tell of it; return its work, heads n_q n_k d_k, and a task without cells."""
+def plan_of(
+    source: InputSource,
+    sample: int | None,
+    block_pairs: int,
+    planned: Callable[[InputSource, Problem], None] = lambda source, problem: None,
+) -> Plan:
+    """Load an input once to check it, and tell of it.
+
+    Raises InvalidRequestError if it cannot be measured.
+    """
     problem = source.load()
     require_attending(problem)
-    pairs = problem.heads * problem.queries * problem.keys
-    if pairs > MOST_PAIRS:
+    rows = measured_rows(problem, sample)
+    attending = int(problem.attended_rows[..., rows].sum())
+    if not attending:
         raise InvalidRequestError(
-            f"{problem.name} with {pairs:,} query-key pairs",
-            f"at most {MOST_PAIRS:,}",
-            "take fewer tokens (--tokens) or heads",
+            f"{problem.name}, of which no row in a sample of {sample} attends to any key",
+            "a sample with some that do",
+            "take more rows (--rows)",
         )
     planned(source, problem)
-    return pairs * problem.head_size, Task(source, blank_record(source, problem), ())
+    return Plan(
+        Subject(source, problem.digest, sample, block_pairs),
+        blank_record(source, problem, attending),
+        block_bounds(problem, len(rows), block_pairs),
+        problem.heads * len(rows) * problem.keys * problem.head_size,
+    )
 
 
-def _executed(tasks: list[Task], executor: Executors) -> Generator[tuple[Task, Results], None, None]:
-    """Yield finished tasks as they come.
+class _Ready:
+    """Pieces that may be done now, of several inputs: those of the first input first, and in it by rank."""
 
-    When a worker dies, the tasks that were under way are taken up alone, one after the other, and the rest goes on in a
-    new pool.
+    def __init__(self, works: list[InputWork]) -> None:
+        self.works = works
+        self._heap: list[tuple[int, int, int, Callable[[], Task]]] = []
+        self._numbers = count()
+        for place, work in enumerate(works):
+            self._push(place, work.start())
+
+    def _push(self, place: int, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            heappush(self._heap, (piece.rank, place, next(self._numbers), piece.make))
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def pop(self) -> tuple[int, Task]:
+        """Return what to do next, and the number of its input."""
+        _, place, _, make = heappop(self._heap)
+        return place, make()
+
+    def take(self, place: int, task: Task, result: Any) -> list[tuple[int, Ended]]:
+        """Take in a result, and return the cells which that finishes."""
+        pieces, ended = self.works[place].take(task, result)
+        self._push(place, pieces)
+        return [(place, each) for each in ended]
+
+
+def _executed(works: list[InputWork], executor: Executors) -> Generator[tuple[int, Ended], None, None]:
+    """Yield finished cells as they come, each with the number of its input.
+
+    When a worker dies, the pieces that were under way are taken up alone, one after the other, and the rest goes on in
+    a new pool.
     """
-    waiting = deque(tasks)
-    while waiting:
-        suspects: list[Task] = []
-        yield from _shared(waiting, executor, suspects)
-        for task in suspects:
-            yield from _alone(task, executor)
+    ready = _Ready(works)
+    while ready:
+        suspects: list[tuple[int, Task]] = []
+        yield from _shared(ready, executor, suspects)
+        for place, task in suspects:
+            yield from _alone(ready, place, task, executor)
 
 
-def _shared(waiting: deque[Task], executor: Executors, suspects: list[Task]) -> Iterator[tuple[Task, Results]]:
-    """Take tasks from the queue until it is empty or the pool breaks; those under way then become suspects."""
+def _shared(ready: _Ready, executor: Executors, suspects: list[tuple[int, Task]]) -> Iterator[tuple[int, Ended]]:
+    """Do pieces until there are none or the pool breaks; those under way then become suspects."""
     with ended_pool(executor) as pool:
-        pending: dict[Future[Results], Task] = {}
-        while pending or (waiting and not suspects):
-            while waiting and not suspects and len(pending) < QUEUE:
-                task = waiting.popleft()
+        pending: dict[Future[Any], tuple[int, Task]] = {}
+        while pending or (ready and not suspects):
+            while ready and not suspects and len(pending) < QUEUE:
+                place, task = ready.pop()
                 try:
-                    future = submitted(pool, measure, task)
-                except BrokenExecutor:  # a worker died between two tasks
-                    waiting.appendleft(task)
-                    if not pending:
-                        return
+                    future = submitted(pool, done, task)
+                except BrokenExecutor:  # a worker died between two pieces
+                    suspects.append((place, task))
                     break
-                pending[future] = task
+                pending[future] = place, task
                 if future.done():
                     break  # a pool that runs calls at once has its results committed one by one
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                task = pending.pop(future)
+                place, task = pending.pop(future)
                 if isinstance(future.exception(), BrokenExecutor):
-                    suspects.append(task)
+                    suspects.append((place, task))
                 else:
-                    yield task, _outcome(task, future)
+                    yield from ready.take(place, task, _result(future))
 
 
-def _alone(task: Task, executor: Executors) -> Iterator[tuple[Task, Results]]:
-    """Measure one task in a pool of its own; if that dies too, its cells one by one, to find the one that kills it."""
+def _alone(ready: _Ready, place: int, task: Task, executor: Executors) -> Iterator[tuple[int, Ended]]:
+    """Do one piece in a pool of its own; if that dies too, smaller ones, to find the one that kills it."""
     with ended_pool(executor) as pool:
-        future = submitted(pool, measure, task)
-        broken = isinstance(future.exception(), BrokenExecutor)
-        if not broken or len(task.cells) == 1:
-            yield task, _outcome(task, future)
+        future = submitted(pool, done, task)
+        parts = smaller(task) if isinstance(future.exception(), BrokenExecutor) else []
+        if not parts:
+            yield from ready.take(place, task, _result(future))
             return
-    for cell in task.cells:
-        yield from _alone(replace(task, cells=(cell,)), executor)
+    for part in parts:
+        yield from _alone(ready, place, part, executor)
 
 
-def _outcome(task: Task, future: Future[Results]) -> Results:
+def _result(future: Future[Any]) -> Any:
+    """Return what a piece gave, or why it gave nothing."""
     error = future.exception()
     if error is None:
         return future.result()
-    if isinstance(error, BrokenExecutor):
-        reason = "the process that measured it died (out of memory, or an abort inside a library)"
-    else:
-        reason = f"{type(error).__name__}: {error}"
-    return [Measured(cell, ended(task.blank, cell, Status.CRASHED, reason=reason), None) for cell in task.cells]
+    return Failure(Status.CRASHED, DIED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}")

@@ -19,18 +19,19 @@ from verify.numbers.arithmetic import named_arithmetic
 from verify.sweep.provenance import code_digest
 
 # Part of every cell's key: raise it when the meaning of a record changes.
-SCHEMA = 4
+SCHEMA = 5
 
 
-def cell_key(cell: Cell, source: InputSource, digest: str) -> str:
+def cell_key(cell: Cell, source: InputSource, digest: str, rows: int | None) -> str:
     """Return the SHA-256 over everything that determines the record of a cell.
 
-    source and digest: the input, as it is called and what it holds.
+    source and digest: the input, as it is called and what it holds.  rows: how many are measured; None for all.
     """
     content = {
         "input": {"name": source.name, "kind": source.kind, "logit_std": source.logit_std, "digest": digest},
         "cell": cell.variant.name,
         "arithmetic": cell.arithmetic,
+        "rows": rows,
         "digits": DIGITS,
         "schema": SCHEMA,
         "code": code_digest(cell.member.mechanism),
@@ -43,7 +44,8 @@ class SweepSpec:
     """A sweep over inputs x forms x orders x arithmetics.
 
     plans: forms of mechanisms with some of their parameters (see `verify.mechanisms.registry.Registry.plans`).
-    orders: the values of the parameter "order" of those that have it as their axis, unless it is given.
+    orders: the values of the parameter "order" of those that have it as their axis, unless it is given.  rows: how many
+    of an input are measured, a sample; None for all.
 
     Raises InvalidRequestError for values that a mechanism does not take, or nothing to do.
     """
@@ -52,6 +54,7 @@ class SweepSpec:
     plans: tuple[Plan, ...]
     orders: tuple[int, ...]
     arithmetics: tuple[str, ...]
+    rows: int | None = None
     _cells: tuple[Cell, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

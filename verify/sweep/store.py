@@ -28,7 +28,7 @@ except ImportError:  # only POSIX has it; elsewhere nobody keeps two sweeps apar
     fcntl = None  # type: ignore[assignment]
 
 APPLICATION_ID = 0x61747470  # "attp"
-USER_VERSION = 4
+USER_VERSION = 5
 
 _TABLES = """
 CREATE TABLE session (id INTEGER PRIMARY KEY, started TEXT NOT NULL, provenance TEXT NOT NULL);
@@ -38,6 +38,8 @@ CREATE TABLE cell (
 ) WITHOUT ROWID;
 CREATE TABLE mechanism (session INTEGER NOT NULL REFERENCES session, name TEXT NOT NULL, descriptor TEXT NOT NULL,
     portraits TEXT NOT NULL, PRIMARY KEY (session, name)) WITHOUT ROWID;
+CREATE TABLE interim (key TEXT PRIMARY KEY, about TEXT NOT NULL, content BLOB NOT NULL);
+CREATE INDEX interim_about ON interim (about);
 """
 
 
@@ -187,6 +189,7 @@ class RunFile:
     def _prepare(self, write: bool) -> None:
         empty = self._pragma("schema_version") == 0
         if write and empty:
+            self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # room of what is discarded is given back
             stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
             self._connection.executescript(f"BEGIN; {stamp} {_TABLES} COMMIT;")
         elif self._pragma("application_id") != APPLICATION_ID:
@@ -278,6 +281,22 @@ class RunFile:
             row = self._connection.execute("SELECT session, record FROM cell WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._record(row[0], row[1], self.descriptors())
 
+    def fetch(self, key: str) -> bytes | None:
+        """Return what was kept under a key of blocks of cells that are not finished, or None."""
+        with self._explained():
+            row = self._connection.execute("SELECT content FROM interim WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep(self, key: str, about: str, content: bytes) -> None:
+        """Commit what was found out on a block of an input, until its cells are finished."""
+        with self._explained():
+            self._connection.execute("INSERT OR REPLACE INTO interim VALUES (?, ?, ?)", (key, about, content))
+
+    def discard(self, about: str) -> None:
+        """Forget what was kept about an input."""
+        with self._explained():
+            self._connection.execute("DELETE FROM interim WHERE about = ?", (about,))
+
     def spans(self, cells: int) -> list[Span]:
         """Return all cells in spans of at most so many, by sessions and keys."""
         with self._explained():
@@ -348,6 +367,8 @@ class RunFile:
         """Close the file; one that was written to is left as a single file without a journal beside it."""
         if self._write:
             with suppress(sqlite3.OperationalError):  # somebody else has it open: the journal stays, and is valid
+                if self._session is not None:
+                    self._connection.execute("PRAGMA incremental_vacuum").fetchall()
                 self._connection.execute("PRAGMA journal_mode = DELETE")
         self._end()
 

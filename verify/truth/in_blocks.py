@@ -14,9 +14,10 @@ from verify.errors import MechanismError, TooLargeError, WorkerDiedError
 from verify.integers import how_many
 from verify.mechanisms.loading import explained
 from verify.numbers.precision import bits_for
-from verify.parallel.blocks import BLOCK_ROWS, Block, blocks_of
+from verify.parallel.blocks import Block, blocks_of
 from verify.parallel.executors import cores, submitted, workers_of
 from verify.problem import Problem
+from verify.problem.rows import BLOCK_ROWS
 from verify.truth.enclosure import GUARD_BITS, Enclosure, enclose
 
 # What a request may take by default: well below what machines have, for results are copied and printed too.

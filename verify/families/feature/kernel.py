@@ -31,6 +31,7 @@ FORMS = (
         cache_cost,
         rounding=bounds.pairs,
         adjusts=True,
+        by_row=True,
     ),
     Form(
         "stream",

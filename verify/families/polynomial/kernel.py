@@ -69,6 +69,7 @@ def polynomial_forms(
             cache_cost,
             rounding=bounds.scores,
             adjusts=True,
+            by_row=True,
         ),
         Form(
             "packed",
@@ -104,6 +105,7 @@ def polynomial_forms(
             dense_cost,
             rounding=bounds.dense,
             limits=("memory_limit",),
+            by_row=True,
         ),
     )
 

@@ -36,6 +36,7 @@ class LogExp(Mechanism):
             cache_cost,
             rounding=bounds.quadratic,
             adjusts=True,
+            by_row=True,
         ),
         Form(
             "linear",

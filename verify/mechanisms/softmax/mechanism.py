@@ -39,6 +39,7 @@ class Softmax(LogitKernel):
             operations=operations,
             published=True,
             adjusts=True,
+            by_row=True,
         ),
         Form(
             "online",
@@ -48,6 +49,7 @@ class Softmax(LogitKernel):
             rounding=bounds.online,
             published=True,
             adjusts=True,
+            by_row=True,
             options={"keys": Whole(forms.ONLINE_KEYS, least=1)},
         ),
     )

@@ -1,0 +1,339 @@
+"""The work of a sweep in pieces that run by themselves, in any process: what breaks one leaves the others alone.
+
+Of an input: its cells are looked at, block by block it is surveyed and its members are studied, and cells are judged by
+what came out.  A piece that fails says so in its result; one that is interrupted is done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from verify.attention.contract import Member
+from verify.attention.hazards import Hazards
+from verify.errors import AttnproofError, CertificationError, InvalidRequestError, MechanismError, ViolatedBoundError
+from verify.families.costs import counts_of
+from verify.files.packing import packed, unpacked
+from verify.inputs import InputSource
+from verify.measure.background import Backdrop, Background, Ground, Values
+from verify.measure.cell import Cell, Measurement, Outcome, computed, measurement, outcome
+from verify.measure.logits import LogitTally
+from verify.measure.portion import Portion, measured_rows, portions
+from verify.mechanisms.loading import explained
+from verify.mechanisms.registry import baseline
+from verify.numbers.arithmetic import named_arithmetic
+from verify.problem import Problem
+from verify.sweep.record import Status
+
+Packed = bytes  # what `verify.files.packing` made of an object
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no result."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An input as it was when the sweep was planned, and which rows of it are measured in blocks of what size.
+
+    sample: how many rows; None for all.  block_pairs: see `verify.measure.portion.portions`.
+    """
+
+    source: InputSource
+    digest: str
+    sample: int | None
+    block_pairs: int
+
+    def problem(self) -> Problem:
+        """Load the input; InvalidRequestError if it cannot be read any more, or has changed."""
+        return _loaded(self.source, self.digest)
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return the rows that are measured."""
+        return measured_rows(self.problem(), self.sample)
+
+    def portions(self) -> list[Portion]:
+        """Return the blocks."""
+        return list(portions(self.problem(), self.rows(), self.block_pairs))
+
+
+@lru_cache(maxsize=1)
+def _loaded(source: InputSource, digest: str) -> Problem:
+    problem = source.load()
+    if problem.digest != digest:
+        raise InvalidRequestError(
+            f"{problem.name} changed while the sweep ran", "the same contents throughout", "run the sweep again"
+        )
+    return problem
+
+
+@dataclass(frozen=True)
+class Look:
+    """Find out what cells cost, and which are refused before anything is computed."""
+
+    subject: Subject
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is known of a cell beforehand, by the names of a record, and why it will not be measured, if it will not."""
+
+    known: Mapping[str, Any]
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Find out what all cells on a block are held against, in some arithmetics."""
+
+    subject: Subject
+    place: int
+    arithmetics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """Statistics of a block's logits, its exact softmax, and by arithmetic the grounds of cells."""
+
+    logits: Packed
+    softmax: Packed | Failure
+    grounds: Mapping[str, Packed | Failure]
+
+
+MemberIn = tuple[Member, str]  # a member in an arithmetic
+
+
+@dataclass(frozen=True)
+class Study:
+    """Find out what no form changes of members of one mechanism on a block, each in an arithmetic."""
+
+    subject: Subject
+    place: int
+    asked: tuple[MemberIn, ...]
+
+
+@dataclass(frozen=True)
+class Studied:
+    """The exact values of a member on a block, on inputs rounded to an arithmetic, and its background there."""
+
+    own: Packed
+    background: Packed
+
+
+@dataclass(frozen=True)
+class Run:
+    """Compute all rows of a cell that are measured."""
+
+    subject: Subject
+    cell: Cell
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """What a run gave: its rows, what went wrong on the way, and how long it took."""
+
+    value: NDArray[Any]
+    hazards: Hazards
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Hold the rows of a cell on a block against exact values.  value: [..., H, r, d_v]."""
+
+    subject: Subject
+    place: int
+    cell: Cell
+    value: NDArray[Any]
+    softmax: Packed
+    own: Packed
+
+
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """Put together what was found out on all blocks."""
+
+    subject: Subject
+    cell: Cell
+    logits: tuple[Packed, ...]
+    grounds: tuple[Packed, ...]
+    backgrounds: tuple[Packed, ...]
+    outcomes: tuple[Outcome, ...]
+    hazards: Hazards
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """All of the last three at once, on an input of one block."""
+
+    subject: Subject
+    cell: Cell
+    softmax: Packed
+    own: Packed
+    logits: Packed
+    ground: Packed
+    background: Packed
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The numbers of a cell, and how long computing its rows took, in seconds."""
+
+    found: Measurement
+    seconds: float
+
+
+Task = Look | Survey | Study | Run | Judge | Finish | Measure
+
+
+def done(task: Task) -> Any:
+    """Do a piece of work, linear algebra on one thread, so that results do not depend on how many run.
+
+    Raises InvalidRequestError if the input cannot be read any more or has changed since the sweep was planned.
+    """
+    with threadpool_limits(limits=1):
+        task.subject.problem()
+        work: Callable[[Any], Any] = _WORK[type(task)]
+        return work(task)
+
+
+def look(task: Look) -> list[Looked]:
+    """Return what is known of each cell."""
+    problem = task.subject.problem()
+    return [_looked(cell, problem) for cell in task.cells]
+
+
+def _looked(cell: Cell, problem: Problem) -> Looked:
+    known: dict[str, Any] = {}
+
+    def find() -> None:
+        with explained(cell.member.mechanism):
+            known["counts"] = counts_of(cell.member, problem.head_size, problem.value_size)
+            known.update(dataclasses.asdict(cell.variant.costs(problem)))
+            refusal = cell.variant.refusal(problem)
+        if refusal is not None:
+            raise refusal
+
+    failure = _tried(find)
+    return Looked(known, failure if isinstance(failure, Failure) else None)
+
+
+def survey(task: Survey) -> Surveyed:
+    """Return what cells on a block are held against."""
+    backdrop = Backdrop(task.subject.portions()[task.place], [baseline().member])
+
+    def ground(name: str) -> Packed:
+        return packed(backdrop.ground(named_arithmetic(name)))
+
+    return Surveyed(
+        packed(backdrop.logits()),
+        _tried(lambda: packed(backdrop.softmax())) if task.arithmetics else b"",
+        {name: _tried(partial(ground, name)) for name in task.arithmetics},
+    )
+
+
+def study(task: Study) -> list[Studied | Failure]:
+    """Return what is found out about each member in its arithmetic."""
+    members = list(dict.fromkeys(member for member, _ in task.asked))
+    backdrop = Backdrop(task.subject.portions()[task.place], members)
+
+    def find(member: Member, name: str) -> Studied:
+        arithmetic = named_arithmetic(name)
+        with explained(member.mechanism):
+            background = backdrop.background(member, arithmetic)
+        return Studied(packed(backdrop.own(member, arithmetic)), packed(background))
+
+    return [_tried(partial(find, *one)) for one in task.asked]
+
+
+def run(task: Run) -> Ran | Failure:
+    """Return what a cell computes."""
+    problem, cell = task.subject.problem(), task.cell
+
+    def find() -> Ran:
+        with explained(cell.member.mechanism):
+            found = computed(cell.variant, problem, task.subject.rows(), named_arithmetic(cell.arithmetic))
+        return Ran(found.value, found.hazards, found.seconds)
+
+    return _tried(find)
+
+
+def judge(task: Judge) -> Outcome | Failure:
+    """Return what came out of a cell on a block."""
+    portion, arithmetic = task.subject.portions()[task.place], named_arithmetic(task.cell.arithmetic)
+    exact = unpacked(Values, task.softmax), unpacked(Values, task.own)
+
+    def find() -> Outcome:
+        with explained(task.cell.member.mechanism):
+            return outcome(task.cell.variant, portion, arithmetic, task.value, *exact)
+
+    return _tried(find)
+
+
+def finish(task: Finish) -> Measured | Failure:
+    """Return the numbers of a cell."""
+
+    def find() -> Measured:
+        found = measurement(
+            task.subject.problem(),
+            task.subject.rows(),
+            Ground.joined([unpacked(Ground, content) for content in task.grounds]),
+            Background.joined([unpacked(Background, content) for content in task.backgrounds]),
+            Outcome.joined(task.outcomes),
+            LogitTally.joined([unpacked(LogitTally, content) for content in task.logits]),
+            task.hazards,
+        )
+        return Measured(found, task.seconds)
+
+    return _tried(find)
+
+
+def measure(task: Measure) -> Measured | Failure:
+    """Return the numbers of a cell on an input of one block."""
+    subject, cell = task.subject, task.cell
+    ran = run(Run(subject, cell))
+    if isinstance(ran, Failure):
+        return ran
+    judged = judge(Judge(subject, 0, cell, ran.value, task.softmax, task.own))
+    if isinstance(judged, Failure):
+        return judged
+    known = (task.logits,), (task.ground,), (task.background,), (judged,)
+    return finish(Finish(subject, cell, *known, ran.hazards, ran.seconds))
+
+
+_WORK: Mapping[type, Callable[[Any], Any]] = {
+    Look: look,
+    Survey: survey,
+    Study: study,
+    Run: run,
+    Judge: judge,
+    Finish: finish,
+    Measure: measure,
+}
+
+
+def _tried(find: Callable[[], Found]) -> Found | Failure:
+    """Return what is found, or why nothing is: whatever breaks, breaks this and not its neighbours."""
+    try:
+        return find()
+    except (CertificationError, MechanismError, ViolatedBoundError) as error:
+        return Failure(Status.FAILED, str(error))
+    except AttnproofError as error:
+        return Failure(Status.REFUSED, str(error))
+    except Exception as error:
+        return Failure(Status.CRASHED, f"{type(error).__name__}: {error}")
