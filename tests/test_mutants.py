@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.mutants import trials
 from tests.mutants.changes import PLACES, Accepted, Change, places, read_accepted, sample, unmatched
+from tests.mutants.processes import copied
 from tests.mutants.record import Record, Timed, assigned, recorded, statement
 from tests.mutants.trials import Trial, failing, tried
 
@@ -54,11 +56,12 @@ RECORD = Record(
 def copy(tmp_path: Path) -> Path:
     importlib.import_module("hypothesis")  # its plugin would import it anew in each process
     for name, text in {FILE: CODE, "tests/test_planted.py": TESTS, "pyproject.toml": "[tool.pytest]\n"}.items():
-        path = tmp_path / "copy" / name
+        path = tmp_path / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     for package in ("verify", "verify/numbers"):
-        (tmp_path / "copy" / package / "__init__.py").touch()
+        (tmp_path / "project" / package / "__init__.py").touch()
+    copied(tmp_path / "project", tmp_path / "copy")  # its compiled code follows changes within a second
     return tmp_path / "copy"
 
 
@@ -91,9 +94,43 @@ def test_a_change_that_no_test_executes_survives(copy: Path) -> None:
 
 
 def test_a_change_that_never_ends_is_noticed_by_that(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "LIMIT", 2.0)
+    monkeypatch.setattr(trials, "LIMIT", 0.1)
     found = trial("step += 1", "step += 0", copy)
     assert (found.noticed, found.in_time, found.by) == (True, False, None)
+
+
+@pytest.mark.parametrize(
+    ("without", "answers", "noticed", "in_time", "limits"),
+    [
+        (0.5, [None, (True, [])], True, False, [2.0, None]),
+        (1.0, [None, (True, []), None], True, False, [2.0, None, 3.0]),
+        (50.0, [None, (True, []), (True, [])], False, True, [2.0, None, 150.0]),
+        (50.0, [None, (True, []), (False, [CLIMB])], True, True, [2.0, None, 150.0]),
+    ],
+    ids=["ends without", "takes thrice as long", "slow machine", "slow machine and a failure"],
+)
+def test_a_slow_machine_is_no_endless_change(
+    without: float,
+    answers: list[object],
+    noticed: bool,
+    in_time: bool,
+    limits: list[float | None],
+    copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float | None] = []
+    clock = iter([0.0, without])
+
+    def apart(copy: Path, limit: float | None, *run: object) -> object:
+        assert ((copy / FILE).read_text() == CODE) == (limit is None)
+        asked.append(limit)
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(trials, "LIMIT", 2.0)
+    monkeypatch.setattr(trials, "apart", apart)
+    monkeypatch.setattr(trials, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    found = trial("step += 1", "step += 0", copy)
+    assert (found.noticed, found.in_time, asked) == (noticed, in_time, limits)
 
 
 def test_what_fails_without_a_change_is_named(copy: Path) -> None:
