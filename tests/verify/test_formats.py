@@ -32,6 +32,18 @@ def test_agrees_with_what_its_numpy_type_says(format_: Format) -> None:
 
 
 @every_format
+def test_numbers_of_a_format_are_those_that_rounding_leaves(format_: Format) -> None:
+    rng = np.random.default_rng(65)
+    kept = format_.rounded(rng.standard_normal(60) * 2.0 ** rng.integers(-30, 30, 60)).astype(np.float64)
+    ends = [format_.largest, format_.smallest, 3 * format_.smallest, 2.0**format_.min_exponent, 0.0, -0.0]
+    near = [2.5 * format_.smallest, format_.largest * 1.25, 0.75 * format_.smallest, 1.0 + 2.0**-format_.precision]
+    for value in [*kept[np.isfinite(kept)].tolist(), *ends, *near, *rng.standard_normal(60).tolist()]:
+        if math.isfinite(value):
+            held = format_.rounded(np.asarray(value)).astype(np.float64) == value
+            assert format_.holds(value) == held == format_.holds(-value)
+
+
+@every_format
 def test_steps_are_calls_of_nextafter(format_: Format) -> None:
     kind = format_.dtype.type
     smallest = 2.0 ** (format_.min_exponent - format_.precision + 1)

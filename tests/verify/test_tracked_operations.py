@@ -56,6 +56,24 @@ def test_the_worst_there_is_and_no_more(name: str, x: float, y: float, off_x: fl
         assert found.error <= worst + rounding
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_one_number_is_tracked_as_in_an_array(name: str) -> None:
+    rng = np.random.default_rng(66)
+    x, y = rng.standard_normal((2, 40))
+    size = np.array([0.0, 1e-17, 1e-9, 0.1, 3.0])
+    offs = [size[rng.integers(0, 5, 40)] for _ in range(4)]
+    y[:3], x[3:6], offs[0][6], offs[3][7] = 0.0, 1e200, np.inf, np.nan
+    with np.errstate(all="ignore"):
+        together = OPERATIONS[name][0](FIELD.number(x, *offs[:2]), FIELD.number(y, *offs[2:]))
+        for i in range(len(x)):
+            one = OPERATIONS[name][0](
+                FIELD.number(x[i], *(off[i] for off in offs[:2])), FIELD.number(y[i], *(off[i] for off in offs[2:]))
+            )
+            for part in ("value", "error", "doubt"):
+                assert isinstance(getattr(one, part), float)
+                np.testing.assert_array_equal(getattr(one, part), getattr(together, part)[i])
+
+
 @pytest.mark.parametrize("name", ["float64", "float16"])
 def test_constants_are_rounded_once_to_either_format(name: str) -> None:
     field = TrackedField(FORMATS[name], 2.0**-53)

@@ -82,7 +82,8 @@ def _tracked(head: Head, member: Member, arithmetic: Arithmetic) -> tuple[Float6
         if not seen.size:
             continue
         with np.errstate(all="ignore"):
-            q = [field.number(np.ascontiguousarray(x)) for x in head.q[rows].T]
+            single = rows.start is not None  # as numbers, with which all goes faster than with arrays of one
+            q = [field.number(x) for x in (head.q[rows.start] if single else np.ascontiguousarray(head.q.T))]
             found = row_weights(field, head, rows.start or 0, (q, [keys[t] for t in seen]), seen, scale, member)
             columns = [*seen, *range(len(keys), head.columns)]
             for t, number in zip(columns, map(field.tracked, found), strict=True):

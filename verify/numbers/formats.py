@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import fmod, frexp, ldexp
 from operator import index
 from typing import Any
 
@@ -52,6 +53,11 @@ class Format:
             if values.dtype == np.float64 and not issubclass(self.dtype.type, np.floating):
                 return _rounded_to_odd(values).astype(self.dtype)
             return values.astype(self.dtype)
+
+    def holds(self, value: float) -> bool:
+        """Return whether a finite float64 number is one of the format."""
+        exponent = max(frexp(value)[1] - 1, self.min_exponent)
+        return abs(value) <= self.largest and fmod(value, ldexp(1.0, exponent - self.precision + 1)) == 0
 
     def steps(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many numbers of the format lie from one value to the other, both rounded to the format first.
