@@ -14,9 +14,7 @@ import pytest
 from mpmath import mp
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from typer.main import get_command
 
-from cli.main import app
 from tests.cli.running import run
 
 FILES = 1000
@@ -239,8 +237,6 @@ def test_mutated_files_are_answered_rightly_or_refused_in_one_line(
     part: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    command = get_command(app)  # which takes longer to make than to run
-    monkeypatch.setattr("typer.main.get_command", lambda made: command)
     ended: Counter[int] = Counter()
     for number in range(part, FILES, 4):
         rng = np.random.default_rng([89, number])
