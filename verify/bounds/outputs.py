@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from verify.bounds.pairs import Pairs, Rows, WeightBound
-from verify.bounds.unit import accumulated, accumulated_probably
+from verify.bounds.unit import Accumulated, accumulated, accumulated_probably
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
@@ -38,7 +39,12 @@ class RoundingBound:
     """
 
     sure: Float64Array
-    probable: Float64Array
+    found: Float64Array | Callable[[], Float64Array]  # the probable ones, or what works them out
+
+    @cached_property
+    def probable(self) -> Float64Array:
+        """The probable bounds, worked out when they are first asked for."""
+        return self.found() if callable(self.found) else self.found
 
 
 def rounding_bound(
@@ -54,8 +60,8 @@ def rounding_bound(
     rows: the queries that exact holds, all by default.
     """
     chosen = np.arange(problem.queries) if rows is None else rows
-    found = []
-    for gamma in (accumulated, accumulated_probably):
+
+    def found(gamma: Accumulated) -> Float64Array:
         bound = np.zeros(exact.shape)
         step = rows_at_once(problem, problem.keys)
         with np.errstate(all="ignore"):
@@ -65,8 +71,10 @@ def rounding_bound(
                     pairs = Pairs(problem, head, chosen[some], arithmetic, gamma)
                     bound[head.index][some] = _of_outputs(pairs, weigh(pairs), exact[head.index][some])
         bound = np.where(np.isnan(bound), np.inf, bound * _EVALUATION)
-        found.append(np.where(problem.attended_rows[..., chosen, None], bound, 0.0))
-    return RoundingBound(found[0], np.minimum(found[0], found[1]))
+        return np.where(problem.attended_rows[..., chosen, None], bound, 0.0)
+
+    sure = found(accumulated)
+    return RoundingBound(sure, lambda: np.minimum(sure, found(accumulated_probably)))
 
 
 def _of_outputs(pairs: Pairs, found: WeightBound, y: Float64Array) -> Float64Array:
