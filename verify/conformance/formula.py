@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from mpmath import mp
@@ -10,9 +11,9 @@ from mpmath import mp
 from verify.attention.contract import Member
 from verify.attention.formula import row_weights
 from verify.families.tracked import TrackedField
-from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.numbers.fields import MpField
+from verify.numbers.formats import Format
 from verify.numbers.precision import mpmath_precision
 from verify.problem import Head, Problem
 from verify.problem.selection import of_rows
@@ -60,17 +61,17 @@ def _exact_rows(head: Head, member: Member) -> Iterator[list[mp.mpf]]:
         yield weights
 
 
-def tracked_weights(problem: Problem, member: Member, arithmetic: Arithmetic) -> TrackedWeights:
+def tracked_weights(problem: Problem, member: Member, factors: Format, carrier: np.dtype[Any]) -> TrackedWeights:
     """Return the weights of every head in float64, and how far off the formula is with every step in factors.
 
     Rows that see the same go through the formula together, and so do more than FEW_ROWS rows, with the keys that they
     do not see as well: a factor that the weights of a row share may be another one then.
     """
-    return {head.index: _tracked(head, member, arithmetic) for head in problem.each_head()}
+    return {head.index: _tracked(head, member, factors, carrier) for head in problem.each_head()}
 
 
-def _tracked(head: Head, member: Member, arithmetic: Arithmetic) -> tuple[Float64Array, Float64Array]:
-    field = TrackedField(arithmetic.factors, 2.0**-53 if arithmetic.dtype == np.float64 else 2.0**-24)
+def _tracked(head: Head, member: Member, factors: Format, carrier: np.dtype[Any]) -> tuple[Float64Array, Float64Array]:
+    field = TrackedField(factors, 2.0**-53 if carrier == np.float64 else 2.0**-24)
     scale = field.scale(head.scale, head.q.shape[1])
     keys = [[field.exact(x) for x in key] for key in head.k.tolist()]
     attended = head.attended()

@@ -55,9 +55,13 @@ class Subject:
         self.twice: Callable[[Problem], Problem] = cache(_twice)
         self.others: Callable[[Problem], list[Problem]] = cache(_others)
         self.weights: Callable[[Problem, Member], ExactWeights] = cache(exact_weights)
-        self.tracked: Callable[[Problem, Member, Arithmetic], TrackedWeights] = cache(tracked_weights)
+        self._tracked: Callable[[Problem, Member, Format, np.dtype[Any]], TrackedWeights] = cache(tracked_weights)
         self.examined: Callable[[Problem], tuple[list[int], Problem]] = cache(examined_rows)
         self.sums: Callable[[Problem, Member, Arithmetic], Sums] = cache(self._sums)
+
+    def tracked(self, problem: Problem, member: Member, arithmetic: Arithmetic) -> TrackedWeights:
+        """Return the formula's weights tracked in an arithmetic, the same for all with these factors and carrier."""
+        return self._tracked(problem, member, arithmetic.factors, arithmetic.dtype)
 
     def wrong_sums(
         self, output: AttentionOutput, variant: Variant, problem: Problem, arithmetic: Arithmetic
