@@ -9,6 +9,7 @@ float32 has 24 for the 11 of float16 and fewer for the others.  exp and log come
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Arithmetic:
     sums: Format
     output: Format
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The numpy type that carries the numbers of all four formats."""
         return np.dtype(np.float64 if self.sums.name == "float64" else np.float32)
@@ -127,12 +128,12 @@ class Arithmetic:
             return 0
         return self.add_product(total, values, np.ones((values.shape[-1], 1), dtype=self.dtype))
 
-    @property
+    @cached_property
     def keeps_factors(self) -> bool:
         """Whether factors need no rounding of their own: their format is the carrier's."""
         return self.factors.dtype == self.dtype
 
-    @property
+    @cached_property
     def keeps_sums(self) -> bool:
         """Whether sums need no rounding of their own: their format is the carrier's."""
         return self.sums.dtype == self.dtype

@@ -64,7 +64,7 @@ class _Plain:
 
     def ratio(self, x: Fraction | int) -> Number:
         """Return a quotient of two numbers that are exact."""
-        exact = Fraction(x)
+        exact = x if isinstance(x, Fraction | int) else Fraction(x)
         return self.whole(exact.numerator) / self.whole(exact.denominator)
 
     def whole(self, x: int) -> Number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import fmod, frexp, ldexp
 from operator import index
 from typing import Any
@@ -30,14 +31,14 @@ class Format:
     dtype: np.dtype[Any]
     infinity: bool = True
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """The largest finite number."""
         if self.infinity:
             return (2.0 - 2.0 ** (1 - self.precision)) * 2.0 ** (1 - self.min_exponent)
         return (2.0 - 2.0 ** (2 - self.precision)) * 2.0 ** (2 - self.min_exponent)
 
-    @property
+    @cached_property
     def smallest(self) -> float:
         """The smallest positive number, 2**(min_exponent - precision + 1)."""
         return 2.0 ** (self.min_exponent - self.precision + 1)
@@ -49,6 +50,8 @@ class Format:
         the others only from float32, so that float64 goes there by rounding to odd, which a second rounding to at most
         22 bits does not notice (S. Boldo and G. Melquiond, IEEE Trans. Comput. 57(4), 2008).
         """
+        if values.dtype == self.dtype:
+            return values.astype(self.dtype)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if values.dtype == np.float64 and not issubclass(self.dtype.type, np.floating):
                 return _rounded_to_odd(values).astype(self.dtype)

@@ -54,7 +54,7 @@ def coefficients_of(member: Member) -> list[Fraction]:
             "a list of Fractions that are not all 0",
             "mend them",
         )
-    return [Fraction(c) for c in found]
+    return [c if type(c) is Fraction else Fraction(c) for c in found]
 
 
 def nearest(x: Fraction) -> float:
