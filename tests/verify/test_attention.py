@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import verify
 from tests.cases import FORMS, ORDERS, PROBLEMS, named, run, variant
@@ -22,6 +23,7 @@ from verify.mechanisms.logexp import forms as logexp
 from verify.mechanisms.softmax.mechanism import SOFTMAX
 from verify.mechanisms.taylor.mechanism import TAYLOR
 from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
+from verify.numbers.formats import Format
 from verify.problem import Problem
 from verify.truth import Reference, defined_attention, reference
 
@@ -42,6 +44,13 @@ def cells() -> Iterator[Any]:
                 yield pytest.param(mechanism, form, problem, order, id=f"{mechanism}-{form}-{order}-{problem.name}")
 
 
+@cache
+def exact_at(problem: Problem, inputs: Format, mechanism: str, order: int | None) -> tuple[Problem, Reference]:
+    """Return the problem in a format of inputs with its exact values, which all forms and arithmetics share."""
+    rounded = problem.rounded(inputs)
+    return rounded, reference(rounded, 30, named(mechanism, order))
+
+
 def bound_of(
     mechanism: str, form: str, problem: Problem, truth: Reference, arithmetic: Arithmetic, order: int | None
 ) -> Any:
@@ -56,7 +65,7 @@ def bound_of(
 def test_every_form_is_as_accurate_as_its_arithmetic(
     mechanism: str, form: str, problem: Problem, order: int | None, arithmetic: Arithmetic
 ) -> None:
-    problem = problem.rounded(arithmetic.inputs)
+    problem, truth = exact_at(problem, arithmetic.inputs, mechanism, order)
     if form in HAVE_A_STATE and problem.prefixes is None:
         chosen = variant(mechanism, form, order)
         for call in (chosen.run, partial(chosen.how.compute, member=chosen.member)):
@@ -64,7 +73,6 @@ def test_every_form_is_as_accurate_as_its_arithmetic(
                 call(problem, arithmetic)
         return
     output = run(mechanism, form, problem, arithmetic, order)
-    truth = reference(problem, 30, named(mechanism, order))
     assert output.value.dtype == arithmetic.output.dtype
     assert output.value.shape == problem.output_shape
     assert output.normaliser.shape == problem.output_shape[:-1]
@@ -75,14 +83,20 @@ def test_every_form_is_as_accurate_as_its_arithmetic(
     assert np.isfinite(bound).all() or arithmetic.name != "float64"
 
 
-def agreement(form: str, head_size: int, order: int, causal: bool, tokens: int) -> float:
-    """Return max |computed - defined| / max |defined| in float64 on N(0, 1) inputs."""
+@cache
+def defined(head_size: int, order: int, causal: bool, tokens: int) -> tuple[Problem, NDArray[Any]]:
+    """Return a problem of N(0, 1) inputs, and what mpmath gives by the definition."""
     q, k, v = np.random.default_rng(head_size).standard_normal((3, tokens, head_size))
     problem = Problem(q, k, v, causal=causal)
+    return problem, defined_attention(problem, named("taylor", order), 30)
+
+
+def agreement(form: str, head_size: int, order: int, causal: bool, tokens: int) -> float:
+    """Return max |computed - defined| / max |defined| in float64 on N(0, 1) inputs."""
+    problem, exact = defined(head_size, order, causal, tokens)
     computed = run("taylor", form, problem, ARITHMETICS["float64"], order).value
-    defined = defined_attention(problem, named("taylor", order), 30)
-    error = [abs(float(a - b)) for a, b in zip(defined.flat, computed.flat, strict=True)]
-    return max(error) / max(abs(float(x)) for x in defined.flat)
+    error = [abs(float(a - b)) for a, b in zip(exact.flat, computed.flat, strict=True)]
+    return max(error) / max(abs(float(x)) for x in exact.flat)
 
 
 # Forty tokens and a chunk of 32: a causal problem takes both the logits and the state.
