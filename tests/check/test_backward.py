@@ -12,15 +12,41 @@ import pytest
 
 from tests.check import derivatives
 from tests.cli.running import run
-from verify.check.backward import output_gradient
+from verify.attention.contract import Member
+from verify.check.backward import _standards, output_gradient
 from verify.check.differentiated import NAMES, float_gradients, gradient_noise, rounded_gradients
-from verify.check.judgement import Verdict
+from verify.check.judgement import Standard, Verdict
 from verify.errors import InvalidRequestError
 from verify.mechanisms.registry import named_member
-from verify.numbers.arithmetic import named_arithmetic
+from verify.numbers.arithmetic import Arithmetic, named_arithmetic
+from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
 from verify.testing import assert_attention_close, cases
-from verify.truth.gradients import gradients
+from verify.truth.gradients import Gradients, gradients
+
+
+@pytest.fixture(autouse=True)
+def _shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let functions that are asked for the same gradients be held against the same exact ones, made once."""
+
+    def shared(problem: Problem, dout: Float64Array, digits: int, member: Member) -> Gradients:
+        key = problem.digest, dout.tobytes(), digits, member.name
+        if key not in MADE:
+            MADE[key] = gradients(problem, dout, digits, member)
+        return MADE[key]
+
+    def standards(exact: Gradients, arithmetic: Arithmetic, *, weigh_trivial: bool) -> dict[str, Standard]:
+        key = exact, arithmetic, weigh_trivial
+        if key not in HELD:
+            HELD[key] = _standards(exact, arithmetic, weigh_trivial=weigh_trivial)
+        return HELD[key]
+
+    monkeypatch.setattr("verify.check.backward.gradients", shared)
+    monkeypatch.setattr("verify.check.backward._standards", standards)
+
+
+MADE: dict[tuple[str, bytes, int, str], Gradients] = {}
+HELD: dict[tuple[Gradients, Arithmetic, bool], dict[str, Standard]] = {}
 
 FILE = Path(derivatives.__file__)
 BY_NAME = {str(case): case for case in cases("full")}
