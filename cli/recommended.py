@@ -113,11 +113,9 @@ def recommend_of_runs(
     from reports.sentence import answered
     from reports.text import csv_text
     from verify.arguments import checked_positive
-    from verify.parallel.executors import every_core
 
     checked_positive("tolerance", tolerance)
-    with every_core() as executor:
-        runs = load_runs(paths, executor)
+    runs = load_runs(paths)
     answer = _chosen(answers(runs), arithmetic)
     if max_state is not None:
         answer = answer.holding(max_state)

@@ -1,174 +1,162 @@
-"""Cells of run files, column by column: read in spans, in this process or in others, and put together in order."""
+"""Cells of run files, column by column, and what is derived of each: read at once, and put together in order."""
 
 from __future__ import annotations
 
-import json
-from array import array
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.described import Described, described
-from verify.arguments import Value, value_text
+from verify.arguments import Value
 from verify.attention.hazards import Hazards
 from verify.families.costs import FeatureCost
-from verify.files.documents import plain
-from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary, WeightSummary
-from verify.parallel.executors import in_turn
-from verify.sweep.record import BOUNDS, ERRORS, Record, Status
-from verify.sweep.store import RunFile, Span, damaged
+from verify.files.documents import decoded
+from verify.measure.summary import HeadSummary
+from verify.sweep.columns import CELL, REST
+from verify.sweep.portions import Heads, Portion
+from verify.sweep.record import cause_of, options_text, variant_of
+from verify.sweep.store import RunFile
 
-STATISTICS = tuple(f.name for f in fields(ErrorSummary))
-_ERROR_COLUMNS = {error: tuple(f"{error}_{statistic}" for statistic in STATISTICS) for error in ERRORS}
-_BOUND_COLUMNS = {bound: tuple(f"{bound}_bound_{f.name}" for f in fields(BoundSummary)) for bound in BOUNDS}
 HAZARDS = tuple(f.name for f in fields(Hazards))
 HEAD = tuple(f.name for f in fields(HeadSummary))
-_WEIGHTS = tuple(f.name for f in fields(WeightSummary) if f.name not in ("by_distance", "examples"))
-_ROWS = tuple(f.name for f in fields(RowSummary) if f.name != "by_position")
-_COSTS = ("features", "state_elements", "flops_per_token")
+# JSON as text: what is no single number, and is read of few cells
+NESTED = tuple(column.name for column in REST)
+# Statistics of errors and of bounds, of which there are many: behind all other columns
+SUMMARIES = [column.name for column in CELL if column.path[0] in ("errors", "bounds")]
+# What differs from run to run
+TIMINGS = ("seconds",)
+# Columns by which cells are put in order, or found again in their files, and which nobody is shown
+HIDDEN = ("started", "form_place", "file", "id")
+
 _CELL = ["run", "session", "input", "label", "kind", "digest", "head_size", "value_size", "queries", "keys", "heads"]
 _CELL += ["causal", "scale", "logit_std", "measured_logit_std", "largest_logit", "mechanism", "member", "form"]
 _CELL += ["options", "variant"]
 # Between these two stands a column for everything that tables show of a member.
-_RESULTS = [
-    *["series", "axis", "along", "proposed", "formula_error", "arithmetic", "status", "reason", "cause"],
-    *["rows", "nonpositive_exact", "undefined", *HAZARDS, *_WEIGHTS, *_ROWS],
-    *["skill", "softmax_ratio", "softmax_rounding", *_COSTS, "digits", "without_digits"],
-    *chain(*_ERROR_COLUMNS.values(), *_BOUND_COLUMNS.values()),
-]
-# JSON as text: lists and objects
-NESTED = ("by_position", "by_distance", "examples", "histogram", "logit_powers")
-# What differs from run to run
-TIMINGS = ("seconds",)
+_RESULTS = ["series", "axis", "along", "proposed", "formula_error", "arithmetic", "status", "reason", "cause"]
+_COUNTS = [column for column in CELL if column.path[0] == "counts"]
+_OTHERS = [column for column in CELL if column not in _COUNTS and column.name not in (*_CELL, *_RESULTS, "labels")]
+_RESULTS += [column.name for column in sorted(_OTHERS, key=lambda column: column.name in SUMMARIES)]
+_TEXTS = {column.name for column in CELL if column.type == "TEXT"} | {"options", "variant", "series", "cause"}
+# Of these, what tables and figures show; all others are read when cells.csv is written.
+_SHOWN = ("max", "rms", "relative", "digits_median", "share")
+LOADED = [column for column in CELL if column.name not in SUMMARIES or column.path[-1] in _SHOWN]
+LOADED = [column for column in LOADED if column not in _COUNTS]
+WIDE = [name for name in SUMMARIES if name not in {column.name for column in LOADED}]
 _FIRST_LABELS = ("order", "terms")
 _PREFIX = "parameter_"
-_REALS = ["scale", "logit_std", "measured_logit_std", "largest_logit", "skill", "softmax_ratio", "softmax_rounding"]
-_REALS += [f"{error}_{statistic}" for error in ERRORS for statistic in STATISTICS if statistic != "unresolved"]
-_REALS += [f"{bound}_bound_{member}" for bound in BOUNDS for member in ("relative", "share")]
-_REALS += ["total_variation_mean", "total_variation_max", "top_key_agreement", "cancellation_weight"]
-_REALS += ["cancellation_row", *_ROWS, *TIMINGS]
-_UNKNOWN = float("nan")
-
-# Columns by which cells are put in order, and which nobody is shown
-HIDDEN = ("started", "form_place")
-
-
-# Cells that are read together, and held as rows meanwhile
-SPAN = 2000
-
-
-def read_cells(spans: Iterable[tuple[Path, Span]], executor: Executor | None) -> Cells:
-    """Return the cells of spans, in their order; InvalidRequestError if a file is damaged, WorkerDiedError."""
-    cells = Cells()
-    for read in in_turn(executor, "read a run file", _read, spans):
-        cells.extend(read)
-    return cells
-
-
-def _read(path: Path, span: Span) -> Cells:
-    cells = Cells()
-    with RunFile(path) as run:
-        try:
-            cells.read(run, span)
-        except ValueError as error:
-            raise damaged(path, error) from error
-    return cells
 
 
 class Cells:
-    """The records of run files, column by column: of a hundred thousand cells each takes a few bytes a number."""
+    """The cells of run files, column by column: of a hundred thousand cells each takes a few bytes a number."""
 
     def __init__(self) -> None:
-        self.reals = {name: array("d") for name in _REALS}
-        plain = [*_CELL, *_RESULTS, *NESTED, *HIDDEN]
-        self.objects: dict[str, list[Any]] = {name: [] for name in plain if name not in self.reals}
-        self.labels: dict[str, list[Value | None]] = {}
+        self.reals: dict[str, list[Any]] = {name: [] for name in TIMINGS}
+        self.reals |= {column.name: [] for column in LOADED if column.type == "REAL"}
+        named = [*_CELL, *_RESULTS, *HIDDEN, "labels"]
+        self.objects: dict[str, list[Any]] = {name: [] for name in named if name not in (*self.reals, *WIDE)}
         self.described: list[Described] = []
         self.counts: dict[FeatureCost, None] = {}
-        self.head_cells = array("q")
-        self.head_names: list[tuple[int, ...]] = []
-        self.head_reals = [array("d") for _ in HEAD[1:]]
+        self.head_parts: list[pd.DataFrame] = []
         self._same: dict[Any, Any] = {}
+        self._files = 0
 
-    def read(self, run: RunFile, span: Span) -> None:
-        """Take in cells of a run file; ValueError for what no sweep writes."""
+    def read(self, run: RunFile) -> None:
+        """Take in all cells of a run file; ValueError for what no sweep writes."""
         mechanisms = {key: described(document, key[1]) for key, document in run.descriptors().items()}
         started = {session.number: session.started for session in run.sessions()}
-        names = (*self.reals, *self.objects)
-        rows = []
-        for session, record, seconds in run.records(span):
-            own = mechanisms.get((session, record.mechanism))
-            if own is None or session not in started:
-                raise ValueError(f"mechanism {record.mechanism!r}, which session {session} does not describe")
-            if record.status == Status.OK and ("formula" in record.errors) == (own.formula_error is None):
-                raise ValueError(f"{record.member!r} without the errors of its mechanism, or with others")
-            row = {"run": run.path.name, "session": session, "started": started[session], "seconds": seconds}
-            rows.append(tuple(map((row | _flat(record, own)).get, names)))
-            self._add(record, own)
-        for name, values in zip(names, zip(*rows, strict=True), strict=True):
-            if name in self.reals:
-                self.reals[name].extend([_UNKNOWN if value is None else value for value in values])
+        portions, heads = run.numbers(LOADED)
+        self.counts |= dict.fromkeys(run.counts())
+        first = len(self.described)
+        for portion in portions:
+            self._add(portion, mechanisms, {"run": run.path.name, "label": None, "file": self._files}, started)
+        self._add_heads(heads, np.concatenate([portion.ids for portion in portions]) if portions else None, first)
+        self._files += 1
+
+    def _add(
+        self,
+        portion: Portion,
+        mechanisms: Mapping[tuple[int, str], Described],
+        same: Mapping[str, Any],
+        started: Mapping[int, str],
+    ) -> None:
+        others = portion.others
+        own = [
+            mechanisms.get((session, name)) if session in started else None
+            for session, name in zip(portion.sessions, others["mechanism"], strict=True)
+        ]
+        for session, name, found in zip(portion.sessions, others["mechanism"], own, strict=True):
+            if found is None:
+                raise ValueError(f"mechanism {name!r}, which session {session} does not describe")
+        of_cells: list[Described] = [found for found in own if found is not None]
+        made = dict(others)
+        made |= {name: [value] * len(of_cells) for name, value in same.items()}
+        made |= {"session": [*portion.sessions], "started": [started[session] for session in portion.sessions]}
+        made["id"] = portion.ids.tolist()
+        for name in ("axis", "proposed", "formula_error"):
+            made[name] = [getattr(found, name) for found in of_cells]
+        made |= self._of_forms(others, of_cells) | self._of_members(others, of_cells)
+        made["cause"] = [
+            cause_of(reason, name) if reason else ""
+            for reason, name in zip(others["reason"], others["input"], strict=True)
+        ]
+        for name, column in self.objects.items():
+            if name in _TEXTS:  # of equal ones, one is kept
+                column += [*map(self._same.setdefault, made[name], made[name])]
             else:
-                self._take_in(self.objects[name], values)
+                column += made[name]
+        for name, parts in self.reals.items():
+            parts.append(portion.reals[name])
+        self.described += of_cells
 
-    def _add(self, record: Record, own: Described) -> None:
-        """Take in what is no column of its own."""
-        for label in record.labels:
-            self.labels.setdefault(label_column(label), [None] * len(self.described))
-        for values in self.labels.values():
-            values.append(None)
-        for label, value in record.labels.items():
-            self.labels[label_column(label)][-1] = value
-        if record.counts is not None:
-            self.counts.setdefault(record.counts)
-        for head in record.per_head:
-            self.head_cells.append(len(self.described))
-            self.head_names.append(head.head)
-            for reals, name in zip(self.head_reals, HEAD[1:], strict=True):
-                value = getattr(head, name)
-                reals.append(_UNKNOWN if value is None else value)
-        self.described.append(own)
+    def _of_forms(self, others: Mapping[str, list[Any]], own: Sequence[Described]) -> dict[str, list[Any]]:
+        """Return what follows from a form and its options: these as text, both together, and the form's place."""
+        read: dict[str, str] = {}
+        variants: dict[tuple[str, str], str] = {}
+        for form, text in {*zip(others["form"], others["options"], strict=True)}:
+            options = decoded(text)
+            read[text], variants[form, text] = options_text(options), variant_of(form, options)
+        return {
+            "options": [read[text] for text in others["options"]],
+            "variant": [variants[pair] for pair in zip(others["form"], others["options"], strict=True)],
+            "form_place": [found.form_place(form) for form, found in zip(others["form"], own, strict=True)],
+        }
 
-    def _take_in(self, column: list[Any], values: Iterable[Any]) -> None:
-        """Append to a column: of equal texts one is kept."""
-        same = self._same
-        column.extend([same.setdefault(value, value) if type(value) is str else value for value in values])
+    def _of_members(self, others: Mapping[str, list[Any]], own: Sequence[Described]) -> dict[str, list[Any]]:
+        """Return what follows from a member and its labels: its series, and its value on the axis."""
+        found: dict[Any, tuple[str, Value | None]] = {}
+        cells = list(zip(others["member"], others["labels"], (each.axis for each in own), strict=True))
+        for member, labels, axis in dict.fromkeys(cells):
+            found[member, labels, axis] = _series(member, axis), _along(member, decoded(labels), axis)
+        return {"series": [found[cell][0] for cell in cells], "along": [found[cell][1] for cell in cells]}
 
-    def extend(self, others: Cells) -> None:
-        """Append other cells."""
-        place, more = len(self.described), len(others.described)
-        for name, reals in others.reals.items():
-            self.reals[name].extend(reals)
-        for name, values in others.objects.items():
-            self._take_in(self.objects[name], values)
-        for label in self.labels | others.labels:
-            own = self.labels.setdefault(label, [None] * place)
-            own.extend(others.labels.get(label, [None] * more))
-        self.described.extend(self._same.setdefault(own, own) for own in others.described)
-        self.counts |= others.counts
-        self.head_cells.extend(array("q", [place + cell for cell in others.head_cells]))
-        self.head_names.extend(self._same.setdefault(head, head) for head in others.head_names)
-        for into, reals in zip(self.head_reals, others.head_reals, strict=True):
-            into.extend(reals)
+    def _add_heads(self, heads: Heads, ids: Any, first: int) -> None:
+        if ids is None:
+            return
+        own = np.isin(heads.cells, ids)
+        cells = first + np.searchsorted(ids, heads.cells[own])
+        names = [name for name, kept in zip(heads.names, own.tolist(), strict=True) if kept]
+        columns = {name: values[own] for name, values in heads.columns.items()}
+        self.head_parts.append(pd.DataFrame({"cell": cells, "head": pd.Series(names, dtype=object), **columns}))
 
     def frame(self) -> pd.DataFrame:
-        """Return all cells, in the order in which they were read."""
-        labels = sorted(self.labels, key=lambda column: _place_of(_FIRST_LABELS, column))
-        columns = [*_CELL, *labels, *_RESULTS, *NESTED, *TIMINGS, *HIDDEN]
-        made = {name: pd.Series(reals, dtype=float) for name, reals in self.reals.items()}
-        made |= {name: pd.Series(values, dtype=object) for name, values in (self.objects | self.labels).items()}
+        """Return all cells, in the order in which they were read, with a column for each label of their members."""
+        texts = self.objects["labels"]
+        read = {text: decoded(text) for text in sorted({*texts})}
+        labels: dict[str, list[Value | None]] = {}
+        for label in dict.fromkeys(label for own in read.values() for label in own):
+            labels[label_column(label)] = [read[text].get(label) for text in texts]
+        ordered = sorted(labels, key=lambda column: _place_of(_FIRST_LABELS, column))
+        columns = [*_CELL, *ordered, *(name for name in _RESULTS if name not in WIDE), *TIMINGS, *HIDDEN]
+        made = {name: pd.Series(np.concatenate([np.empty(0), *parts])) for name, parts in self.reals.items()}
+        made |= {name: pd.Series(values, dtype=object) for name, values in (self.objects | labels).items()}
         return pd.DataFrame({name: made[name] for name in columns})
 
     def heads(self, kept: pd.Index) -> pd.DataFrame:
         """Return the heads of the cells that were kept, in their order."""
-        found = pd.DataFrame({"cell": self.head_cells, "head": self.head_names})
-        for name, reals in zip(HEAD[1:], self.head_reals, strict=True):
-            found[name] = pd.Series(reals, dtype=int if name in ("rows", "nonpositive") else float)
+        found = pd.concat(self.head_parts, ignore_index=True)[["cell", *HEAD]]
         places = pd.Series(range(len(kept)), index=kept)
         own = found[found["cell"].isin(kept)]
         return own.assign(cell=own["cell"].map(places)).sort_values("cell", kind="stable", ignore_index=True)
@@ -178,46 +166,9 @@ def _place_of(first: Sequence[str], name: str) -> int:
     return first.index(name) if name in first else len(first)
 
 
-def _flat(record: Record, own: Described) -> dict[str, Any]:
-    flat = dict(vars(record))
-    for error, summary in record.errors.items():
-        flat.update(zip(_ERROR_COLUMNS[error], vars(summary).values(), strict=True))
-    for bound, limit in record.bounds.items():
-        flat.update(zip(_BOUND_COLUMNS[bound], vars(limit).values(), strict=True))
-    for group in (record.hazards, record.weights, record.output_rows):
-        flat |= {} if group is None else vars(group)
-    options = ",".join(f"{name}={value_text(value)}" for name, value in record.options.items())
-    return (
-        flat
-        | {name: _json(flat[name]) for name in NESTED if flat.get(name) is not None}
-        | {
-            "options": options,
-            "variant": f"{record.form}:{options}" if options else record.form,
-            "status": str(record.status),
-            "cause": record.cause,
-            "series": _series(record.member, own.axis),
-            "axis": own.axis,
-            "along": _along(record, own.axis),
-            "proposed": own.proposed,
-            "formula_error": own.formula_error,
-            "form_place": own.form_place(record.form),
-        }
-    )
-
-
-_COMPACT = json.JSONEncoder(separators=(",", ":"), default=vars, allow_nan=False)
-
-
-def _json(value: Any) -> str:
-    try:
-        return _COMPACT.encode(value)
-    except ValueError:  # a number that is not finite
-        return _COMPACT.encode(plain(value))
-
-
 def nested(text: Any) -> Any:
     """Return what a cell's column of NESTED holds; an empty list where there is nothing."""
-    return json.loads(text) if isinstance(text, str) else []
+    return decoded(text) if isinstance(text, str) else []
 
 
 def label_column(label: str) -> str:
@@ -225,7 +176,7 @@ def label_column(label: str) -> str:
     return _PREFIX + label if label in _TAKEN or label.startswith(_PREFIX) else label
 
 
-_TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *HIDDEN, "place", "arithmetic_place"}
+_TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *HIDDEN, "labels", "place", "arithmetic_place"}
 
 
 def labels_among(columns: Iterable[str], axes: Collection[str]) -> list[tuple[str, str]]:
@@ -241,11 +192,11 @@ def _series(member: str, axis: str | None) -> str:
     return f"{mechanism}:{','.join(others)}" if others else mechanism
 
 
-def _along(record: Record, axis: str | None) -> Value | None:
+def _along(member: str, labels: Mapping[str, Value], axis: str | None) -> Value | None:
     """Return the value on the axis, a number that a figure can show; ValueError if there is none."""
     if axis is None:
         return None
-    value = record.labels.get(axis)
+    value = labels.get(axis)
     if isinstance(value, str | bool | None) or not -(2**53) <= value <= 2**53:
-        raise ValueError(f"{record.member!r} without a value of {axis!r}")
+        raise ValueError(f"{member!r} without a value of {axis!r}")
     return value

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reports.cells import NESTED
+from reports.places import Places
 from reports.text import csv_cell
 from verify.parallel.executors import in_turn
 
@@ -17,21 +18,26 @@ from verify.parallel.executors import in_turn
 ROWS = 2000
 
 
-def write_csv(frame: pd.DataFrame, path: Path, executor: Executor | None = None) -> None:
+def write_csv(frame: pd.DataFrame, path: Path, executor: Executor | None = None, places: Places | None = None) -> None:
     """Write a frame: texts as cells of CSV, so that no row ends early and none is taken for a formula.
 
     Numbers are written in full; what is unknown, None or NaN, is empty.  executor: where rows become text, in
-    this process without one; WorkerDiedError if one of its processes dies.
+    this process without one; WorkerDiedError if one of its processes dies.  places: where the rest of the columns is,
+    read for some rows at a time, as all of it would take too much memory; InvalidRequestError if it cannot be.
     """
-    parts = ((frame.iloc[first : first + ROWS],) for first in range(0, len(frame), ROWS))
+    parts = (frame.iloc[first : first + ROWS] for first in range(0, len(frame), ROWS))
+    calls = ((part, None if places is None else places.of(part)) for part in parts)
+    head = frame.iloc[:0]
+    names = (head if places is None else places.completed(head)).columns
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(",".join(_quoted(csv_cell(str(name))) for name in frame.columns) + "\n")
-        file.writelines(in_turn(executor, "wrote a table", _rows, parts))
+        file.write(",".join(_quoted(csv_cell(str(name))) for name in names) + "\n")
+        file.writelines(in_turn(executor, "wrote a table", _rows, calls))
 
 
-def _rows(part: pd.DataFrame) -> str:
+def _rows(part: pd.DataFrame, places: Places | None) -> str:
+    whole = part if places is None else places.completed(part)
     shown = _Shown()
-    columns = [_cells(str(name), column, shown) for name, column in part.items()]
+    columns = [_cells(str(name), column, shown) for name, column in whole.items()]
     return "".join([",".join(row) + "\n" for row in zip(*columns, strict=True)])
 
 

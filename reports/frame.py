@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from reports.cells import HIDDEN, SPAN, read_cells
+from reports.cells import HIDDEN, Cells
 from reports.described import Described
+from reports.places import Places
 from verify.errors import InvalidRequestError
 from verify.families.costs import FeatureCost
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.sweep.portrait import Portrait
-from verify.sweep.store import RunFile, Session, Span
+from verify.sweep.store import RunFile, Session, damaged
 
 # What a cell is about; of two cells about the same (measured by different versions of the code) the later one is shown.
 IDENTITY = ["input", "digest", "mechanism", "member", "form", "options", "arithmetic"]
-# From so many cells on processes are worth their start-up.
-MANY = 10_000
-
 _PLACES = {"file": 0, "sample": 1, "synthetic": 2}  # one's own inputs first, then real ones
 
 
@@ -38,7 +36,8 @@ class Runs:
     seconds, that computing its output took.  heads: a row for each head of a measured cell, which is `cell`, a place in
     the frame.  mechanisms: by name.  portraits: what is known of members without any input, by name.  counts: what
     features cost, by mechanism and size.  superseded: cells left out because a later session measured the same again.
-    missing: cells that a sweep was asked for and that are not there.
+    missing: cells that a sweep was asked for and that are not there.  places: where the cells of the frame stand, and
+    what of them is not in it.
     """
 
     frame: pd.DataFrame
@@ -49,47 +48,57 @@ class Runs:
     sessions: Sequence[tuple[str, Session]]
     superseded: int
     missing: int
+    places: Places
 
 
-def load_runs(paths: Sequence[Path], executor: Executor | None = None) -> Runs:
-    """Read run files; InvalidRequestError if one cannot be read, none holds a cell, or two do not fit together.
-
-    executor: where cells are read if there are many, `verify.parallel.executors.worker_pool` for one; WorkerDiedError
-    if one of its processes dies.
-    """
+def load_runs(paths: Sequence[Path]) -> Runs:
+    """Read run files; InvalidRequestError if one cannot be read, none holds a cell, or two do not fit together."""
     sessions: list[tuple[str, Session]] = []
     portraits: dict[str, Portrait] = {}
-    spans: list[tuple[Path, Span]] = []
-    for path in {path.resolve(): path for path in paths}.values():
+    files = list({path.resolve(): path for path in paths}.values())
+    cells = Cells()
+    for path in files:
         with RunFile(path) as run:
             sessions.extend((path.name, session) for session in run.sessions())
             portraits |= run.portraits()
-            spans.extend((path, span) for span in run.spans(SPAN))
-    cells = read_cells(spans, executor if len(spans) * SPAN > MANY else None)
+            try:
+                cells.read(run)
+            except ValueError as error:
+                raise damaged(path, error) from error
     sessions.sort(key=lambda item: item[1].started)
     if not cells.described:
         raise InvalidRequestError(
             f"no cells in {', '.join(map(str, paths))}", "at least one finished cell", "run the sweep first"
         )
     frame = cells.frame()
+    # what cells are put in order by: to move all other columns once is enough
+    keys = frame[[name for name in frame if name in (*IDENTITY, *_ORDER, "started", "kind")]]
     # files may come in any order; the sort keeps that of sessions
-    latest = frame.sort_values("started", kind="stable").drop_duplicates(IDENTITY, keep="last")
+    latest = keys.sort_values("started", kind="stable").drop_duplicates(IDENTITY, keep="last")
     arithmetics = {name: place for place, name in enumerate(ARITHMETICS)}
     places = {"place": latest["kind"].map(_PLACES), "arithmetic_place": latest["arithmetic"].map(arithmetics)}
-    order = ["place", "head_size", "input", "digest", "mechanism", "form_place", "form", "options"]
-    order += ["arithmetic_place", "arithmetic", "series", "along", "member"]
-    ranked = latest.assign(**places).sort_values(order)
-    shown = ranked.drop(columns=[*HIDDEN, *places]).reset_index(drop=True)
+    ranked = latest.assign(**places).sort_values(_ORDER).index
+    ordered = frame.loc[ranked].reset_index(drop=True)
+    shown = ordered.drop(columns=[*HIDDEN])
     return Runs(
         frame=shown.assign(label=_told_apart(shown)),
-        heads=cells.heads(ranked.index),
+        heads=cells.heads(ranked),
         mechanisms=_mechanisms([cells.described[row] for row in latest.index]),
         portraits=portraits,
-        counts=sorted(cells.counts, key=lambda cost: (cost.mechanism, cost.head_size, cost.value_size, cost.features)),
+        counts=sorted(cells.counts, key=_cost_order),
         sessions=sessions,
         superseded=len(frame) - len(latest),
         missing=_missing(shown, sessions),
+        places=Places(files, ordered[["file", "id"]].astype(np.int64)),
     )
+
+
+_ORDER = ["place", "head_size", "input", "digest", "mechanism", "form_place", "form", "options"]
+_ORDER += ["arithmetic_place", "arithmetic", "series", "along", "member"]
+
+
+def _cost_order(cost: FeatureCost) -> tuple[str, int, int, int, str]:
+    return cost.mechanism, cost.head_size, cost.value_size, cost.features, cost.member
 
 
 def _told_apart(cells: pd.DataFrame) -> pd.Series:

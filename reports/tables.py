@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from reports.answer import Answer
 from reports.curves import (
     Cell,
@@ -23,7 +21,7 @@ from reports.curves import (
     variants,
     with_axis,
 )
-from reports.frame import in_order
+from reports.frame import Runs, in_order
 from reports.text import Table, count_text, error_text, number_text, percent_text, skill_text
 
 
@@ -58,10 +56,10 @@ class InputSection:
 MOST_SECTIONS = 12
 
 
-def input_sections(frame: pd.DataFrame, found: Sequence[Answer]) -> list[InputSection]:
+def input_sections(runs: Runs, found: Sequence[Answer]) -> list[InputSection]:
     """Return a section for each of the first inputs, with what the answers say of their heads."""
-    names = in_order(frame["label"])[:MOST_SECTIONS]
-    shown = frame[frame["label"].isin(names)]
+    names = in_order(runs.frame["label"])[:MOST_SECTIONS]
+    shown = runs.places.with_nested(runs.frame[runs.frame["label"].isin(names)])
     columns = {name: shown[name].tolist() for name in shown.columns}
     cells = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     return [_section(name, own, found) for name, own in grouped(cells, "label")]

@@ -21,7 +21,7 @@ from reports.crossing import crossing_table, crossing_text
 from reports.curves import leading_curves
 from reports.equal_state import equal_state
 from reports.figures import figures
-from reports.frame import IDENTITY, MANY, Runs, load_runs
+from reports.frame import IDENTITY, Runs, load_runs
 from reports.hazards import run_table, run_text
 from reports.heat import answer_records, heat_table
 from reports.page import Contents, Fold, html_page, markdown_page
@@ -31,6 +31,9 @@ from reports.unmeasured import unmeasured_table, unmeasured_text
 from reports.worsening import COLUMNS as WORSENING
 from reports.worsening import steps, worsening_table, worsening_text
 from verify.errors import InvalidRequestError
+
+# From so many cells on processes are worth their start-up.
+MANY = 10_000
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,12 @@ def write_report(
 ) -> Written:
     """Write report.html, report.md, CSV files and figures/ into a folder.
 
-    bench: a file that `make bench` wrote, to be shown too. formats: of figures; the page needs svg.  executor: as
-    `load_runs` takes it; large tables become text there too.  Raises InvalidRequestError for files that cannot be read
-    or a folder that cannot be written: what was there before is then untouched.
+    bench: a file that `make bench` wrote, to be shown too. formats: of figures; the page needs svg.  executor: where
+    large tables become text, `verify.parallel.executors.worker_pool` for one.  Raises InvalidRequestError for files
+    that cannot be read or a folder that cannot be written: what was there before is then untouched; WorkerDiedError if
+    a process of the executor dies.
     """
-    loaded = load_runs(runs, executor)
+    loaded = load_runs(runs)
     workers = executor if len(loaded.frame) > MANY else None
     sources = {path.resolve() for path in (*runs, *([bench] if bench else []))}
     found = answers(loaded)
@@ -95,7 +99,7 @@ def _contents(loaded: Runs, found: Sequence[Answer], bench: Path | None, formats
         hazards=Fold(run_text(frame), run_table(frame)),
         unmeasured=Fold(unmeasured_text(frame), unmeasured_table(frame)),
         costs=Fold(cost_text(loaded.counts, loaded.mechanisms.values()), cost_table(loaded.counts)),
-        sections=input_sections(frame, found),
+        sections=input_sections(loaded, found),
         inputs=inputs,
         figures=figures(loaded, formats),
         benchmarks=None if bench is None else load_benchmarks(bench),
@@ -129,7 +133,7 @@ def _written(
         "timings.csv": frame[[*IDENTITY, *TIMINGS]],
     }
     for name, table in tables.items():
-        write_csv(table, folder / name, executor)
+        write_csv(table, folder / name, executor, loaded.places if name == "cells.csv" else None)
         yield name
     (folder / "figures").mkdir()
     for figure in contents.figures:

@@ -20,10 +20,10 @@ from tests.pages import loaded_from_elsewhere
 from tests.readme import PROOFS, ROOT
 from verify.inputs import SAMPLES, sample
 from verify.inputs.roles import RESERVED
-from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary
+from verify.measure.summary import BoundSummary, ErrorSummary
 from verify.mechanisms import known
 from verify.mechanisms.registry import SHIPPED
-from verify.sweep.record import BOUNDS, ERRORS, Record
+from verify.sweep.record import BOUNDS, ERRORS
 from verify.truth.vectors import write_vectors
 
 PAGES = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
@@ -35,6 +35,14 @@ def told(text: str, endings: Iterable[str] = (), beginnings: Iterable[str] = ())
     return names | {first + last for first in beginnings for last in endings if {first, last} <= names}
 
 
+def told_with_endings(page: str) -> set[str]:
+    """Return the names that a page has, and those of every error and bound of which it has the ending."""
+    errors, bounds = (
+        [f"{start}{f.name}" for f in fields(kind)] for start, kind in (("_", ErrorSummary), ("_bound_", BoundSummary))
+    )
+    return told(page, errors, ERRORS) | told(page, bounds, BOUNDS)
+
+
 def test_every_entry_of_input_and_vector_files() -> None:
     page = PAGES["files"]
     endings = ("_decimal", "_radius", "_essentially_zero")  # of names that are told once, with all of these
@@ -43,25 +51,28 @@ def test_every_entry_of_input_and_vector_files() -> None:
 
 def test_every_column_of_cells(small_run: Path, tmp_path: Path, undrawn: None) -> None:
     write_report([small_run], tmp_path)
-    page = PAGES["files"].partition("## cells.csv")[2]
-    statistics, members = ([f"_{field.name}" for field in fields(kind)] for kind in (ErrorSummary, BoundSummary))
-    names = told(page, statistics, ERRORS) | told(page, members, [f"{name}_bound" for name in BOUNDS])
+    page = PAGES["files"].partition("## cells.csv")[2] + PAGES["run-file"]
+    names = told_with_endings(page)
     assert names >= set(pd.read_csv(tmp_path / "cells.csv").columns)
 
 
-def test_every_table_and_member_of_run_files(small_run: Path) -> None:
-    page = PAGES["files"]
+def test_every_column_of_run_files(small_run: Path) -> None:
+    page = PAGES["run-file"]
     connection = sqlite3.connect(small_run)
-    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-        columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-        assert {table, *columns} <= told(page)
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
+    for name in names:
+        columns = {row[1] for row in connection.execute(f"PRAGMA table_info({name})")}
+        described = {row[0] for row in connection.execute("SELECT name FROM about WHERE relation = ?", (name,))}
+        if name not in ("cell", "head"):  # which the views are made of
+            assert described == {None, *columns}
+        assert {name, *columns} <= told_with_endings(page), name
     descriptor, provenance, portraits = connection.execute(
         "SELECT descriptor, provenance, portraits FROM mechanism, session"
     ).fetchone()
+    texts = " ".join(meaning for (meaning,) in connection.execute("SELECT meaning FROM about"))
     connection.close()
-    assert {*json.loads(descriptor), *json.loads(provenance), *json.loads(portraits)[0]} <= told(page)
-    assert {field.name for field in fields(HeadSummary)} <= told(page)
-    assert {field.name for field in fields(Record)} <= told(page)
+    members = {*json.loads(descriptor), *json.loads(provenance), *json.loads(portraits)[0]}
+    assert {member for member in members if member not in texts} == set()
 
 
 def test_every_entry_of_states(tmp_path: Path) -> None:

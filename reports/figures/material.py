@@ -32,7 +32,6 @@ _COLUMNS = [
     *["proposed", "formula_error", "arithmetic", "rows", "nonpositive_exact", "pairs", "negative", "top_key_agreement"],
     *["softmax_rounding", "features", "state_elements", "flops_per_token", "seconds"],
     *["formula_relative", "rounding_relative", "total_relative"],
-    *["by_position", "by_distance", "histogram", "logit_powers"],
 ]
 
 

@@ -33,19 +33,28 @@ def _panels(
     material: Material, column: str, left: Left
 ) -> tuple[Sheet, list[tuple[Axes, str, pd.DataFrame]], pd.DataFrame] | None:
     """Return a sheet, its panels with their inputs and cells of the members shown, and all cells of these members."""
-    cells = material.led[material.led["member"].isin(material.shown) & material.led[column].notna()]
-    cells = cells[cells[column] != "[]"]
-    if cells.empty:
+    cells = material.led[material.led["member"].isin(material.shown)]
+    own: dict[str, pd.DataFrame] = {}
+    behind = len(material.groups)
+    for place, group in enumerate(material.groups):  # what is not drawn is not read
+        found = material.runs.places.with_nested(cells[cells["group"] == group])
+        found = found[found[column].notna() & (found[column] != "[]")]
+        if not found.empty:
+            own[group] = found
+        if len(own) == MOST_PANELS:
+            behind = place + 1
+            break
+    if not own:
         return None
-    known = set(cells["group"])
-    groups = left.first([group for group in material.groups if group in known], MOST_PANELS)
+    groups = [*own]
+    left.inputs += len(material.groups[behind:])
     left.curves += len(set(material.members.index[material.members["formula_error"].notna()]) - set(material.shown))
     lines = max(wrapped(group, _TITLE).count("\n") + 1 for group in groups)
     sheet = Sheet(len(groups), columns=2, height=1.75 if len(groups) > 2 else 2.4, title_lines=lines)
     panels = []
     for axes, group in zip(sheet.panels, groups, strict=True):
         headed(axes, wrapped(group, _TITLE if len(groups) > 1 else 2 * _TITLE))
-        panels.append((axes, group, cells[cells["group"] == group]))
+        panels.append((axes, group, own[group]))
     return sheet, panels, cells
 
 
@@ -86,7 +95,8 @@ def _histograms(material: Material) -> Iterator[Drawing]:
         f"How the elements with an error spread over quarters of a decade; computed as {computed_as(cells)}."
         f"{left.sentences()}"
     )
-    yield Drawing("error_histogram", "Histograms of errors", caption, _spread_of(cells), sheet.finish())
+    some = material.runs.places.with_nested(cells.head(2000))  # enough for an answer in words
+    yield Drawing("error_histogram", "Histograms of errors", caption, _spread_of(some["histogram"]), sheet.finish())
 
 
 def shares_of(each: Sequence[Sequence[tuple[int, int]]]) -> tuple[NDArray[np.int64], Reals]:
@@ -97,9 +107,8 @@ def shares_of(each: Sequence[Sequence[tuple[int, int]]]) -> tuple[NDArray[np.int
     return bins, counts / counts.sum()
 
 
-def _spread_of(cells: pd.DataFrame) -> str:
-    texts = cells["histogram"].head(2000)  # an answer in words; the histograms drawn are among these
-    widths = [bins[-1] - bins[0] + 1 for bins in ([k for k, _ in nested(text)] for text in texts)]
+def _spread_of(texts: pd.Series) -> str:
+    widths = [bins[-1] - bins[0] + 1 for bins in ([k for k, _ in nested(text)] for text in texts) if bins]
     middle = np.median(widths) / BINS
     return f"the errors within one output span {middle:.0f} decades (median over cells)"
 

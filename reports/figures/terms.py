@@ -78,7 +78,7 @@ def _terms(material: Material, subject: Subject, costs: Sequence[FeatureCost]) -
     known = {order: per_logit(own) for order, own in sorted(members.items()) if own}
     for place, group in enumerate(left.first(material.groups)):
         own = material.cells[material.cells["group"] == group].drop_duplicates("label")
-        powers = np.array([[1.0, *nested(text)] for text in own["logit_powers"]])
+        powers = np.array([[1.0, *nested(text)] for text in material.runs.places.with_nested(own)["logit_powers"]])
         orders = [order for order, c in known.items() if c is not None and order < powers.shape[1]]
         means = quantiles(powers)[1]
         values = left.positive([(known[order] or 0.0) * means[order] for order in orders])

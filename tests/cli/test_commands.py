@@ -320,7 +320,7 @@ def test_a_damaged_run_file_is_no_half_document(
     out = inputs / "run.sqlite"
     assert run(capsys, "sweep", *FAST, "--out", out)[0] == 0
     with closing(sqlite3.connect(out)) as connection:
-        connection.execute("UPDATE cell SET record = substr(record, 1, 100)")
+        connection.execute("UPDATE rest SET histogram = substr(histogram, 1, 10)")
         connection.commit()
     for arguments in (["sweep", *FAST, "--out", out, "--json"], ["report", out, "--out", inputs / "report"]):
         code, printed, said = run(capsys, *arguments)

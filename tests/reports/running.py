@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from reports.text import Table
+from tests.run_files import rewrite
 from verify.inputs import InputSource, SyntheticInput
 from verify.mechanisms.registry import known
 from verify.parallel.executors import InProcessExecutor
@@ -48,9 +49,7 @@ def edited(
             found = descriptor(json.loads(text))
             values = (found["name"] if isinstance(found.get("name"), str) else name, json.dumps(found), session, name)
             run.execute("UPDATE mechanism SET name = ?, descriptor = ? WHERE session = ? AND name = ?", values)
-        for key, text in run.execute("SELECT key, record FROM cell").fetchall():
-            if json.loads(text)["mechanism"] == name:
-                run.execute("UPDATE cell SET record = ? WHERE key = ?", (json.dumps(record(json.loads(text))), key))
+    rewrite(target, lambda document: record(document) if document["mechanism"] == name else document)
     return target
 
 

@@ -1,4 +1,4 @@
-"""Cells read in spans and tables made in parts: whoever reads them, the same comes out."""
+"""Cells read in portions and tables made in parts: whoever reads them, the same comes out."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import csv
 import json
 import math
 import os
-import sqlite3
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from reports.cells import NESTED
 from reports.columns import write_csv
 from reports.frame import load_runs
-from tests.reports.running import swept
+from reports.write import write_report
+from tests.reports.running import cells_of, swept
+from tests.run_files import changed
 from verify.errors import InvalidRequestError, WorkerDiedError
 from verify.parallel.executors import in_turn, worker_pool
-from verify.sweep.store import RunFile
+from verify.sweep import Record, RunFile
+from verify.sweep.statistics import numbers_of, statistic_names
 
 
 @pytest.fixture(scope="module")
@@ -42,67 +45,91 @@ def runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few cells are many."""
-    for name, value in (("frame.MANY", 0), ("frame.SPAN", 7), ("columns.ROWS", 7)):
-        monkeypatch.setattr(f"reports.{name}", value)
+    monkeypatch.setattr("reports.write.MANY", 0)
+    monkeypatch.setattr("reports.columns.ROWS", 7)
 
 
-def test_spans_hold_every_cell_once_and_in_order(runs: list[Path]) -> None:
-    for path in runs:
-        with RunFile(path) as run:
-            expected = [repr(cell) for cell in run.records()]
-            assert len(expected) == run.count()
-            for cells in (1, 3, len(expected)):
-                spans = run.spans(cells)
-                inside = [[repr(cell) for cell in run.records(span)] for span in spans]
-                assert [cell for own in inside for cell in own] == expected
-                assert max(map(len, inside)) <= cells
+def test_columns_hold_what_records_do(runs: list[Path]) -> None:
+    loaded = load_runs(runs[:1])
+    whole = loaded.places.completed(loaded.frame)
+    with RunFile(runs[0]) as run:
+        records = {about(record): record for _, record, _ in run.records()}
+        assert len(records) == len(whole) + loaded.superseded == run.count()
+    for place, cell in enumerate(cells_of(whole)):
+        record = records[cell["digest"], cell["member"], cell["variant"], cell["arithmetic"]]
+        numbers = numbers_of(record)
+        for name in statistic_names():
+            found = cell[name]
+            assert numbers.get(name) == (None if found != found else found), name
+        own = loaded.heads[loaded.heads["cell"] == place].drop(columns="cell")
+        assert [tuple(head) for head in own.itertuples(index=False)] == [
+            tuple(math.nan if value is None else value for value in vars(head).values()) for head in record.per_head
+        ] or record.errors.get("formula") is None
+        document = json.loads(record.to_json())
+        places = {"by_position": "output_rows", "by_distance": "weights", "examples": "weights"}
+        for name in NESTED:
+            held = document if name not in places else document[places[name]] or {}
+            assert (None if cell[name] is None else json.loads(cell[name])) == held.get(name)
+
+
+def about(record: Record) -> tuple[str, ...]:
+    return record.digest, record.member, record.variant, record.arithmetic
+
+
+def test_portions_put_together_are_the_cells_read_at_once(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_runs(runs)
+    completed = whole.places.completed(whole.frame)
+    for name, rows in (("portions.ROWS", 1), ("portions.BATCH", 3), ("store.BATCH", 2)):
+        monkeypatch.setattr(f"verify.sweep.{name}", rows)
+    portions = load_runs(runs)
+    pd.testing.assert_frame_equal(portions.frame, whole.frame, check_exact=True)
+    pd.testing.assert_frame_equal(portions.heads, whole.heads, check_exact=True)
+    pd.testing.assert_frame_equal(portions.places.completed(portions.frame), completed, check_exact=True)
 
 
 @pytest.mark.usefixtures("many")
-def test_processes_make_the_same_frame(runs: list[Path], pool: Executor, tmp_path: Path) -> None:
-    found, alone = load_runs(runs, pool), load_runs(runs)
-    assert len(alone.frame) > 3 * 7
-    pd.testing.assert_frame_equal(found.frame, alone.frame, check_exact=True)
-    pd.testing.assert_frame_equal(found.heads, alone.heads, check_exact=True)
-    for name in ("mechanisms", "portraits", "counts", "sessions", "superseded", "missing"):
-        assert getattr(found, name) == getattr(alone, name), name
-    for frame in (found.frame, found.heads):
-        write_csv(frame, tmp_path / "found.csv", pool)
-        write_csv(frame, tmp_path / "alone.csv")
+def test_processes_write_the_same_tables(runs: list[Path], pool: Executor, tmp_path: Path) -> None:
+    loaded = load_runs(runs)
+    assert len(loaded.frame) > 3 * 7
+    for frame, places in ((loaded.frame, loaded.places), (loaded.frame, None), (loaded.heads, None)):
+        write_csv(frame, tmp_path / "found.csv", pool, places)
+        write_csv(frame, tmp_path / "alone.csv", None, places)
         assert (tmp_path / "found.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
 
 
-def test_spans_put_together_are_the_cells_read_at_once(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load_runs(runs)
-    monkeypatch.setattr("reports.frame.SPAN", 1)
-    spans = load_runs(runs)
-    pd.testing.assert_frame_equal(spans.frame, whole.frame, check_exact=True)
-    pd.testing.assert_frame_equal(spans.heads, whole.heads, check_exact=True)
+DAMAGES = [
+    "UPDATE cell SET skill = 'much' WHERE id = 9",
+    "UPDATE cell SET mechanism = 'nosuch', member = 'nosuch' WHERE id = 9",
+    "UPDATE cell SET total_q95 = 'much' WHERE id = 9",
+    "UPDATE cell SET total_q95 = NULL WHERE id = 9",
+    "UPDATE rest SET examples = '{' WHERE cell = 9",
+    "DELETE FROM head WHERE cell = 9",
+]
 
 
 @pytest.mark.usefixtures("many")
-def test_a_damaged_record_is_said_by_whoever_reads_it(small_run: Path, pool: Executor, tmp_path: Path) -> None:
-    path = tmp_path / "run.sqlite"
-    for damage in ({"skill": "much"}, {"mechanism": "nosuch", "member": "nosuch"}):
-        path.write_bytes(small_run.read_bytes())
-        with closing(sqlite3.connect(path)) as run, run:
-            key, text = run.execute("SELECT key, record FROM cell ORDER BY key LIMIT 1 OFFSET 9").fetchone()
-            run.execute("UPDATE cell SET record = ? WHERE key = ?", (json.dumps(json.loads(text) | damage), key))
-        messages = []
-        for executor in (None, pool):
-            with pytest.raises(InvalidRequestError, match="which is damaged") as caught:
-                load_runs([path], executor)
-            messages.append(str(caught.value))
-        assert messages[0] == messages[1]
-        assert "\n" not in messages[0]
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_record_is_said_by_whoever_reads_it(
+    damage: str, small_run: Path, pool: Executor, tmp_path: Path, undrawn: None
+) -> None:
+    path = Path(shutil.copy(small_run, tmp_path / "run.sqlite"))
+    changed(path, damage)
+    messages = []
+    for executor in (None, pool):
+        with pytest.raises(InvalidRequestError, match="which is damaged") as caught:
+            write_report([path], tmp_path / "report", executor=executor)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert "\n" not in messages[0]
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.usefixtures("many")
-def test_a_dead_worker_is_said(small_run: Path) -> None:
+def test_a_dead_worker_is_said(small_run: Path, tmp_path: Path, undrawn: None) -> None:
     with worker_pool(1) as executor:
         executor.submit(os._exit, 1)
-        with pytest.raises(WorkerDiedError, match="a process that read a run file died"):
-            load_runs([small_run], executor)
+        with pytest.raises(WorkerDiedError, match="a process that wrote a table died"):
+            write_report([small_run], tmp_path / "report", executor=executor)
 
 
 def test_calls_that_nobody_waits_for_are_not_made(pool: Executor) -> None:

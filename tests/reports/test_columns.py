@@ -96,7 +96,7 @@ def test_every_column_shows_its_own_number(runs: Runs, distinct: pd.DataFrame, m
     curve = [cell(distinct, "taylor", "scores", "float32", order) for order in (0, 3, 5)]
     middle = sorted(own["total_relative"] for own in curve)[1]
     found = answers(runs)
-    (section,) = input_sections(distinct, found)
+    (section,) = input_sections(runs, found)
     (taylor,) = section.mechanisms
     facts = dict(section.facts)
     assert facts["heads x queries x keys"] == "13 x 11 x 12"

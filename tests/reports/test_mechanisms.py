@@ -68,7 +68,7 @@ def test_labels_never_hide_a_column() -> None:
 def test_variants_with_options_are_columns_of_their_own(several: Path) -> None:
     runs = load_runs([several])
     frame = runs.frame
-    sections = {section.mechanism: section for section in input_sections(frame, answers(runs))[0].mechanisms}
+    sections = {section.mechanism: section for section in input_sections(runs, answers(runs))[0].mechanisms}
     assert list(sections) == ["favor", "power", "taylor"]
     shown = rows(sections["taylor"].totals)
     assert [(row["order"], row["terms"]) for row in shown] == [("0", "1"), ("1", "2"), ("3", "4")]
@@ -118,9 +118,9 @@ def test_every_mechanism_has_its_tables_and_figures(several: Path) -> None:
     }
     for table in (bound_table, position_table, distance_table):
         assert {"taylor:order=3", "favor:features=4,seed=0", "elu"} <= {
-            row["mechanism"] for row in rows(table(cells_of(frame)))
+            row["mechanism"] for row in rows(table(cells_of(runs.places.with_nested(frame))))
         }
-    others = rows(input_sections(frame, answers(runs))[0].others)
+    others = rows(input_sections(runs, answers(runs))[0].others)
     assert {row["mechanism"]: row["deviation"] == "exact" for row in others} == {
         "elu": False,
         "logexp": False,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from tests.cli.running import run
 from tests.conftest import SMALL_SPEC
 from tests.reports.pages import Page
 from tests.reports.running import swept
+from tests.run_files import rewrite
 from verify.errors import InvalidRequestError
 from verify.inputs import SyntheticInput
 from verify.parallel.executors import InProcessExecutor
@@ -113,11 +111,7 @@ def test_the_same_run_twice_gives_the_same_bytes_but_for_one_marked_block(tmp_pa
 def changed(source: Path, target: Path, edit: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
     """Return a copy of a run file with every record edited."""
     target.write_bytes(source.read_bytes())
-    with closing(sqlite3.connect(target)) as connection, connection:
-        for key, text in connection.execute("SELECT key, record FROM cell").fetchall():
-            new = edit(json.loads(text))
-            values = (new["status"], json.dumps(new), key)
-            connection.execute("UPDATE cell SET status = ?, record = ? WHERE key = ?", values)
+    rewrite(target, edit)
     return target
 
 

@@ -85,7 +85,7 @@ def test_what_has_no_value_is_infinite_and_refusals_have_reasons(nasty_run: Path
     first_order = frame[(frame["order"] == 1) & (frame["form"] == "scores")].iloc[0]
     assert first_order["total_relative"] == np.inf
     assert first_order["nonpositive_exact"] == 1
-    (taylor,) = input_sections(frame, answers(load_runs([nasty_run])))[0].mechanisms
+    (taylor,) = input_sections(loaded, answers(loaded))[0].mechanisms
     row = dict(zip(taylor.totals.columns, taylor.totals.rows[1], strict=True))
     assert row["total float32 scores"] == row["truncation"] == "inf"
     assert row["rows with Z <= 0"] == "1 of 1"
@@ -104,7 +104,7 @@ def test_what_has_no_value_is_infinite_and_refusals_have_reasons(nasty_run: Path
 def test_tables_show_what_the_records_hold(small_run: Path) -> None:
     runs = load_runs([small_run])
     frame = runs.frame
-    for section in input_sections(frame, answers(runs)):
+    for section in input_sections(runs, answers(runs)):
         (taylor,) = section.mechanisms
         own = frame[(frame["input"] == section.name) & (frame["mechanism"] == "taylor")]
         assert [row[0] for row in taylor.totals.rows] == ["0", "1", "3"]
@@ -156,7 +156,7 @@ def test_a_later_session_supersedes_and_two_files_are_joined(small_run: Path, tm
         loaded = load_runs(paths)
         assert (len(loaded.frame), loaded.superseded, len(loaded.sessions)) == (32, 1, 2)
         assert loaded.frame[loaded.frame["run"] == "more.sqlite"].shape[0] == 1  # the later one, in any order
-        measured_in = dict(input_sections(loaded.frame, answers(loaded))[0].facts)["measured in"]
+        measured_in = dict(input_sections(loaded, answers(loaded))[0].facts)["measured in"]
         assert set(measured_in.split(", ")) == {"more.sqlite session 1", "small.sqlite session 1"}
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SMALL_SPEC
+from tests.run_files import Document, Edit, changed, documents, rewrite
 from tests.sweeps import plans, run
 from verify.arguments import Value
 from verify.errors import InvalidRequestError
@@ -45,34 +44,93 @@ def test_run_files_that_are_none(tmp_path: Path) -> None:
         assert (path.read_bytes() if path.exists() else None) == before
 
 
-DAMAGES = {
-    "cut": lambda text: text[: len(text) // 2],
-    "list": lambda text: "[1, 2]",
-    "no errors": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "errors"}),
-    "errors null": lambda text: json.dumps(json.loads(text) | {"errors": None}),
-    "errors empty": lambda text: json.dumps(json.loads(text) | {"errors": {}}),
-    "text for a number": lambda text: json.dumps(json.loads(text) | {"skill": "<script>"}),
-    "text for a size": lambda text: json.dumps(json.loads(text) | {"head_size": "eight"}),
-    "status": lambda text: json.dumps(json.loads(text) | {"status": "wonderful"}),
-    "an error below zero": lambda text: text.replace('"relative": ', '"relative": -', 1),
-    "a head twice": lambda text: json.dumps(json.loads(text) | {"per_head": 2 * json.loads(text)["per_head"]}),
-    "a head below zero": lambda text: re.sub(r'("per_head": .*?"total": )', r"\1-", text, count=1),
-    "more": lambda text: json.dumps(json.loads(text) | {"more": 1}),
+def cut(document: Document) -> None:
+    del document["errors"]["total"]["rms"]
+
+
+DAMAGES: dict[str, Edit] = {
+    "a number less": cut,
+    "no errors": lambda document: {name: value for name, value in document.items() if name != "errors"},
+    "errors empty": lambda document: document | {"errors": {}},
+    "no hazards": lambda document: document | {"hazards": None},
+    "half a bound": lambda document: document["bounds"].pop("rounding_probable"),
+    "text for a number": lambda document: document | {"skill": "<script>"},
+    "text for a size": lambda document: document | {"head_size": "eight"},
+    "no size": lambda document: document | {"head_size": None},
+    "a truth value that is none": lambda document: document | {"causal": 2},
+    "status": lambda document: document | {"status": "wonderful"},
+    "an error below zero": lambda document: document["errors"]["formula"].update(relative=-1.0),
+    "a count below zero": lambda document: document["errors"]["total"].update(unresolved=-1),
+    "a head twice": lambda document: document | {"per_head": 2 * document["per_head"]},
+    "no heads": lambda document: document | {"per_head": []},
+    "a head below zero": lambda document: document["per_head"][0].update(total=-1.0),
+    "a head without a number": lambda document: document["per_head"][0].update(rounding=None),
+    "a head of text": lambda document: document["per_head"][0].update(rows="many"),
+    "another head": lambda document: document["per_head"][0].update(head=["0"]),
+    "a label that is none": lambda document: document["labels"].update(order=None),
+    "another mechanism": lambda document: document | {"mechanism": "relu"},
 }
 
 
+@pytest.fixture
+def copy(small_run: Path, tmp_path: Path) -> Path:
+    """A run file that may be changed."""
+    return Path(shutil.copy(small_run, tmp_path / "run.sqlite"))
+
+
+def key_of_taylor(path: Path) -> str:
+    return next(key for key, document in documents(path).items() if document["mechanism"] == "taylor")
+
+
+def assert_damaged(path: Path, key: str) -> None:
+    """Whoever reads the cell says so: record by record, one by its key, and all columns at once."""
+    with RunFile(path) as run_file:
+        for read in (lambda: list(run_file.records()), lambda: run_file.record(key), run_file.numbers):
+            with pytest.raises(InvalidRequestError, match="damaged") as caught:
+                read()
+            assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_damaged_records_are_said_to_be(damage: Callable[[str], str], small_run: Path, tmp_path: Path) -> None:
-    path = tmp_path / "run.sqlite"
-    path.write_bytes(small_run.read_bytes())
-    with closing(sqlite3.connect(path)) as connection:
-        key, text = connection.execute("SELECT key, record FROM cell WHERE status = 'ok' LIMIT 1").fetchone()
-        connection.execute("UPDATE cell SET record = ? WHERE key = ?", (damage(text), key))
-        connection.commit()
-    with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match="damaged"):
-        list(run_file.records())
-    with RunFile(path) as run_file, pytest.raises(InvalidRequestError, match="damaged"):
-        run_file.record(key)
+def test_damaged_records_are_said_to_be(damage: Edit, copy: Path) -> None:
+    key = key_of_taylor(copy)
+
+    def edit(document: Document) -> Document:
+        found = damage(document)
+        return found if isinstance(found, dict) and "input" in found else document
+
+    rewrite(copy, edit, keys=[key])
+    assert_damaged(copy, key)
+
+
+SPECIALS = ["[]", "{", '{"absent": 1}', '{"skill": "nan"}', '{"skill": 0.5}', '{"labels": {}}', "5", '{"rows": NaN}']
+
+
+@pytest.mark.parametrize("special", SPECIALS)
+def test_special_values_that_do_not_fit_are_damage(special: str, copy: Path) -> None:
+    key = key_of_taylor(copy)
+    changed(copy, "UPDATE cell SET special = ? WHERE key = ?", special, key)
+    assert_damaged(copy, key)
+
+
+@pytest.mark.parametrize("text", [None, "[1, 2", "[[1, 2]]", '"[]"', "[NaN]", "[" * 200_000])
+def test_damage_of_what_is_no_single_number_is_found_by_who_reads_it(text: str | None, copy: Path) -> None:
+    key = key_of_taylor(copy)
+    changed(copy, "UPDATE rest SET by_position = ? WHERE cell = (SELECT id FROM cell WHERE key = ?)", text, key)
+    with RunFile(copy) as run_file:
+        (portion,), _ = run_file.numbers()  # which have nothing to do with it
+        ids = portion.ids.tolist()
+        with pytest.raises(InvalidRequestError, match="damaged"):
+            list(run_file.records())
+        if text is not None:  # that there has to be one, nobody knows who looks at these columns alone
+            with pytest.raises(InvalidRequestError, match="damaged"):
+                list(run_file.rests(ids))
+    changed(copy, "DELETE FROM rest WHERE cell = (SELECT id FROM cell WHERE key = ?)", key)
+    with RunFile(copy) as run_file:
+        with pytest.raises(InvalidRequestError, match="damaged"):
+            run_file.record(key)
+        with pytest.raises(InvalidRequestError, match="changed while it was read"):
+            list(run_file.rests(ids))
 
 
 def everything(run_file: RunFile) -> tuple[Any, ...]:
@@ -80,7 +138,7 @@ def everything(run_file: RunFile) -> tuple[Any, ...]:
 
 
 def test_damaged_tables_are_said_to_be(small_run: Path, tmp_path: Path) -> None:
-    statements = [f"DROP TABLE {table}" for table in ("cell", "session", "mechanism")]
+    statements = [f"DROP TABLE {table}" for table in ("cell", "head", "rest", "session", "mechanism")]
     statements += ["UPDATE session SET provenance = '{}'", "UPDATE mechanism SET descriptor = '{}'"]
     for statement in statements:
         path = tmp_path / "run.sqlite"
@@ -243,10 +301,9 @@ def test_records_have_the_errors_that_their_mechanism_is_described_with(
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE mechanism SET descriptor = ? WHERE name = ?", (json.dumps(descriptor), mechanism))
         connection.commit()
-        rows = connection.execute("SELECT key, record FROM cell").fetchall()
-    key = next(key for key, text in rows if json.loads(text)["mechanism"] == mechanism)
+    key = next(key for key, document in documents(path).items() if document["mechanism"] == mechanism)
     with RunFile(path) as run_file:
-        for read in (lambda: list(run_file.records()), lambda: run_file.record(key)):
+        for read in (lambda: list(run_file.records()), lambda: run_file.record(key), run_file.numbers):
             with pytest.raises(InvalidRequestError, match=f"damaged .*not the errors of {mechanism}"):
                 read()
 

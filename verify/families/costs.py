@@ -60,14 +60,17 @@ def meeting_contexts(head_size: int, value_size: int, state: int, flops: int | N
 class FeatureCost:
     """What a mechanism with features costs for one head size, with the contexts at which it breaks even.
 
-    order, terms, degree_features, dense_features, alpha: of a polynomial of the logits; degree_features: of the highest
-    degree alone; dense_features: without symmetry; alpha: the coefficient of the highest degree, exactly, as text: of
-    (q.k)^p for Taylor, whose scale is fixed, and of s^p for any other polynomial.
-    flops_per_token: None where nothing is published or derived.
+    mechanism, member: whose features; head_size, value_size: of q and k, and of v.
+    order, terms, degree_features, dense_features, alpha: of a polynomial of the logits; order: the highest power;
+    terms: order + 1; degree_features: of the highest degree alone; dense_features: without symmetry; alpha: the
+    coefficient of the highest degree, exactly, as text: of (q.k)^p for Taylor, whose scale is fixed, and of s^p for any
+    other polynomial.
+    features: how many there are; state_elements: d_v + 1 numbers for each; flops_per_token: None where nothing is
+    published or derived.
 
-    A break-even is the context at which the two costs meet, to the nearest token.  kv_break_even: state and cache.
-    flop_break_even: FLOPs per token against the paper's count n (2 d_k + 2 d_v + 3); flop_break_even_script: against
-    the 6 n d of the authors' script, None unless d_k = d_v.
+    A break-even is the context at which two costs meet, to the nearest token.  kv_break_even: the context at which
+    state and cache hold as many numbers.  flop_break_even: the context at which FLOPs per token meet the paper's count
+    n (2 d_k + 2 d_v + 3); flop_break_even_script: likewise the 6 n d of the authors' script, None unless d_k = d_v.
     """
 
     mechanism: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -34,6 +35,20 @@ def restored(kind: Any, value: Any) -> Any:
     """Return what `plain` made of a value of that type; ValueError for anything else."""
     return _reader(kind)(value)
 
+
+def decoded(text: str) -> Any:
+    """Return what a text of standard JSON says; ValueError for any other, and for one that is nested too deeply."""
+    try:
+        return _DECODER.decode(text)
+    except RecursionError as error:
+        raise ValueError(f"not JSON: {error}") from None
+
+
+def _no_number(token: str) -> float:
+    raise ValueError(f"{token} as a number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 Reader = Callable[[Any], Any]
 

@@ -58,9 +58,11 @@ class RowSummary:
 class HeadSummary:
     """The errors of one head, each divided by the root mean square of that head's own exact softmax output.
 
-    head: its leading dimensions.  largest_logit: the largest attended |logit|.  rows: those that attend to something;
-    nonpositive: those among them whose exact sum of weights Z is <= 0.  formula: None for softmax itself.
-    softmax_rounding: rounding of the conventional softmax in the same arithmetic.
+    head: its leading dimensions.  largest_logit: the largest attended |logit|.  rows: rows that attend to something;
+    nonpositive: rows whose exact sum of weights Z is <= 0.  formula: exact minus exact softmax, None for softmax
+    itself; rounding: computed minus exact; quantisation: what rounding the inputs did to the exact value; total: the
+    sum of these, computed minus exact softmax.  softmax_rounding: rounding of the conventional softmax in the same
+    arithmetic.
     """
 
     head: tuple[int, ...]
@@ -108,7 +110,8 @@ class WeightSummary:
     pairs: how many weights there are.  total_variation_mean, total_variation_max: of 1/2 sum_t |w_t / Z - p_t|, p the
     softmax weights; infinite where Z = 0 or a weight is not finite.  top_key_agreement: share of rows whose largest
     weight stands at a key where softmax has its own; of rows whose largest weights are too close to tell apart, that
-    share of those which do.  top_key_undecided: rows in which two largest weights, of either, are that close.
+    share of those which do.  top_key_undecided: rows in which two largest weights, of either, are too close to tell
+    apart.
 
     negative: weights below zero.  tiny_rows: rows with Z <= 0 or |Z| < TINY sum_t |w_t|.  cancellation_weight: the
     largest sum_p |alpha_p s^p| / |sum_p alpha_p s^p|.  cancellation_row: the largest sum_t |w_t| / |Z|.  by_distance:

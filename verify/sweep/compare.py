@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verify.arguments import Value, value_text
+from verify.arguments import Value
 from verify.errors import InvalidRequestError
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.sweep.conditions import Condition, Number, ratio
@@ -170,14 +170,13 @@ class _About:
     def change(self, what: str, before: Number | str | None, after: Number | str | None) -> Change:
         own = self.record
         numbers = [value for value in (before, after) if isinstance(value, int | float)]
-        options = ",".join(f"{name}={value_text(value)}" for name, value in own.options.items())
         return Change(
             input=own.input,
             mechanism=own.mechanism,
             member=own.member,
             axis=self.axis,
             along=None if self.axis is None else own.labels.get(self.axis),
-            form=f"{own.form}:{options}" if options else own.form,
+            form=own.variant,
             arithmetic=own.arithmetic,
             what=what,
             before=before,

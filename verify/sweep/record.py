@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from verify.arguments import Value
+from verify.arguments import Value, value_text
 from verify.attention.hazards import Hazards
 from verify.families.costs import FeatureCost
-from verify.files.documents import plain, restored
+from verify.files.documents import decoded, plain, restored
 from verify.measure.summary import BoundSummary, ErrorSummary, HeadSummary, RowSummary, WeightSummary
 
 _NUMBERS = re.compile(r"\d[\d.,e+-]*")
@@ -20,11 +22,7 @@ BOUNDS = ("formula", "rounding", "rounding_probable")
 
 
 class Status(StrEnum):
-    """How a cell ended.
-
-    ok: measured.  refused: the request does not fit the form or the memory allowed.  failed: the exact value could not
-    be certified.  crashed: the process or the code broke; tried again when the sweep is run again.
-    """
+    """How a cell ended: `Record` says what each means."""
 
     OK = "ok"
     REFUSED = "refused"
@@ -32,26 +30,49 @@ class Status(StrEnum):
     CRASHED = "crashed"
 
 
+def cause_of(reason: str, name: str) -> str:
+    """Return a reason without its numbers and the name of the input."""
+    return _NUMBERS.sub("#", reason.replace(name, "#"))
+
+
+def variant_of(form: str, options: Mapping[str, Value]) -> str:
+    """Return a form with its options, as they are written on the command line."""
+    given = options_text(options)
+    return f"{form}:{given}" if given else form
+
+
+def options_text(options: Mapping[str, Value]) -> str:
+    """Return options as they are written on the command line."""
+    return ",".join(f"{name}={value_text(value)}" for name, value in options.items())
+
+
 @dataclass(frozen=True)
 class Record:
     """One cell: what was measured, on what, and what came out.
 
-    largest_logit, measured_logit_std, logit_powers: of the logits s of measured rows: the largest |s|, the standard
-    deviation, and the means of |s|, |s|^2, ...; NaN and nothing where they could not be found out.
-    mechanism, member: names, of the mechanism and with its parameters; labels: what tables show of these.  options: of
-    the form, those that are not its own choice.
+    input: the input's name; kind: file, sample or synthetic; digest: SHA-256 of the problem.  head_size, value_size: of
+    q and k, and of v; queries, keys, heads: how many there are; causal: whether a query sees no later key; scale: of
+    the logits, None where it is 1/sqrt(d_k).  logit_std: the standard deviation of the logits that was asked for, of a
+    synthetic input; measured_logit_std: that of the logits of attended pairs of measured rows, in float64, NaN if they
+    could not be found out; largest_logit: the largest |s| of these pairs, likewise.  logit_powers: the means of |s|,
+    |s|^2, ... over them.
+    mechanism: the mechanism's name; member: the mechanism with its parameters; labels: what tables show of the member.
+    form: how it was computed; options: of the form, those that are not its own choice; arithmetic: what it was computed
+    in.  status: how the cell ended: ok, measured; refused, as the request does not fit the form or the memory allowed;
+    failed, as no exact value could be certified; crashed, tried again when the sweep is run again.  reason: why it was
+    not measured, empty if it was.
     errors: summaries under the names formula (not of softmax itself), rounding, quantisation and total.
-    skill: against the null prediction (the mean of the attended v).  softmax_ratio: total error over that of the
-    conventional softmax in the same arithmetic, by root mean square; softmax_rounding: that softmax's own rounding
-    error, relative.  per_head: what each head's errors are.  histogram: how many elements have a total error in each
-    bin.  output_rows: the computed rows beside those of the exact softmax.  weights: the exact weights beside its
-    weights.  rows: rows that attend to something; measured_rows: those among them that errors are of, all or a sample;
-    nonpositive_exact: those among these whose exact sum of weights Z is <= 0; undefined: those whose Z is exactly zero.
-    hazards: of the run, which is of all rows where the form needs them.  bounds: on formula, rounding
-    and, if roundings are independent, rounding_probable, those that are known.  digits: certified digits of the exact
-    values; without_digits: elements that are essentially zero and have none.  counts: what the mechanism's features
-    cost, if it has any, for one head.  features, state_elements and flops_per_token: of one head, by the form's
-    formulas.
+    skill: against the null prediction (the mean of the attended v), 1 - error / error of that mean.  softmax_ratio:
+    total error over that of the conventional softmax in the same arithmetic, by root mean square; softmax_rounding: the
+    conventional softmax's own rounding error, relative.  per_head: what each head's errors are.  histogram: (k, how
+    many elements have a total error from 10^(k/4) to 10^((k+1)/4)).  output_rows: the computed rows beside those of the
+    exact softmax.  weights: the exact weights beside its weights.  rows: rows that attend to something; measured_rows:
+    those of them that errors are of, all or a sample.  nonpositive_exact: measured rows whose exact sum of weights Z is
+    <= 0; undefined: measured rows whose exact Z is zero.  hazards: of the run, which is of all rows where the form needs
+    them.  bounds: on formula, rounding and, if roundings are independent, rounding_probable, those that are known.
+    digits: certified digits of the exact values; without_digits: elements that are essentially zero and have none.
+    counts: what the mechanism's features cost, if it has any, for one head.  features: how many one head has, by the
+    form's formulas; state_elements: numbers that the state of one head holds; flops_per_token: of one head.
     """
 
     input: str
@@ -100,7 +121,25 @@ class Record:
     @property
     def cause(self) -> str:
         """The reason without its numbers and the input's name: what cells have in common that differ in these only."""
-        return _NUMBERS.sub("#", self.reason.replace(self.input, "#"))
+        return cause_of(self.reason, self.input)
+
+    @property
+    def variant(self) -> str:
+        """The form with its options."""
+        return variant_of(self.form, self.options)
+
+    @property
+    def shape(self) -> Shape:
+        """Which numbers there are."""
+        return Shape(
+            self.status,
+            self.mechanism,
+            self.member,
+            errors=tuple(self.errors),
+            bounds=tuple(self.bounds),
+            measured=tuple(getattr(self, name) is not None for name in MEASURED),
+            heads=bool(self.per_head),
+        )
 
     def _require_sense(self) -> None:
         """Raise ValueError for numbers that no measurement gives: errors below zero, or a head twice."""
@@ -113,35 +152,65 @@ class Record:
 
     def to_json(self) -> str:
         """Return the record as one line of standard JSON; numbers that are not finite become strings."""
-        return json.dumps(plain(self), allow_nan=False)  # labels and options keep the order they are declared in
+        document = plain(self)  # labels and options keep the order they are declared in
+        for member, names in (("errors", ERRORS), ("bounds", BOUNDS)):
+            document[member] = {name: document[member][name] for name in names if name in document[member]}
+        return json.dumps(document, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
         """Return the record that to_json wrote; ValueError for anything else."""
+        return cls.from_document(decoded(text))
+
+    @classmethod
+    def from_document(cls, document: Any) -> Record:
+        """Return the record of which a document is the plain form; ValueError for anything else."""
         try:
-            record: Record = restored(cls, _DECODER.decode(text))
-        except (OverflowError, RecursionError) as error:
+            record: Record = restored(cls, document)
+        except OverflowError as error:
             raise ValueError(f"not a record: {error}") from None
-        measured = record.status == Status.OK
-        errors = {"rounding", "quantisation", "total"} if measured else set()
-        if set(record.errors) - {"formula"} != errors or not set(record.errors) <= set(ERRORS):
-            raise ValueError("not the errors of such a record")
-        together = "rounding" in record.bounds, "rounding_probable" in record.bounds
-        unknown = set(record.bounds) - set(BOUNDS if measured else ())
-        if unknown or together[0] != together[1] or ("formula" in record.bounds and "formula" not in record.errors):
-            raise ValueError("not the bounds of such a record")
-        if measured == (None in (record.output_rows, record.weights, record.hazards, record.nonpositive_exact)):
-            raise ValueError("a measured cell without numbers, or numbers without measurement")
-        if measured != bool(record.per_head):
-            raise ValueError("not the heads of such a record")
+        record.shape.require_sense()
         record._require_sense()
-        if not record.mechanism or record.member.partition(":")[0] != record.mechanism:
-            raise ValueError(f"mechanism {record.mechanism!r} with member {record.member!r}")
         return record
 
 
-def _no_number(token: str) -> float:
-    raise ValueError(f"{token} as a number")
+# What a record has if, and only if, the cell was measured; heads and errors apart.
+MEASURED = ("output_rows", "weights", "hazards", "nonpositive_exact")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_number)
+@dataclass(frozen=True)
+class Shape:
+    """Which numbers a record has, whatever they are.
+
+    errors, bounds: the names of those it has.  measured: whether it has each of MEASURED.  heads: whether it has any.
+    """
+
+    status: Status
+    mechanism: str
+    member: str
+    errors: tuple[str, ...]
+    bounds: tuple[str, ...]
+    measured: tuple[bool, ...]
+    heads: bool
+
+    def require_sense(self) -> None:
+        """Raise ValueError for numbers that do not go together."""
+        measured = self.status == Status.OK
+        errors = {"rounding", "quantisation", "total"} if measured else set()
+        if set(self.errors) - {"formula"} != errors or not set(self.errors) <= set(ERRORS):
+            raise ValueError("not the errors of such a record")
+        together = "rounding" in self.bounds, "rounding_probable" in self.bounds
+        unknown = set(self.bounds) - set(BOUNDS if measured else ())
+        if unknown or together[0] != together[1] or ("formula" in self.bounds and "formula" not in self.errors):
+            raise ValueError("not the bounds of such a record")
+        if measured != all(self.measured):
+            raise ValueError("a measured cell without numbers, or numbers without measurement")
+        if measured != self.heads:
+            raise ValueError("not the heads of such a record")
+        if not self.mechanism or self.member.partition(":")[0] != self.mechanism:
+            raise ValueError(f"mechanism {self.mechanism!r} with member {self.member!r}")
+
+    def require_described(self, formula_error: str | None) -> None:
+        """Raise ValueError unless there is an error of the formula where the mechanism is described with one."""
+        if self.errors and ("formula" in self.errors) != (formula_error is not None):
+            raise ValueError(f"not the errors of {self.mechanism}")

@@ -6,42 +6,27 @@ import json
 import math
 import os
 import sqlite3
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from verify.arguments import value_text
 from verify.errors import InvalidRequestError
-from verify.files.documents import plain, restored
+from verify.families.costs import FeatureCost
+from verify.files.documents import decoded, plain, restored
+from verify.sweep.columns import CELL, Column
+from verify.sweep.portions import Heads, Portion, heads, portions
 from verify.sweep.portrait import Portrait
-from verify.sweep.record import Record, Status
+from verify.sweep.record import Record, Status, variant_of
+from verify.sweep.rows import BATCH, CELLS, checked_rest, feature_costs, insert, records_at, rests_at
+from verify.sweep.schema import APPLICATION_ID, USER_VERSION, description, statements
 
 try:
     import fcntl
 except ImportError:  # only POSIX has it; elsewhere nobody keeps two sweeps apart
     fcntl = None  # type: ignore[assignment]
-
-APPLICATION_ID = 0x61747470  # "attp"
-USER_VERSION = 5
-
-_TABLES = """
-CREATE TABLE session (id INTEGER PRIMARY KEY, started TEXT NOT NULL, provenance TEXT NOT NULL);
-CREATE TABLE cell (
-    key TEXT PRIMARY KEY, session INTEGER NOT NULL REFERENCES session, status TEXT NOT NULL, record TEXT NOT NULL,
-    seconds REAL
-) WITHOUT ROWID;
-CREATE TABLE mechanism (session INTEGER NOT NULL REFERENCES session, name TEXT NOT NULL, descriptor TEXT NOT NULL,
-    portraits TEXT NOT NULL, PRIMARY KEY (session, name)) WITHOUT ROWID;
-CREATE TABLE interim (key TEXT PRIMARY KEY, about TEXT NOT NULL, content BLOB NOT NULL);
-CREATE INDEX interim_about ON interim (about);
-"""
-
 
 Parsed = TypeVar("Parsed")
 
@@ -81,17 +66,12 @@ class Identity:
     arithmetic: str
 
 
-def _identity(text: str) -> Identity:
-    record = json.loads(text)
-    try:
-        options = ",".join(f"{name}={value_text(value)}" for name, value in record["options"].items())
-        form = f"{record['form']}:{options}" if options else record["form"]
-        found = record["input"], record["digest"], f"{record['member']}/{form}", record["arithmetic"]
-    except (KeyError, AttributeError) as error:
-        raise ValueError("not a record") from error
-    if not all(isinstance(part, str) for part in found):
-        raise ValueError("not a record")
-    return Identity(*found)
+def _identity(row: Sequence[Any]) -> Identity:
+    if not all(isinstance(text, str) for text in row):
+        raise ValueError("a cell that is about nothing")
+    name, digest, member, form, options, arithmetic = row
+    own = restored(CELLS["options"].kind, decoded(options))
+    return Identity(name, digest, f"{member}/{variant_of(form, own)}", arithmetic)
 
 
 @dataclass(frozen=True)
@@ -101,15 +81,6 @@ class Session:
     number: int
     started: str
     provenance: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Span:
-    """Cells of a run file that can be read by themselves: those of a session from one key to another, both included."""
-
-    session: int
-    first: str
-    last: str
 
 
 def damaged(path: Path, error: Exception) -> InvalidRequestError:
@@ -190,8 +161,10 @@ class RunFile:
         empty = self._pragma("schema_version") == 0
         if write and empty:
             self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # room of what is discarded is given back
-            stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION};"
-            self._connection.executescript(f"BEGIN; {stamp} {_TABLES} COMMIT;")
+            with self._transaction():
+                for statement in statements():
+                    self._connection.execute(statement)
+                self._connection.executemany("INSERT INTO about VALUES (?, ?, ?, ?)", description())
         elif self._pragma("application_id") != APPLICATION_ID:
             raise InvalidRequestError(
                 f"{self.path}, not a run file", "a file written by a sweep", "choose another path"
@@ -269,17 +242,30 @@ class RunFile:
     def write(self, key: str, record: Record, seconds: float | None = None) -> None:
         """Commit one finished cell.  seconds: that computing its output took, which no record has."""
         assert self._session is not None, "begin() comes before write()"
-        row = (key, self._session, record.status, record.to_json(), seconds)
-        with self._explained():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO cell (key, session, status, record, seconds) VALUES (?, ?, ?, ?, ?)", row
-            )
+        with self._explained(), self._transaction():
+            insert(self._connection, key, self._session, record, seconds)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite ends it itself when a disk is full
+                self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
 
     def record(self, key: str) -> Record | None:
         """Return one cell, or None."""
+        return next((record for _, record in self.records_of([key])), None)
+
+    def records(self) -> Iterator[tuple[int, Record, float | None]]:
+        """Yield the number of its session, its record, and its seconds for every cell, by sessions and keys."""
         with self._explained():
-            row = self._connection.execute("SELECT session, record FROM cell WHERE key = ?", (key,)).fetchone()
-        return None if row is None else self._record(row[0], row[1], self.descriptors())
+            ids = [cell for (cell,) in self._connection.execute("SELECT id FROM cell ORDER BY session, key")]
+        for session, seconds, record in self._records(ids):
+            yield session, record, self._intact(_seconds, seconds)
 
     def fetch(self, key: str) -> bytes | None:
         """Return what was kept under a key of blocks of cells that are not finished, or None."""
@@ -287,69 +273,81 @@ class RunFile:
             row = self._connection.execute("SELECT content FROM interim WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def keep(self, key: str, about: str, content: bytes) -> None:
+    def keep(self, key: str, subject: str, content: bytes) -> None:
         """Commit what was found out on a block of an input, until its cells are finished."""
         with self._explained():
-            self._connection.execute("INSERT OR REPLACE INTO interim VALUES (?, ?, ?)", (key, about, content))
+            self._connection.execute("INSERT OR REPLACE INTO interim VALUES (?, ?, ?)", (key, subject, content))
 
-    def discard(self, about: str) -> None:
+    def discard(self, subject: str) -> None:
         """Forget what was kept about an input."""
         with self._explained():
-            self._connection.execute("DELETE FROM interim WHERE about = ?", (about,))
+            self._connection.execute("DELETE FROM interim WHERE subject = ?", (subject,))
 
-    def spans(self, cells: int) -> list[Span]:
-        """Return all cells in spans of at most so many, by sessions and keys."""
+    def records_of(self, keys: Iterable[str]) -> Iterator[tuple[int, Record]]:
+        """Yield the cells of those of some keys that are there, in their order, each with its session's number."""
+        query = "SELECT id FROM cell WHERE key = ?"
         with self._explained():
-            rows = self._connection.execute("SELECT session, key FROM cell ORDER BY session, key")
-            keys = {session: [key for _, key in own] for session, own in groupby(rows, itemgetter(0))}
-        return [
-            Span(session, own[first], own[first : first + cells][-1])
-            for session, own in keys.items()
-            for first in range(0, len(own), cells)
-        ]
+            found = [self._connection.execute(query, (key,)).fetchone() for key in keys]
+        for session, _, record in self._records([row[0] for row in found if row is not None]):
+            yield session, record
 
-    def records(self, span: Span | None = None) -> Iterator[tuple[int, Record, float | None]]:
-        """Yield the number of its session, its record, and its seconds for every cell, by sessions and keys.
+    def _records(self, ids: Sequence[int]) -> Iterator[tuple[int, Any, Record]]:
+        """Yield cells; damaged unless they have an error of the formula where their mechanism is described with one."""
+        described = self._formula_errors()
+        with self._explained(), self._undamaged():
+            for _, session, seconds, record in records_at(self._connection, ids):
+                if (session, record.mechanism) in described:
+                    record.shape.require_described(described[session, record.mechanism])
+                yield session, seconds, record
 
-        span: only the cells in it.
+    def _formula_errors(self) -> dict[tuple[int, str], str | None]:
+        return {key: document["formula_error"] for key, document in self.descriptors().items()}
+
+    def numbers(self, columns: Sequence[Column] = CELL) -> tuple[list[Portion], Heads]:
+        """Return all cells, column by column, as they were written one after the other, and all heads.
+
+        columns: those to read; what a cell is about is always among them, and of what only measured cells have one
+        number of each group.  What is not read is not looked at.
         """
-        described = self.descriptors()
-        # session by session in the order of the primary key: to sort all records would move all of them
-        query = "SELECT record, seconds FROM cell WHERE session = ? AND key BETWEEN ? AND ? ORDER BY key"
-        for chosen in self.spans(sys.maxsize) if span is None else [span]:
-            with self._explained():
-                for text, seconds in self._connection.execute(query, (chosen.session, chosen.first, chosen.last)):
-                    record = self._record(chosen.session, text, described)
-                    yield chosen.session, record, self._intact(_seconds, seconds)
+        described = self._formula_errors()
+        with self._explained(), self._undamaged():
+            found = list(portions(self._connection, described, columns))
+            own = heads(self._connection)  # after the cells: those of newer ones do no harm
+            own.require_of(found)
+        return found, own
 
-    def _record(self, session: int, text: str, described: Mapping[tuple[int, str], dict[str, Any]]) -> Record:
-        """Return a record; damaged unless it has an error of the formula where its mechanism is described with one."""
+    def counts(self) -> list[FeatureCost]:
+        """Return what the features of mechanisms cost, once for all cells of which it is the same."""
+        with self._explained(), self._undamaged():
+            return feature_costs(self._connection)
 
-        def parsed(text: str) -> Record:
-            record = Record.from_json(text)
-            mechanism = described.get((session, record.mechanism))
-            if mechanism is not None and record.errors:
-                has, errs = "formula" in record.errors, mechanism["formula_error"] is not None
-                if has != errs:
-                    raise ValueError(f"not the errors of {record.mechanism}")
-            return record
+    def portions(self, ids: Sequence[int] | None = None) -> Iterator[Portion]:
+        """Yield every column of all cells, or of those with some ids, in the order in which they were written."""
+        described = self._formula_errors()
+        with self._explained(), self._undamaged():
+            yield from portions(self._connection, described, CELL, ids)
 
-        return self._intact(parsed, text)
+    def rests(self, ids: Sequence[int]) -> Iterator[dict[str, str | None]]:
+        """Yield what is no single number, as compact JSON by column, of cells with some ids, in their order.
+
+        Raises InvalidRequestError also if one is not there any more.
+        """
+        for first in range(0, len(ids), BATCH):
+            with self._explained(), self._undamaged():
+                found = rests_at(self._connection, ids[first : first + BATCH])
+                for cell in ids[first : first + BATCH]:
+                    if cell not in found:
+                        raise InvalidRequestError(
+                            f"{self.path}, which changed while it was read", "a file at rest", "try again"
+                        )
+                    yield checked_rest(found[cell])
 
     def identities(self) -> dict[Identity, str]:
         """Return the keys of cells by what they are about: of several about the same, that of the last session."""
+        columns = "input, digest, member, form, options, arithmetic"
         with self._explained():
-            rows = self._connection.execute("SELECT key, record FROM cell ORDER BY session, key")
-            return {self._intact(_identity, text): key for key, text in rows}
-
-    def records_of(self, keys: Iterable[str]) -> Iterator[tuple[int, Record]]:
-        """Yield the cells of some keys, one after the other, each with its session's number."""
-        described = self.descriptors()
-        query = "SELECT session, record FROM cell WHERE key = ?"
-        for key in keys:
-            with self._explained():
-                session, text = self._connection.execute(query, (key,)).fetchone()
-            yield session, self._record(session, text, described)
+            rows = self._connection.execute(f"SELECT key, {columns} FROM cell ORDER BY session, key")
+            return {self._intact(_identity, about): key for key, *about in rows}
 
     def sessions(self) -> list[Session]:
         """Return the sessions that wrote to this file, first to last."""
@@ -358,9 +356,14 @@ class RunFile:
         return [Session(number, started, self._intact(_provenance, text)) for number, started, text in rows]
 
     def _intact(self, parse: Callable[[Any], Parsed], text: Any) -> Parsed:
-        try:
+        with self._undamaged():
             return parse(text)
-        except (ValueError, TypeError) as error:
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, OverflowError) as error:
             raise damaged(self.path, error) from error
 
     def close(self) -> None:
