@@ -41,8 +41,9 @@ _OTHERS = [column for column in CELL if column not in _COUNTS and column.name no
 _RESULTS += [column.name for column in sorted(_OTHERS, key=lambda column: column.name in SUMMARIES)]
 _TEXTS = {column.name for column in CELL if column.type == "TEXT"} | {"options", "variant", "series", "cause"}
 # Of these, what tables and figures show; all others are read when cells.csv is written.
-_SHOWN = ("max", "rms", "relative", "digits_median", "share")
-LOADED = [column for column in CELL if column.name not in SUMMARIES or column.path[-1] in _SHOWN]
+_SHOWN = {"formula_max", "quantisation_max", "total_rms", "rounding_digits_median", "formula_bound_share"}
+_SHOWN |= {"rounding_bound_share"} | {name for name in SUMMARIES if name.endswith("_relative")}
+LOADED = [column for column in CELL if column.name not in SUMMARIES or column.name in _SHOWN]
 LOADED = [column for column in LOADED if column not in _COUNTS]
 WIDE = [name for name in SUMMARIES if name not in {column.name for column in LOADED}]
 _FIRST_LABELS = ("order", "terms")
