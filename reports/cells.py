@@ -177,7 +177,8 @@ def label_column(label: str) -> str:
     return _PREFIX + label if label in _TAKEN or label.startswith(_PREFIX) else label
 
 
-_TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *HIDDEN, "labels", "place", "arithmetic_place"}
+_TAKEN = {*_CELL, *_RESULTS, *NESTED, *TIMINGS, *HIDDEN, "labels", "place", "arithmetic_place", "key"}
+_TAKEN |= {column.name for column in _COUNTS}
 
 
 def labels_among(columns: Iterable[str], axes: Collection[str]) -> list[tuple[str, str]]:

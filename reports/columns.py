@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,23 @@ def write_csv(frame: pd.DataFrame, path: Path, executor: Executor | None = None,
     head = frame.iloc[:0]
     names = (head if places is None else places.completed(head)).columns
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(",".join(_quoted(csv_cell(str(name))) for name in names) + "\n")
+        file.write(csv_head(map(str, names)))
         file.writelines(in_turn(executor, "wrote a table", _rows, calls))
 
 
 def _rows(part: pd.DataFrame, places: Places | None) -> str:
-    whole = part if places is None else places.completed(part)
+    return csv_rows(part if places is None else places.completed(part))
+
+
+def csv_head(names: Iterable[str]) -> str:
+    """Return the first line of a table."""
+    return ",".join(_quoted(csv_cell(name)) for name in names) + "\n"
+
+
+def csv_rows(part: pd.DataFrame) -> str:
+    """Return rows of a table."""
     shown = _Shown()
-    columns = [_cells(str(name), column, shown) for name, column in whole.items()]
+    columns = [_cells(str(name), column, shown) for name, column in part.items()]
     return "".join([",".join(row) + "\n" for row in zip(*columns, strict=True)])
 
 

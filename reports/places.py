@@ -63,7 +63,7 @@ def _nested(run: RunFile, ids: Sequence[int]) -> Values:
 
 def _wide(run: RunFile, ids: Sequence[int]) -> Values:
     found: Values = {cell: {} for cell in ids}
-    for portion in run.portions(sorted(ids)):
+    for portion in run.portions(ids):
         for name in WIDE:
             values = portion.reals[name].tolist() if name in portion.reals else portion.others[name]
             for cell, value in zip(portion.ids.tolist(), values, strict=True):

@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Portion:
-    """Some cells, in the order in which they were written.
+    """Some cells.
 
     ids, keys, sessions: of each.  reals: columns of real numbers, by name, NaN where there is nothing; seconds is one.
     others: all other columns, None where there is nothing; labels and options are JSON.  special: by place in the
@@ -71,8 +71,9 @@ def portions(
     columns: Sequence[Column],
     ids: Sequence[int] | None = None,
 ) -> Iterator[Portion]:
-    """Yield some columns of all cells, or of those with some ids; ValueError for numbers that no record has.
+    """Yield some columns of all cells, as they were written one after the other, or of those with some ids.
 
+    Raises ValueError for numbers that no record has.
     formula_errors: what mechanisms are described with, by session and name.  columns: what a cell is about is always
     among them, and of what only measured cells have one number of each group.
     """
@@ -83,7 +84,9 @@ def portions(
             yield _portion(found, formula_errors, columns)
     for first in range(0, len(ids or ()), BATCH):
         among = (ids or ())[first : first + BATCH]
-        found = connection.execute(f"{query} WHERE id IN ({', '.join('?' * len(among))}) ORDER BY id", among).fetchall()
+        found = connection.execute(f"{query} WHERE id IN ({', '.join('?' * len(among))})", among).fetchall()
+        places = {cell: place for place, cell in enumerate(among)}
+        found.sort(key=lambda row: places[row[0]])
         if found:
             yield _portion(found, formula_errors, columns)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from verify.arguments import Value
 from verify.errors import InvalidRequestError
 from verify.families.costs import FeatureCost
 from verify.files.documents import decoded, plain, restored
@@ -260,11 +261,20 @@ class RunFile:
         """Return one cell, or None."""
         return next((record for _, record in self.records_of([key])), None)
 
+    def ids(self) -> list[int]:
+        """Return the ids of all cells, by sessions and keys."""
+        with self._explained():
+            return [cell for (cell,) in self._connection.execute("SELECT id FROM cell ORDER BY session, key")]
+
+    def labels(self) -> list[dict[str, Value]]:
+        """Return what tables show of members, each once."""
+        with self._explained(), self._undamaged():
+            texts = self._connection.execute("SELECT DISTINCT labels FROM cell ORDER BY labels").fetchall()
+            return [restored(CELLS["labels"].kind, decoded(text)) for (text,) in texts]
+
     def records(self) -> Iterator[tuple[int, Record, float | None]]:
         """Yield the number of its session, its record, and its seconds for every cell, by sessions and keys."""
-        with self._explained():
-            ids = [cell for (cell,) in self._connection.execute("SELECT id FROM cell ORDER BY session, key")]
-        for session, seconds, record in self._records(ids):
+        for session, seconds, record in self._records(self.ids()):
             yield session, record, self._intact(_seconds, seconds)
 
     def fetch(self, key: str) -> bytes | None:
@@ -321,8 +331,8 @@ class RunFile:
         with self._explained(), self._undamaged():
             return feature_costs(self._connection)
 
-    def portions(self, ids: Sequence[int] | None = None) -> Iterator[Portion]:
-        """Yield every column of all cells, or of those with some ids, in the order in which they were written."""
+    def portions(self, ids: Sequence[int]) -> Iterator[Portion]:
+        """Yield every column of the cells that have some ids, in their order."""
         described = self._formula_errors()
         with self._explained(), self._undamaged():
             yield from portions(self._connection, described, CELL, ids)
