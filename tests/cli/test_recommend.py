@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -116,13 +115,3 @@ def test_impossible_requests(
     assert (code, printed) == (2, "")
     assert message in said
     assert said.count("\n") == 1
-
-
-def test_a_large_run_is_read_while_its_processes_are_there(
-    small_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reports.frame.MANY", 3)
-    monkeypatch.setattr("verify.parallel.executors.every_core", lambda: ThreadPoolExecutor(2))
-    code, printed, said = run(capsys, "recommend", small_run, "--tolerance", "9")
-    assert (code, said) == (0, "")
-    assert "of 2 inputs" in printed
