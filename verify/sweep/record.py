@@ -68,8 +68,8 @@ class Record:
     many elements have a total error from 10^(k/4) to 10^((k+1)/4)).  output_rows: the computed rows beside those of the
     exact softmax.  weights: the exact weights beside its weights.  rows: rows that attend to something; measured_rows:
     those of them that errors are of, all or a sample.  nonpositive_exact: measured rows whose exact sum of weights Z is
-    <= 0; undefined: measured rows whose exact Z is zero.  hazards: of the run, which is of all rows where the form needs
-    them.  bounds: on formula, rounding and, if roundings are independent, rounding_probable, those that are known.
+    <= 0; undefined: measured rows whose exact Z is zero.  hazards: of the run, of all rows where the form needs them.
+    bounds: on formula, rounding and, if roundings are independent, rounding_probable, those that are known.
     digits: certified digits of the exact values; without_digits: elements that are essentially zero and have none.
     counts: what the mechanism's features cost, if it has any, for one head.  features: how many one head has, by the
     form's formulas; state_elements: numbers that the state of one head holds; flops_per_token: of one head.
