@@ -53,15 +53,14 @@ class Heads:
     columns: Mapping[str, NDArray[Any]]
 
     def require_of(self, cells: Sequence[Portion]) -> None:
-        """Raise ValueError unless cells have heads, each once and no more than they say, if they were measured."""
+        """Raise ValueError unless cells have heads, and no more than they say, if they were measured."""
         ids = np.concatenate([np.empty(0, dtype=np.int64), *(portion.ids for portion in cells)])
         status, counts = ([one for portion in cells for one in portion.others[name]] for name in ("status", "heads"))
         own = self.cells[np.isin(self.cells, ids)]  # others are of newer cells
         there = np.bincount(np.searchsorted(ids, own), minlength=len(ids))
         if ((there > 0) != np.array([one == Status.OK for one in status], dtype=bool)).any():
             raise ValueError("not the heads of such a record")
-        once = len({*zip(self.cells.tolist(), self.names, strict=True)}) == len(self.cells)
-        if not once or any(found > most for found, most in zip(there.tolist(), counts, strict=True)):
+        if any(found > most for found, most in zip(there.tolist(), counts, strict=True)):
             raise ValueError("not its heads")
 
 
@@ -114,23 +113,24 @@ def _portion(
 
 
 def heads(connection: sqlite3.Connection) -> Heads:
-    """Return the heads of all cells; ValueError for numbers that no record has."""
+    """Return the heads of all cells; ValueError for numbers that no record has, or a head twice."""
     parts: dict[str, list[NDArray[Any]]] = {column.name: [] for column in HEAD}
     cells: list[Integers] = [np.empty(0, dtype=np.int64)]
-    names: list[tuple[int, ...]] = []
-    read: dict[str, tuple[int, ...]] = {}
+    places: list[int] = []
+    names: dict[tuple[int, ...], int] = {}
+    read: dict[str, int] = {}
     rows = connection.execute(f"SELECT cell, special, {listed(HEAD)} FROM head ORDER BY cell, place")
     first = HEAD[0].name
     while found := rows.fetchmany(ROWS):
-        ids, texts, *values = zip(*found, strict=True)
+        own_ids, texts, *values = zip(*found, strict=True)
         columns = dict(zip(HEADS, values, strict=True))
         special = _special(HEADS, columns, texts)
-        cells.append(np.array(ids, dtype=np.int64))
+        cells.append(np.array(own_ids, dtype=np.int64))
         checked(HEAD[0], columns[first])
-        for text in columns[first]:
-            if text not in read:
-                read[text] = restored(HEAD[0].kind, decoded(text or ""))
-            names.append(read[text])
+        for text in {*columns[first]} - read.keys():
+            name = restored(HEAD[0].kind, decoded(text or ""))
+            read[text] = names.setdefault(name, len(names))
+        places += [read[text] for text in columns[first]]
         made = {
             column.name: (_integers if column.kind is int else _reals)(column, columns[column.name])
             for column in HEAD[1:]
@@ -146,7 +146,11 @@ def heads(connection: sqlite3.Connection) -> Heads:
             parts[column.name].append(own)
     kinds = {column.name: np.int64 if column.kind is int else np.float64 for column in HEAD[1:]}
     joined = {name: np.concatenate([np.empty(0, dtype=kind), *parts[name]]) for name, kind in kinds.items()}
-    return Heads(np.concatenate(cells), names, joined)
+    ids = np.concatenate(cells)
+    if len(np.unique(ids * len(names) + np.array(places, dtype=np.int64))) < len(ids):
+        raise ValueError("not its heads")
+    named = [*names]
+    return Heads(ids, [named[place] for place in places], joined)
 
 
 def _special(
@@ -193,9 +197,10 @@ def _integers(column: Column, values: Sequence[Any]) -> Integers:
 
 
 def _seconds(values: Sequence[Any]) -> Reals:
-    if any(value is not None and not (type(value) is float and 0.0 <= value < np.inf) for value in values):
+    found = np.array([_NAN if value is None else value for value in values])
+    if found.dtype != float or (found < 0.0).any() or np.isinf(found).any():
         raise ValueError("seconds that are no time")
-    return np.array(values, dtype=float)
+    return found
 
 
 def _require_sense(portion: Portion, formula_errors: Mapping[tuple[int, str], str | None]) -> None:
