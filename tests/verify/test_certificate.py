@@ -157,9 +157,11 @@ def test_intervals_hold_all_results() -> None:
                     one / other
             for interval, value in pairs:
                 assert interval.low <= value <= interval.high
-                wider = interval.outward(5)
-                assert wider.low <= interval.low <= interval.high <= wider.high
-                assert wider.high - interval.high <= abs(interval.high) / 4
+            p, q = Interval.point(x), Interval.point(y)
+            points = [(p + q, x + y), (p - q, x - y), (p * q, x * y), (-p, -x), (p**3, x**3), (p * 2 - 1, 2 * x - 1)]
+            points += [(p / q, x / y)] if y else []
+            assert all(interval.is_point and interval.low == value for interval, value in points)
+            assert all(found.low == found.high for found in (p * other, other + q, one * one) if found.is_point)
 
 
 @pytest.mark.parametrize("digits", [50, 100])

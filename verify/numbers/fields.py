@@ -176,11 +176,11 @@ class RationalField(_Plain):
 
     def whole(self, x: int) -> Interval:
         """Return an integer, exactly."""
-        return Interval(Fraction(x), Fraction(x))
+        return Interval.point(x)
 
     def exact(self, x: float) -> Interval:
         """Return a float64 number, exactly."""
-        return Interval(Fraction(x), Fraction(x))
+        return Interval.point(x)
 
     def exp(self, x: Interval) -> Interval:
         """Return an interval with e to the power of every number in x."""

@@ -16,16 +16,29 @@ class Interval:
     low: Fraction
     high: Fraction
 
+    @classmethod
+    def point(cls, x: Fraction | float) -> Interval:
+        """Return the interval that is one number; what is worked out of points alone is worked out once."""
+        exact = x if isinstance(x, Fraction) else Fraction(x)
+        return cls(exact, exact)
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it was made as one number, or of such."""
+        return self.low is self.high
+
     def __add__(self, other: Interval | Fraction | int) -> Interval:
         """Return the interval of all sums."""
         right = _interval(other)
-        return Interval(self.low + right.low, self.high + right.high)
+        low = self.low + right.low
+        return Interval(low, low if self.is_point and right.is_point else self.high + right.high)
 
     __radd__ = __add__
 
     def __neg__(self) -> Interval:
         """Return the interval of all negatives."""
-        return Interval(-self.high, -self.low)
+        high = -self.low
+        return Interval(high if self.is_point else -self.high, high)
 
     def __sub__(self, other: Interval | Fraction | int) -> Interval:
         """Return the interval of all differences."""
@@ -37,7 +50,11 @@ class Interval:
     def __mul__(self, other: Interval | Fraction | int) -> Interval:
         """Return the interval of all products."""
         right = _interval(other)
-        ends = [a * b for a in {self.low, self.high} for b in {right.low, right.high}]
+        if self.is_point and right.is_point:
+            return Interval.point(self.low * right.low)
+        if self.low >= 0 and right.low >= 0:
+            return Interval(self.low * right.low, self.high * right.high)
+        ends = [a * b for a in (self.low, self.high) for b in (right.low, right.high)]
         return Interval(min(ends), max(ends))
 
     __rmul__ = __mul__
@@ -47,30 +64,20 @@ class Interval:
         right = _interval(other)
         if right.low <= 0 <= right.high:
             raise ZeroDivisionError("an interval that contains zero")
-        return self * Interval(1 / right.high, 1 / right.low)
+        low = 1 / right.high
+        return self * Interval(low, low if right.is_point else 1 / right.low)
 
     def __rtruediv__(self, other: Fraction | int) -> Interval:
         return _interval(other) / self
 
     def __pow__(self, exponent: int) -> Interval:
         """Return the interval of all powers, for a whole exponent of at least 0."""
+        if self.is_point:
+            return Interval.point(self.low**exponent)
         ends = [self.low**exponent, self.high**exponent]
         if exponent and exponent % 2 == 0 and self.low < 0 < self.high:
             ends.append(ZERO)
         return Interval(min(ends), max(ends))
-
-    def outward(self, bits: int) -> Interval:
-        """Return a slightly larger interval whose ends have at most about `bits` significant bits."""
-        return Interval(_floor(self.low, bits), -_floor(-self.high, bits))
-
-
-def _floor(x: Fraction, bits: int) -> Fraction:
-    """Return x rounded down to about `bits` significant bits."""
-    if x == 0:
-        return x
-    shift = bits - (abs(x.numerator).bit_length() - x.denominator.bit_length())
-    scaled = x * Fraction(2) ** shift
-    return (scaled.numerator // scaled.denominator) / Fraction(2) ** shift
 
 
 # exp of numbers up to this is worked out, in some 24,000 digits at most.
@@ -115,10 +122,13 @@ def _exp_ends(x: Fraction, bits: int) -> tuple[Fraction, Fraction]:
         term = term * r // (n << carried)
         total += term
     off = 2 * n + 1
-    value = Interval(Fraction(total - off, 1 << carried), Fraction(total + off, 1 << carried))
+    low, high, places = total - off, total + off, carried  # in units of 2^-places
     for _ in range(halvings):
-        value = (value * value).outward(carried)
-    return value.low, value.high
+        low, high, places = low * low, high * high, 2 * places
+        cut = max(0, low.bit_length() - carried)
+        low, high, places = low >> cut, -(-high >> cut), places - cut
+    unit = Fraction(1, 1 << places) if places >= 0 else Fraction(1 << -places)
+    return low * unit, high * unit
 
 
 def hyperbolic_tangent(x: Interval, bits: int) -> Interval:
@@ -163,4 +173,4 @@ def _root_floor(x: Fraction, bits: int) -> tuple[Fraction, Fraction]:
 def _interval(x: Interval | Fraction | int) -> Interval:
     if isinstance(x, float):
         raise TypeError(f"{x!r}, a float, in a formula: write f.ratio(1, 10) for 1/10, or f.exact(0.1) for the float")
-    return x if isinstance(x, Interval) else Interval(Fraction(x), Fraction(x))
+    return x if isinstance(x, Interval) else Interval.point(x)
