@@ -83,6 +83,13 @@ def sweep(
     arithmetics: Annotated[
         str, typer.Option("--arithmetic", help="Arithmetics (see attnproof list).")
     ] = "float64,float32",
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure errors on a sample of so many rows of each input, spread over positions; forms with a state"
+            " still run on all.  [default: all rows]",
+        ),
+    ] = None,
     keys: Keys = None,
     ignore: Ignore = None,
     layout: Layout = None,
@@ -126,6 +133,7 @@ def sweep(
         plans=_plans(mechanisms, own or []),
         orders=asked("--orders", integers, orders, "order", least=0, most=ORDER_LIMIT),
         arithmetics=tuple(dict.fromkeys(words(arithmetics))),
+        rows=None if rows is None else asked("--rows", integer, rows, "rows", least=1, most=LARGEST_SIZE),
     )
     read: list[dict[str, Any]] = []
 
@@ -156,8 +164,8 @@ def sweep(
             for key in cell_keys(spec, summary.digests):
                 run.record(key)  # a damaged file is found out before anything is printed: half a document is none
             records = (run.record(key) for key in cell_keys(spec, summary.digests))
-            rows = (record.to_json() for record in records if record is not None)
-            print_json_stream({"run": str(out), **counts, "problems": read}, "records", rows)
+            texts = (record.to_json() for record in records if record is not None)
+            print_json_stream({"run": str(out), **counts, "problems": read}, "records", texts)
     else:
         for facts in read:
             if facts["kind"] == "file":
@@ -172,6 +180,9 @@ def sweep(
     if summary.by_status["failed"] or summary.by_status["crashed"]:
         _tell_reasons("", summary.faults)
         print("attnproof: some cells failed or crashed; the report says which and why", file=sys.stderr)
+        raise typer.Exit(1)
+    if not summary.by_status["ok"]:
+        print("attnproof: nothing that was asked for could be measured", file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -57,7 +57,7 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
 
 
 # Of a cell: what the answer needs.
-_CELL = ["label", "member", "series", "variant", "status", "total_relative", "nonpositive_exact", "rows"]
+_CELL = ["label", "member", "series", "variant", "status", "total_relative", "nonpositive_exact", "measured_rows"]
 _CELL += ["softmax_rounding", "head_size", "value_size", "largest_logit", "heads", "formula_error"]
 
 

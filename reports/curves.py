@@ -131,5 +131,5 @@ def label_cells(cell: Cell, labels: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def share_text(cell: Cell, count: str) -> str:
-    """Return a count of rows as a part of all rows."""
-    return f"{cell[count]:,} of {cell['rows']:,}"
+    """Return a count of rows as a part of those that were measured."""
+    return f"{cell[count]:,} of {cell['measured_rows']:,}"

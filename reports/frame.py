@@ -14,6 +14,7 @@ import pandas as pd
 from reports.cells import HIDDEN, Cells
 from reports.described import Described
 from reports.places import Places
+from reports.text import measured_text
 from verify.errors import InvalidRequestError
 from verify.families.costs import FeatureCost
 from verify.numbers.arithmetic import ARITHMETICS
@@ -21,7 +22,7 @@ from verify.sweep.portrait import Portrait
 from verify.sweep.store import RunFile, Session, damaged
 
 # What a cell is about; of two cells about the same (measured by different versions of the code) the later one is shown.
-IDENTITY = ["input", "digest", "mechanism", "member", "form", "options", "arithmetic"]
+IDENTITY = ["input", "digest", "mechanism", "member", "form", "options", "arithmetic", "measured_rows"]
 _PLACES = {"file": 0, "sample": 1, "synthetic": 2}  # one's own inputs first, then real ones
 
 
@@ -30,14 +31,14 @@ class Runs:
     """What one or more run files hold.
 
     Of a cell the frame has, beside what its record says: label, its input's name, told apart from others of that name
-    by its digest; options as text; variant, the form with its options; a column for each label of its member; axis and
-    along, the parameter along which curves are drawn, and its value; series, the mechanism with its other parameters,
-    so that cells of one series lie along one curve; proposed and formula_error, as the mechanism describes itself;
-    seconds, that computing its output took.  heads: a row for each head of a measured cell, which is `cell`, a place in
-    the frame.  mechanisms: by name.  portraits: what is known of members without any input, by name.  counts: what
-    features cost, by mechanism and size.  superseded: cells left out because a later session measured the same again.
-    missing: cells that a sweep was asked for and that are not there.  places: where the cells of the frame stand, and
-    what of them is not in it.
+    by its digest, and with the rows that were measured if these are a sample; options as text; variant, the form with
+    its options; a column for each label of its member; axis and along, the parameter along which curves are drawn, and
+    its value; series, the mechanism with its other parameters, so that cells of one series lie along one curve;
+    proposed and formula_error, as the mechanism describes itself; seconds, that computing its output took. heads: a row
+    for each head of a measured cell, which is `cell`, a place in the frame. mechanisms: by name. portraits: what is
+    known of members without any input, by name. counts: what features cost, by mechanism and size. superseded: cells
+    left out because a later session measured the same again. missing: cells that a sweep was asked for and that are not
+    there. places: where the cells of the frame stand, and what of them is not in it.
     """
 
     frame: pd.DataFrame
@@ -93,7 +94,7 @@ def load_runs(paths: Sequence[Path]) -> Runs:
     )
 
 
-_ORDER = ["place", "head_size", "input", "digest", "mechanism", "form_place", "form", "options"]
+_ORDER = ["place", "head_size", "input", "digest", "measured_rows", "mechanism", "form_place", "form", "options"]
 _ORDER += ["arithmetic_place", "arithmetic", "series", "along", "member"]
 
 
@@ -102,9 +103,17 @@ def _cost_order(cost: FeatureCost) -> tuple[str, int, int, int, str]:
 
 
 def _told_apart(cells: pd.DataFrame) -> pd.Series:
-    """Return the names of inputs, with the start of the digest where two inputs of one name hold different things."""
+    """Return the names of inputs, and what more has to be said of them.
+
+    The start of the digest, where two inputs of one name hold different things, and of how many rows errors are, where
+    these are a sample.
+    """
     several = cells.groupby("input")["digest"].transform("nunique") > 1
-    return cells["input"].where(~several, cells["input"] + " (digest " + cells["digest"].str[:8] + ")")
+    names = cells["input"].where(~several, cells["input"] + " (digest " + cells["digest"].str[:8] + ")")
+    counts = cells[["measured_rows", "rows"]].drop_duplicates()
+    said = {pair: f" ({measured_text(*pair)} rows)" for pair in counts.itertuples(index=False, name=None)}
+    suffixes = [said[pair] for pair in zip(cells["measured_rows"], cells["rows"], strict=True)]
+    return names.where(cells["measured_rows"] == cells["rows"], names + suffixes)
 
 
 def _missing(cells: pd.DataFrame, sessions: Iterable[tuple[str, Session]]) -> int:

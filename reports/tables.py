@@ -22,7 +22,7 @@ from reports.curves import (
     with_axis,
 )
 from reports.frame import Runs, in_order
-from reports.text import Table, count_text, error_text, number_text, percent_text, skill_text
+from reports.text import Table, count_text, error_text, measured_text, number_text, percent_text, skill_text
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _section(name: str, cells: Sequence[Cell], found: Sequence[Answer]) -> Input
         ("causal", "yes" if first["causal"] else "no"),
         ("largest attended |logit|", number_text(first["largest_logit"])),
         ("standard deviation of the logits", number_text(first["measured_logit_std"])),
-        ("rows", count_text(first["rows"])),
+        ("rows", measured_text(first["measured_rows"], first["rows"])),
         ("certified digits of exact values", f"at least {min(digits)}" if digits else "none"),
         ("measured in", ", ".join(f"{run} session {session}" for run, session in sessions)),
     ]

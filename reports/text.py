@@ -198,6 +198,11 @@ def context_text(tokens: int | None) -> str:
     return str(tokens)
 
 
+def measured_text(measured: int, rows: int) -> str:
+    """Return how many of some rows were measured: "256 of 4,096", or how many there are if all were."""
+    return count_text(rows) if measured == rows else f"{count_text(measured)} of {count_text(rows)}"
+
+
 def count_text(value: int | None) -> str:
     """Return an integer with separators; empty for None."""
     return "" if value is None else f"{value:,}"

@@ -16,7 +16,7 @@ from verify.integers import how_many
 
 # What a step needs of its two cells
 COLUMNS = [f"{part}_relative" for part in ("total", "formula", "rounding", "quantisation")]
-COLUMNS += ["negative", "nonfinite_elements", "largest_logit", "nonpositive_exact", "rows"]
+COLUMNS += ["negative", "nonfinite_elements", "largest_logit", "nonpositive_exact", "measured_rows"]
 
 
 @dataclass(frozen=True)

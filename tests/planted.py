@@ -106,6 +106,12 @@ PLANTED: dict[str, Planted] = {
     "later tokens seen": Planted(
         Bell, "forms", "it is what the same with what comes later gives", form=asked(lambda p, m: (uncausal(p), m))
     ),
+    "rows that count where they stand": Planted(
+        Bell,
+        "forms",
+        "bell/pairs on every other row of ",
+        form=asked(lambda p, m: (p if p.positions is None else p.but(positions=None, alignment="top-left"), m)),
+    ),
     "an answer of NaN": Planted(Bell, "forms", "all of it is NaN", form=altered(lambda value: value * np.nan)),
     "an answer of zero": Planted(Bell, "forms", "all of it is zero", form=altered(lambda value: value * 0)),
     "an output of another shape": Planted(Bell, "forms", "output of shape", form=altered(lambda value: value[..., :1])),

@@ -14,7 +14,7 @@ from reports.figures.ticks import linear
 
 # What is counted, out of what, and what the panel says
 _SHARES = (
-    ("nonpositive_exact", "rows", "rows with Z <= 0"),
+    ("nonpositive_exact", "measured_rows", "rows with Z <= 0"),
     ("negative", "pairs", "negative weights"),
     ("top_key_agreement", None, "rows that keep their top key"),
 )

@@ -37,7 +37,10 @@ MIXED = ARITHMETICS["bfloat16+float32"]
 
 
 def wrong_answers(subject: Subject) -> Iterator[str]:
-    """Yield cases that a form serves and answers wrongly in float64; in longer ones, sums of weights by turns."""
+    """Yield cases that a form serves and answers wrongly in float64; in longer ones, sums of weights by turns.
+
+    A form that goes row by row also has to be right where every other row of a causal case is left out.
+    """
     turns = dict(zip((case.name for case in subject.longer), cycle(subject.members), strict=False))
     for member, form in _forms(subject):
         served = [case for case in (*subject.cases, *subject.longer) if not refused(form, case.problem)]
@@ -48,6 +51,15 @@ def wrong_answers(subject: Subject) -> Iterator[str]:
             where = f"{variant.name} on {case.name!r}"
             how = {"plain": case.plain, "sums": case.plain and turns.get(case.name, member) is member}
             yield from guarded(where, differences, subject, case.problem, variant, FLOAT64, **how)
+        causal = [case for case in served if case.plain and case.problem.causal and case.problem.queries > 1]
+        for case in causal[:1] if form.by_row else ():
+            variant, part = Variant(member, form.name), subject.every_other_row(case.problem)
+            yield from guarded(
+                f"{variant.name} on every other row of {case.name!r}",
+                differences,
+                *(subject, part, variant, FLOAT64),
+                plain=True,
+            )
 
 
 def wrong_options(subject: Subject) -> Iterator[str]:

@@ -21,6 +21,7 @@ from verify.measure.decomposition import Truths
 from verify.numbers.arithmetic import Arithmetic
 from verify.numbers.formats import Format
 from verify.problem import PARTS, Problem
+from verify.problem.selection import of_rows
 from verify.truth import Reference
 
 # Values of the axis that are examined unless others are given: so many of the first, and the largest up to LARGER.
@@ -53,6 +54,7 @@ class Subject:
         self.truths: Callable[[Problem], Truths] = cache(lambda problem: Truths(problem, self.members))
         self.rounded: Callable[[Problem, Format], Problem] = cache(lambda problem, format_: problem.rounded(format_))
         self.twice: Callable[[Problem], Problem] = cache(_twice)
+        self.every_other_row: Callable[[Problem], Problem] = cache(_every_other_row)
         self.others: Callable[[Problem], list[Problem]] = cache(_others)
         self.weights: Callable[[Problem, Member], ExactWeights] = cache(exact_weights)
         self._tracked: Callable[[Problem, Member, Format, np.dtype[Any]], TrackedWeights] = cache(tracked_weights)
@@ -120,6 +122,11 @@ def refused(what: Mechanism | Form | Variant, problem: Problem) -> bool:
 
 def _copies(cases: Iterable[Case]) -> list[Case]:
     return [replace(case, problem=copied(case.problem)) for case in cases]
+
+
+def _every_other_row(problem: Problem) -> Problem:
+    part = of_rows(problem, range(0, problem.queries, 2))
+    return part.named(f"every other row of {problem.name}")
 
 
 def _twice(problem: Problem) -> Problem:

@@ -126,7 +126,7 @@ def exact_gap(one: _Which, other: _Which) -> tuple[Float64Array, Float64Array]:
     unclear = unsure > RESOLVED * size
     found = gap, doubt
     last = np.where(defined, 0.0, value), np.nextafter(np.abs(value) + radius, np.inf)
-    anywhere = np.asarray(unclear.reshape(-1, unclear.shape[-1]).any(axis=0))
+    anywhere = np.asarray(unclear.any(axis=tuple(range(unclear.ndim - 1))))
     for rows in _taken_again(anywhere, block_rows(one[0].problem)):
         better = tuple(array[..., rows, :] for array in last)
         if 2 * one[0].digits <= MOST_DIGITS:

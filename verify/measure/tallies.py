@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ Span = tuple[int, int]  # of positions, first and last
 
 def by_rows(array: NDArray[Kind]) -> NDArray[Kind]:
     """Return an array [..., H, r] as [H, r]."""
-    return array.reshape((-1, array.shape[-1]))
+    return array.reshape((prod(array.shape[:-1]), array.shape[-1]))
 
 
 def row_sizes(size: Float64Array) -> Float64Array:

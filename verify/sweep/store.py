@@ -59,20 +59,22 @@ def _descriptor(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a cell is about, whatever code measured it.  variant: member, form and options."""
+    """What a cell is about, whatever code measured it.  variant: member, form and options.  rows: measured ones."""
 
     input: str
     digest: str
     variant: str
     arithmetic: str
+    rows: int
 
 
 def _identity(row: Sequence[Any]) -> Identity:
-    if not all(isinstance(text, str) for text in row):
+    *texts, rows = row
+    if not all(isinstance(text, str) for text in texts) or not isinstance(rows, int):
         raise ValueError("a cell that is about nothing")
-    name, digest, member, form, options, arithmetic = row
+    name, digest, member, form, options, arithmetic = texts
     own = restored(CELLS["options"].kind, decoded(options))
-    return Identity(name, digest, f"{member}/{variant_of(form, own)}", arithmetic)
+    return Identity(name, digest, f"{member}/{variant_of(form, own)}", arithmetic, rows)
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,7 @@ class RunFile:
 
     def identities(self) -> dict[Identity, str]:
         """Return the keys of cells by what they are about: of several about the same, that of the last session."""
-        columns = "input, digest, member, form, options, arithmetic"
+        columns = "input, digest, member, form, options, arithmetic, measured_rows"
         with self._explained():
             rows = self._connection.execute(f"SELECT key, {columns} FROM cell ORDER BY session, key")
             return {self._intact(_identity, about): key for key, *about in rows}
