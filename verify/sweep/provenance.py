@@ -8,7 +8,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
@@ -60,11 +60,13 @@ def sources(mechanism: Mechanism) -> dict[str, bytes]:
     waiting = [*_ENGINES, *own]
     for always in (baseline().member, null_prediction()):
         waiting += _own_modules(always.mechanism)
+    beside = cache(partial(_beside, path=path))
     followed: set[str] = set()
     contents: dict[str, bytes] = {}
     while waiting:
         name = waiting.pop()
-        if name in followed or not (name.partition(".")[0] in near or _beside(name, path)):
+        top = name.partition(".")[0]
+        if name in followed or not (top in near or beside(top)):
             continue
         followed.add(name)
         file = _file(name)
@@ -87,9 +89,9 @@ def _own_modules(mechanism: Mechanism) -> list[str]:
     return list(dict.fromkeys([home_of(mechanism), *classes]))
 
 
-def _beside(name: str, path: str | None) -> bool:
-    """Say whether a module stands beside a file."""
-    file = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
+def _beside(top: str, path: str | None) -> bool:
+    """Say whether a module or package that is in no other stands beside a file."""
+    file = getattr(sys.modules.get(top), "__file__", None)
     return path is not None and file is not None and Path(path).parent in Path(file).resolve().parents[:2]
 
 
