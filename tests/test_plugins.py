@@ -195,7 +195,7 @@ BROKEN = {
         '        raise ArithmeticError("no\\nweight")\n',
         r"mine, which raises ArithmeticError: no weight, line \d+; expected .*; mend mine\.py",
     ),
-    "no number": (FUNCTION, "        return 'w'\n", "mine, which raises ValueError: could not"),
+    "no number": (FUNCTION, "        return 'w'\n", "mine, which raises TypeError: a formula gives str"),
     "nothing": (FUNCTION, "        pass\n", "mine, which raises TypeError: "),
     "nan": (
         FUNCTION,

@@ -134,8 +134,8 @@ def test_what_is_too_large_names_its_options(tmp_path: Path, capsys: pytest.Capt
     place = tmp_path / "v.npz"
     _, _, said = run(capsys, "reference", "sample:minilm-layer05", "--memory", "0.001", "--out", place)
     assert all(option in said for option in ("--rows", "--digits", "--memory"))
-    _, _, said = run(capsys, "sweep", "--tokens", "8192", "--input", "normal", "--head-sizes", "4", "--out", place)
-    assert "--tokens" in said
+    _, _, said = run(capsys, "sweep", "--tokens", "8", "--rows", "9", "--input", "normal", "--out", place)
+    assert "--rows" in said
     _, _, said = run(capsys, "recommend", "sample:minilm-layer05", "--tolerance", "1", "--seconds", "1e-9")
     assert "--seconds" in said
     assert run(capsys, "sweep", "--input", "neddle")[2].endswith("; did you mean needle?\n")

@@ -100,7 +100,7 @@ def test_every_column_shows_its_own_number(runs: Runs, distinct: pd.DataFrame, m
     (taylor,) = section.mechanisms
     facts = dict(section.facts)
     assert facts["heads x queries x keys"] == "13 x 11 x 12"
-    assert (facts["d_k, d_v"], facts["scale"], facts["causal"], facts["rows"]) == ("8, 4", "0.5", "yes", "16")
+    assert (facts["d_k, d_v"], facts["scale"], facts["causal"], facts["rows"]) == ("8, 4", "0.5", "yes", "16 of 17")
     assert (facts["largest attended |logit|"], facts["standard deviation of the logits"]) == ("14", "15")
     assert facts["certified digits of exact values"] == f"at least {distinct['digits'].min()}"
     variants = [(a, f) for a in ("float64", "float32") for f in ("scores", "packed")]

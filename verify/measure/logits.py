@@ -58,8 +58,13 @@ class LogitTally:
     @classmethod
     def joined(cls, parts: Sequence[LogitTally]) -> LogitTally:
         """Return the tally of several blocks, in their order."""
-        names = "largest", "count", "mean", "deviations", "powers"
-        return cls(*(along_rows([getattr(part, name) for part in parts]) for name in names))
+        return cls(
+            largest=along_rows([part.largest for part in parts]),
+            count=along_rows([part.count for part in parts]),
+            mean=along_rows([part.mean for part in parts]),
+            deviations=along_rows([part.deviations for part in parts]),
+            powers=along_rows([part.powers for part in parts]),
+        )
 
     @property
     def statistics(self) -> tuple[float, float]:

@@ -303,4 +303,4 @@ class InputWork:
         return found
 
 
-_LOGITS, _SOFTMAX, _GROUND, _OWN, _BACKGROUND = "logits", "softmax", "ground", "own", "background"
+_LOGITS, _SOFTMAX, _GROUND, _OWN, _BACKGROUND = "logits", "exact", "ground", "own exact", "background"
