@@ -53,9 +53,9 @@ class Record:
     input: the input's name; kind: file, sample or synthetic; digest: SHA-256 of the problem.  head_size, value_size: of
     q and k, and of v; queries, keys, heads: how many there are; causal: whether a query sees no later key; scale: of
     the logits, None where it is 1/sqrt(d_k).  logit_std: the standard deviation of the logits that was asked for, of a
-    synthetic input; measured_logit_std: that of the logits of attended pairs of measured rows, in float64, NaN if they
-    could not be found out; largest_logit: the largest |s| of these pairs, likewise.  logit_powers: the means of |s|,
-    |s|^2, ... over them.
+    synthetic input; measured_logit_std: that of the logits of attended pairs of measured rows, in float64, NaN if
+    unknown; largest_logit: the largest |s| of attended pairs of measured rows, in float64, NaN if unknown.
+    logit_powers: the means of |s|, |s|^2, ... over attended pairs of measured rows.
     mechanism: the mechanism's name; member: the mechanism with its parameters; labels: what tables show of the member.
     form: how it was computed; options: of the form, those that are not its own choice; arithmetic: what it was computed
     in.  status: how the cell ended: ok, measured; refused, as the request does not fit the form or the memory allowed;
