@@ -109,7 +109,7 @@ def test_planted_faults_are_rejected_by_name(fault: str) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["a formula that is softmax's, half entered", "a formula that raises", "a cost off by one", "an answer of NaN"],
+    ["a formula that is softmax's, half entered", "a formula that raises", "a cache of NaN", "an answer of NaN"],
 )
 def test_whatever_fails_is_said_in_a_line(fault: str) -> None:
     with pytest.raises(NonconformingError) as caught:
