@@ -11,7 +11,20 @@ import typer
 
 from cli.again import replay_command
 from cli.progress import progress_bar
-from cli.text import Columns, asked, choice, gibibytes, number, one_line, print_json, printable, show, width_of, words
+from cli.text import (
+    Columns,
+    asked,
+    choice,
+    gibibytes,
+    number,
+    one_line,
+    print_json,
+    printable,
+    seconds_of,
+    show,
+    width_of,
+    words,
+)
 from verify.errors import InvalidRequestError
 from verify.integers import how_many
 
@@ -113,7 +126,7 @@ def check(
         framework,
         device,
         sys.executable if python is None else python,
-        _seconds(timeout),
+        seconds_of(timeout),
         asked("--memory", gibibytes, memory, "memory"),
     )
     suites = {"--suite": suite != "quick", "--leave-out": leave_out is not None}
@@ -194,13 +207,6 @@ def _placed(function: str) -> str:
     if not Path(where).is_file():
         raise InvalidRequestError(f"{where}, which is no file", "a Python file", "check the path")
     return function
-
-
-def _seconds(text: str) -> float:
-    seconds = asked("--timeout", number, text, "timeout")
-    if not 0 < seconds <= 86_400:
-        raise InvalidRequestError(f"timeout {text.strip()!r}", "seconds above 0, a day at most", "correct --timeout")
-    return seconds
 
 
 def _require_outputs(own: Asked, rules: Sequence[Any]) -> None:

@@ -34,10 +34,12 @@ from cli.text import (
     Interrupted,
     asked,
     entries,
+    gibibytes,
     integer,
     numbers,
     one_line,
     print_json_stream,
+    seconds_of,
     show,
     width_of,
     words,
@@ -107,6 +109,19 @@ def sweep(
     jobs: Annotated[
         str | None, typer.Option(help="Worker processes; 0 works in this process.  [default: one per core]")
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="GiB that state and buffers of a form may take; a worker may take one more. What was refused is tried"
+            " again with another limit.  [default: 0.5, and half of the machine's for a worker]",
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Seconds for each piece of a cell's work: its run, its exact values on a block.  [default: no limit]"
+        ),
+    ] = None,
     columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary and every record as JSON.")] = False,
 ) -> None:
@@ -116,7 +131,7 @@ def sweep(
     interrupt and continue at will.
     """
     from verify.parallel.executors import InProcessExecutor, cores, worker_pool
-    from verify.sweep import RunFile, SweepSpec, cell_keys, run_sweep
+    from verify.sweep import Limits, RunFile, SweepSpec, cell_keys, run_sweep
 
     width = width_of(columns)
     workers = cores() if jobs is None else asked("--jobs", integer, jobs, "jobs", least=0, most=256)
@@ -135,6 +150,10 @@ def sweep(
         arithmetics=tuple(dict.fromkeys(words(arithmetics))),
         rows=None if rows is None else asked("--rows", integer, rows, "rows", least=1, most=LARGEST_SIZE),
     )
+    limits = Limits(
+        None if memory is None else asked("--memory", gibibytes, memory, "memory"),
+        None if timeout is None else seconds_of(timeout),
+    )
     read: list[dict[str, Any]] = []
 
     def planned(source: InputSource, problem: Problem) -> None:
@@ -150,6 +169,7 @@ def sweep(
                 command=shlex.join(["attnproof", *sys.argv[1:]]),
                 progress=update,
                 planned=planned,
+                limits=limits,
             )
     except KeyboardInterrupt:
         raise _kept(out) from None

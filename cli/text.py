@@ -66,6 +66,14 @@ def show(text: str, width: int, later: str = "  ") -> None:
         print(wrapped(line, width, later=later))
 
 
+def seconds_of(text: str) -> float:
+    """Return how many seconds --timeout allows."""
+    seconds = asked("--timeout", number, text, "timeout")
+    if not 0 < seconds <= 86_400:
+        raise InvalidRequestError(f"timeout {text.strip()!r}", "seconds above 0, a day at most", "correct --timeout")
+    return seconds
+
+
 LARGEST_MEMORY = 1 << 20  # GiB
 
 

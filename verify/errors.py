@@ -40,6 +40,10 @@ class TooLargeError(InvalidRequestError):
     """The request is well formed but would need more memory than allowed: a sweep records it as refused."""
 
 
+class OvertimeError(InvalidRequestError):
+    """The request is well formed but takes longer than allowed: a sweep records it as refused."""
+
+
 class MechanismError(InvalidRequestError):
     """A mechanism of somebody's own raises, or gives what it may not: a sweep records its cell as failed."""
 

@@ -33,7 +33,7 @@ def runs(tmp_path: Path) -> Runs:
     blank = Record("x", "sample", "digest", 8, 4, 11, 12, 13, True, 0.5, None, 14.0, 15.0, (1.0, 2.5), 17, 16)
     path = tmp_path / "run.sqlite"
     with RunFile(path, write=True) as run:
-        run.begin("now", {"command": "x", "spec": {}, "machine": {}})
+        run.begin("now", {"command": "x", "spec": {}, "limits": {}, "machine": {}})
         for name in ("softmax", "logexp", "taylor"):
             run.describe(known().mechanism(name).descriptor(), [])
         variants = ["softmax/softmax", "logexp/quadratic"]

@@ -37,7 +37,7 @@ def runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
         {"labels": {"order": 2, "kind": 1}, "counts": None},
     ]
     with RunFile(path, write=True) as file:
-        file.begin("later", {"command": "x", "spec": {}, "machine": {}})
+        file.begin("later", {"command": "x", "spec": {}, "limits": {}, "machine": {}})
         file.describe(descriptor, [])
         for number, more in enumerate(others):
             file.write(f"key {number}", dataclasses.replace(record, **more), 0.25)

@@ -24,7 +24,7 @@ TEXTS = ("", "NULL", "a\x00b", "'; DROP TABLE cell", "\u202ex", "line\nline", "\
 def written(path: Path, *records: Record) -> list[Record]:
     """Return records as they come back from a run file."""
     with RunFile(path, write=True) as run:
-        run.begin("now", {"command": "x", "spec": {}, "machine": {}})
+        run.begin("now", {"command": "x", "spec": {}, "limits": {}, "machine": {}})
         for number, record in enumerate(records):
             run.write(f"{number:09}", record)
     with RunFile(path) as run:
@@ -164,7 +164,7 @@ def test_a_cell_that_is_measured_again_replaces_the_old_one(small_run: Path, tmp
     record = of_taylor(small_run)
     written(path, record, record)
     with RunFile(path, write=True) as run:
-        run.begin("later", {"command": "x", "spec": {}, "machine": {}})
+        run.begin("later", {"command": "x", "spec": {}, "limits": {}, "machine": {}})
         run.write("000000000", dataclasses.replace(record, skill=0.5))
         assert run.count() == 2
     assert [count for (count,) in asked(path, "SELECT count(*) FROM rest UNION ALL SELECT count(*) FROM head")] == [
@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_no_part_of_a_cell(small_run: Path, tmp_path: Path) -
     record = of_taylor(small_run)
     written(path, record)
     with RunFile(path, write=True) as run:
-        run.begin("later", {"command": "x", "spec": {}, "machine": {}})
+        run.begin("later", {"command": "x", "spec": {}, "limits": {}, "machine": {}})
         run._connection.execute("CREATE TEMP TRIGGER full BEFORE INSERT ON head BEGIN SELECT raise(FAIL, 'full'); END")
         with pytest.raises(Exception, match="cannot be written"):
             run.write("1", record)

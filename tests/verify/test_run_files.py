@@ -281,7 +281,7 @@ def test_a_record_of_a_mechanism_that_is_not_installed_is_read_back(small_run: P
     assert "hers" not in list(known())
     path = tmp_path / "run.sqlite"
     with RunFile(path, write=True) as run_file:
-        run_file.begin("now", {"command": "x", "spec": {}, "machine": {}})
+        run_file.begin("now", {"command": "x", "spec": {}, "limits": {}, "machine": {}})
         run_file.describe(descriptor | {"name": "hers", "axis": "depth", "formula_error": "deviation"}, [])
         run_file.write("key", foreign)
     with RunFile(path) as run_file:
@@ -316,7 +316,7 @@ from verify.sweep import RunFile
 with RunFile(Path(sys.argv[1])) as run:
     found = list(run.records())
 run = RunFile(Path(sys.argv[2]), write=True)
-run.begin("now", {"command": "x", "spec": {}, "machine": {}})
+run.begin("now", {"command": "x", "spec": {}, "limits": {}, "machine": {}})
 for number, (_, record, seconds) in enumerate(found):
     run.write(f"cell {number}", record, seconds)
 print(len(found), flush=True)

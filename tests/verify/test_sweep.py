@@ -22,9 +22,10 @@ from tests.conftest import SMALL_SPEC
 from tests.sweeps import plans, records, run
 from verify.errors import InvalidRequestError
 from verify.inputs import FileInput, InputSource, SyntheticInput
+from verify.mechanisms import known
 from verify.parallel.executors import InProcessExecutor, worker_pool
 from verify.problem import Problem
-from verify.sweep import SweepSpec
+from verify.sweep import Limits, SweepSpec
 from verify.sweep.runner import QUEUE
 from verify.sweep.tasks import Task, done
 from verify.truth import enclosure
@@ -286,3 +287,44 @@ def test_rows_of_mixed_logits_stay_under_their_bound(tmp_path: Path) -> None:
     spec = dataclasses.replace(SMALL_SPEC, inputs=(FileInput((str(tmp_path / "a.npz"),), scale=1.0),), orders=(13, 14))
     run(spec, tmp_path / "run.sqlite")
     assert {record["status"] for record in records(tmp_path / "run.sqlite")} == {"ok"}
+
+
+DEADLY = """
+import os
+from dataclasses import replace
+from verify.families import LogitKernel
+
+def aborts(problem, arithmetic, member):
+    os.abort()
+
+def hoards(problem, arithmetic, member):
+    held = []
+    while True:
+        held.append(bytearray(1 << 24))
+
+PAIRS = LogitKernel.forms[0]
+
+class Deadly(LogitKernel):
+    name, description, source = "deadly", "exp, computed by what ends its process", "a test"
+    forms = (PAIRS, replace(PAIRS, name="aborts", compute=aborts), replace(PAIRS, name="hoards", compute=hoards))
+
+    def function(self, f, s, member):
+        return f.exp(s)
+
+DEADLY = Deadly()
+"""
+
+
+def test_what_aborts_or_takes_all_memory_costs_its_own_cells(tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    chosen = known((f"{tmp_path / 'deadly.py'}:DEADLY",)).plans(["deadly", "softmax/softmax", "taylor/scores"])
+    spec = SweepSpec((SyntheticInput("normal", 2, 3),), tuple(chosen), (0, 1, 2), ("float64",))
+    limits = Limits(memory=1 << 20)
+    summary = run(spec, tmp_path / "run.sqlite", lambda: worker_pool(2), limits=limits)
+    assert summary.by_status == {"ok": 5, "refused": 1, "failed": 0, "crashed": 1}
+    found = {(r["mechanism"], r["form"]): r for r in records(tmp_path / "run.sqlite")}
+    assert "died" in found["deadly", "aborts"]["reason"]
+    assert found["deadly", "hoards"]["reason"].startswith("work that takes more memory than 1 GiB")
+    assert found["deadly", "pairs"]["status"] == "ok"
+    again = run(spec, tmp_path / "run.sqlite", lambda: worker_pool(2), limits=limits)
+    assert (again.measured, again.reused) == (1, 6)  # what crashed, and not what is refused under these limits

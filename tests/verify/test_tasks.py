@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,10 @@ from verify.errors import InvalidRequestError
 from verify.inputs import FileInput
 from verify.measure.cell import Cell
 from verify.measure.portion import BLOCK_PAIRS
-from verify.mechanisms import named_variant
-from verify.sweep import Status
+from verify.mechanisms import known, named_variant
+from verify.parallel.deadline import deadline
+from verify.parallel.executors import InProcessExecutor
+from verify.sweep import Limits, RunFile, Status, SweepSpec, run_sweep
 from verify.sweep.tasks import Look, Subject, done
 
 SOFTMAX = Cell(variant("softmax", "softmax"), "float64")
@@ -135,3 +141,60 @@ def test_a_bound_that_is_none_fails_its_cell(source: FileInput, monkeypatch: pyt
     assert found[0].reason.startswith("the error of formula is ")
     assert found[0].reason.endswith(" times its bound")
     assert (found[0].errors, found[0].bounds) == ({}, {})
+
+
+HOLDING = Cell(variant("taylor", "packed", 3), "float64")
+
+
+def ended(path: Path, source: FileInput, limits: Limits) -> tuple[dict[str, int], set[str]]:
+    """Sweep one form that goes pair by pair and one with a state; return how cells ended, and why."""
+    spec = SweepSpec((source,), tuple(known().plans(["softmax/softmax", "taylor/packed"])), (3,), ("float64",))
+    summary = run_sweep(
+        *(spec, lambda: RunFile(path, write=True), InProcessExecutor), started="now", command="x", limits=limits
+    )
+    with RunFile(path) as run_file:
+        reasons = {record.reason for _, record, _ in run_file.records() if record.reason}
+    return {"measured": summary.measured} | summary.by_status, reasons
+
+
+def test_what_was_refused_is_tried_again_under_other_limits_only(source: FileInput, tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    counts, (reason,) = ended(path, source, Limits(memory=10))
+    assert counts == {"measured": 2, "ok": 1, "refused": 1, "failed": 0, "crashed": 0}  # softmax is none the worse
+    assert reason.startswith("20 features of order 3 at head size 3 in float64 need 5 MiB; expected at most 1 MiB;")
+    assert ended(path, source, Limits(memory=10))[0]["measured"] == 0
+    counts, reasons = ended(path, source, Limits(memory=10 << 20))
+    assert counts == {"measured": 1, "ok": 2, "refused": 0, "failed": 0, "crashed": 0}
+    assert not reasons
+    assert ended(path, source, Limits(memory=10))[0]["measured"] == 0  # what is measured stays
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_what_takes_too_long_is_refused_wherever_it_runs(
+    thread: bool, source: FileInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*_: Any, **__: Any) -> Any:
+        while True:
+            sum(range(1000))
+
+    change(monkeypatch, HOLDING.variant, compute=endless)
+    found: list[Any] = []
+    work = partial(ended, tmp_path / "run.sqlite", source, Limits(seconds=0.5))
+    if thread:
+        other = threading.Thread(target=lambda: found.append(work()))
+        other.start()
+        other.join()
+    else:
+        found.append(work())
+    counts, (reason,) = found[0]
+    assert counts == {"measured": 2, "ok": 1, "refused": 1, "failed": 0, "crashed": 0}
+    assert reason == "work that takes more than 0.5 s; expected no more; allow it more (--timeout)"
+
+
+def test_a_deadline_that_is_met_leaves_nothing_behind() -> None:
+    for _ in range(3):
+        with deadline(0.05):
+            pass
+    with deadline(None):
+        time.sleep(0.1)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,10 +91,16 @@ class Outcome:
         )
 
 
-def computed(variant: Variant, problem: Problem, rows: NDArray[np.int64], arithmetic: Arithmetic) -> Computed:
-    """Run a variant for some rows, counting what it can count; raises what `Variant.run` does."""
-    watch = {"watch": True} if "watch" in variant.how.limits else {}
-    return run_rows(variant, problem, rows.tolist(), arithmetic, **watch)
+def computed(
+    variant: Variant, problem: Problem, rows: NDArray[np.int64], arithmetic: Arithmetic, memory: int | None = None
+) -> Computed:
+    """Run a variant for some rows, counting what it can count; raises what `Variant.run` does.
+
+    memory: bytes that it may take, if it says what it needs; None for its own limit.
+    """
+    known: dict[str, Any] = {"watch": True, "memory_limit": memory}
+    limits = {name: value for name, value in known.items() if name in variant.how.limits and value is not None}
+    return run_rows(variant, problem, rows.tolist(), arithmetic, **limits)
 
 
 def outcome(

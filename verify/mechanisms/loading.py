@@ -122,7 +122,7 @@ def explained(mechanism: Mechanism) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except AttnproofError:
+    except (AttnproofError, MemoryError):  # how much memory there is, is not its fault
         raise
     except (Exception, SystemExit) as error:
         path, _ = file_of(mechanism) or ("", "")

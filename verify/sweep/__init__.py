@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from verify.sweep.runner import SweepSummary, cell_keys, run_sweep
     from verify.sweep.spec import SweepSpec
     from verify.sweep.store import RunFile, Session
+    from verify.sweep.tasks import Limits
 
 __all__ = [
     "ERRORS",
+    "Limits",
     "Record",
     "RunFile",
     "Session",
@@ -32,6 +34,7 @@ __getattr__, __dir__ = on_use(
         "Status": "record",
         "SweepSpec": "spec",
         "SweepSummary": "runner",
+        "Limits": "tasks",
         "cell_keys": "runner",
         "run_sweep": "runner",
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -27,7 +27,7 @@ from verify.sweep.record import Record, Status
 from verify.sweep.recording import blank_record
 from verify.sweep.spec import SweepSpec, cell_key
 from verify.sweep.store import RunFile
-from verify.sweep.tasks import Failure, Subject, Task, done
+from verify.sweep.tasks import Failure, Limits, Subject, Task, done
 
 Progress = Callable[[int, int, str], None]
 
@@ -80,27 +80,34 @@ def run_sweep(
     progress: Progress = lambda done, total, label: None,
     planned: Callable[[InputSource, Problem], None] = lambda source, problem: None,
     block_pairs: int = BLOCK_PAIRS,
+    limits: Limits | None = None,
 ) -> SweepSummary:
     """Measure every cell of the spec that the run file does not hold yet, and commit each as it is finished.
+
+    What crashed is tried again, and what was refused under other limits.
 
     store opens the run file, after the inputs have been checked; executor makes a pool, once at first and again when
     a dying worker has broken it.  started and command are kept as provenance.  progress is told cells finished, cells
     in all and the input last finished.  planned is told every input as it was read, before anything is measured.
-    block_pairs: the size of blocks, which changes nothing; see `verify.measure.portion.portions`.
+    block_pairs: the size of blocks, which changes nothing; see `verify.measure.portion.portions`.  limits: of each
+    cell; None for none but those that forms set themselves.
 
     Raises InvalidRequestError for inputs or a run file that cannot be used: then nothing has been written.
     """
-    plans = [plan_of(source, spec.rows, block_pairs, planned) for source in spec.inputs]
+    limits = Limits() if limits is None else limits
+    plans = [plan_of(source, spec.rows, block_pairs, planned, limits) for source in spec.inputs]
     summary = SweepSummary(digests=[plan.blank.digest for plan in plans])
     with store() as run:
         works = []
+        refused_under = {session.number: session.provenance.get("limits") for session in run.sessions()}
         for plan in sorted(plans, key=lambda plan: -plan.work):  # the longest first: no core idles at the end
             missing = []
             for cell in spec.cells():
                 key = plan.key(cell)
-                status = run.status(key)
+                status, session = run.ended(key)
                 summary.cells += 1
-                if status is None or status == Status.CRASHED:
+                again = status == Status.REFUSED and refused_under.get(session) != asdict(limits)
+                if status is None or status == Status.CRASHED or again:
                     missing.append(cell)
                     continue
                 summary.reused += 1
@@ -115,7 +122,8 @@ def run_sweep(
                 )
         if not works:
             return summary
-        run.begin(started, {"command": command, "spec": spec.describe(), "machine": machine()})
+        about = {"command": command, "spec": spec.describe(), "limits": asdict(limits), "machine": machine()}
+        run.begin(started, about)
         members: dict[Mechanism, list[Member]] = {}
         for member in dict.fromkeys(cell.member for cell in spec.cells()):
             members.setdefault(member.mechanism, []).append(member)
@@ -152,6 +160,7 @@ def plan_of(
     sample: int | None,
     block_pairs: int,
     planned: Callable[[InputSource, Problem], None] = lambda source, problem: None,
+    limits: Limits | None = None,
 ) -> Plan:
     """Load an input once to check it, and tell of it.
 
@@ -169,7 +178,7 @@ def plan_of(
         )
     planned(source, problem)
     return Plan(
-        Subject(source, problem.digest, sample, block_pairs),
+        Subject(source, problem.digest, sample, block_pairs, Limits() if limits is None else limits),
         blank_record(source, problem, attending),
         block_bounds(problem, len(rows), block_pairs),
         problem.heads * len(rows) * problem.keys * problem.head_size,

@@ -40,8 +40,9 @@ TOLD = {
     ("session", ""): "a table: invocations that wrote to the file",
     ("session", "id"): "its number",
     ("session", "started"): "when, in ISO 8601",
-    ("session", "provenance"): "JSON with command, spec (inputs, cells, arithmetics) and machine (code digest, "
-    "versions, processor, linear algebra)",
+    ("session", "provenance"): "JSON with command, spec (inputs, cells, arithmetics), limits (memory, "
+    "seconds: under others what was refused is tried again) and machine (code digest, versions, processor, linear "
+    "algebra)",
     ("mechanism", ""): "a table: what a report has to know of the mechanisms that a session measured",
     ("mechanism", "session"): "which session",
     ("mechanism", "name"): "whose mechanism",

@@ -44,7 +44,7 @@ def _seconds(value: Any) -> float | None:
 
 def _provenance(text: str) -> dict[str, Any]:
     document = json.loads(text)
-    if not isinstance(document, dict) or set(document) != {"command", "spec", "machine"}:
+    if not isinstance(document, dict) or set(document) != {"command", "spec", "limits", "machine"}:
         raise ValueError("not the members of a session")
     return document
 
@@ -236,11 +236,11 @@ class RunFile:
         with self._explained():
             return int(self._connection.execute("SELECT count(*) FROM cell").fetchone()[0])
 
-    def status(self, key: str) -> Status | None:
-        """Return how the cell ended, or None if it is not in the file."""
+    def ended(self, key: str) -> tuple[Status | None, int]:
+        """Return how the cell ended, and in which session; None and 0 if it is not in the file."""
         with self._explained():
-            row = self._connection.execute("SELECT status FROM cell WHERE key = ?", (key,)).fetchone()
-        return None if row is None else self._intact(Status, row[0])
+            row = self._connection.execute("SELECT status, session FROM cell WHERE key = ?", (key,)).fetchone()
+        return (None, 0) if row is None else (self._intact(Status, row[0]), row[1])
 
     def write(self, key: str, record: Record, seconds: float | None = None) -> None:
         """Commit one finished cell.  seconds: that computing its output took, which no record has."""

@@ -7,9 +7,11 @@ what came out.  A piece that fails says so in its result; one that is interrupte
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +24,7 @@ from verify.errors import AttnproofError, CertificationError, InvalidRequestErro
 from verify.families.costs import counts_of
 from verify.files.packing import packed, unpacked
 from verify.inputs import InputSource
+from verify.isolated.worker import limit_memory
 from verify.measure.background import Backdrop, Background, Ground, Values
 from verify.measure.cell import Cell, Measurement, Outcome, computed, measurement, outcome
 from verify.measure.logits import LogitTally
@@ -29,6 +32,7 @@ from verify.measure.portion import Portion, measured_rows, portions
 from verify.mechanisms.loading import explained
 from verify.mechanisms.registry import baseline
 from verify.numbers.arithmetic import named_arithmetic
+from verify.parallel.deadline import deadline
 from verify.problem import Problem
 from verify.sweep.record import Status
 
@@ -45,17 +49,42 @@ class Failure:
     reason: str
 
 
+# What a process may have beside what a form may take: libraries, tiles of exact values, arrays over pairs.
+ROOM = 1 << 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cell may take; None for no limit of time, and for what forms allow themselves.
+
+    memory: bytes of a form's state and buffers.  A process that works on cells may have that and ROOM or, where there
+    is no such limit, half of the machine's memory.  seconds: for each piece of its work.
+    """
+
+    memory: int | None = None
+    seconds: float | None = None
+
+    @property
+    def of_process(self) -> int:
+        """Bytes that a process may have more than when it starts."""
+        if self.memory is not None:
+            return self.memory + ROOM
+        pages, size = (os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE"))
+        return pages * size // 2
+
+
 @dataclass(frozen=True)
 class Subject:
     """An input as it was when the sweep was planned, and which rows of it are measured in blocks of what size.
 
-    sample: how many rows; None for all.  block_pairs: see `verify.measure.portion.portions`.
+    sample: how many rows; None for all.  block_pairs: see `verify.measure.portion.portions`.  limits: of each cell.
     """
 
     source: InputSource
     digest: str
     sample: int | None
     block_pairs: int
+    limits: Limits = Limits()
 
     def problem(self) -> Problem:
         """Load the input; InvalidRequestError if it cannot be read any more, or has changed."""
@@ -206,19 +235,27 @@ def done(task: Task) -> Any:
 
     Raises InvalidRequestError if the input cannot be read any more or has changed since the sweep was planned.
     """
+    _limit_process(task.subject.limits)
     with threadpool_limits(limits=1):
         task.subject.problem()
         work: Callable[[Any], Any] = _WORK[type(task)]
         return work(task)
 
 
+@cache
+def _limit_process(limits: Limits) -> None:
+    """Limit the memory of a process that works for another one, once; where it is the only one, it has its own."""
+    if multiprocessing.parent_process() is not None:
+        limit_memory(limits.of_process)
+
+
 def look(task: Look) -> list[Looked]:
     """Return what is known of each cell."""
     problem = task.subject.problem()
-    return [_looked(cell, problem) for cell in task.cells]
+    return [_looked(cell, problem, task.subject.limits) for cell in task.cells]
 
 
-def _looked(cell: Cell, problem: Problem) -> Looked:
+def _looked(cell: Cell, problem: Problem, limits: Limits) -> Looked:
     known: dict[str, Any] = {}
 
     def find() -> None:
@@ -229,7 +266,7 @@ def _looked(cell: Cell, problem: Problem) -> Looked:
         if refusal is not None:
             raise refusal
 
-    failure = _tried(find)
+    failure = _tried(find, limits)
     return Looked(known, failure if isinstance(failure, Failure) else None)
 
 
@@ -242,8 +279,8 @@ def survey(task: Survey) -> Surveyed:
 
     return Surveyed(
         packed(backdrop.logits()),
-        _tried(lambda: packed(backdrop.softmax())) if task.arithmetics else b"",
-        {name: _tried(partial(ground, name)) for name in task.arithmetics},
+        _tried(lambda: packed(backdrop.softmax()), task.subject.limits) if task.arithmetics else b"",
+        {name: _tried(partial(ground, name), task.subject.limits) for name in task.arithmetics},
     )
 
 
@@ -258,7 +295,7 @@ def study(task: Study) -> list[Studied | Failure]:
             background = backdrop.background(member, arithmetic)
         return Studied(packed(backdrop.own(member, arithmetic)), packed(background))
 
-    return [_tried(partial(find, *one)) for one in task.asked]
+    return [_tried(partial(find, *one), task.subject.limits) for one in task.asked]
 
 
 def run(task: Run) -> Ran | Failure:
@@ -267,10 +304,11 @@ def run(task: Run) -> Ran | Failure:
 
     def find() -> Ran:
         with explained(cell.member.mechanism):
-            found = computed(cell.variant, problem, task.subject.rows(), named_arithmetic(cell.arithmetic))
+            rows, arithmetic = task.subject.rows(), named_arithmetic(cell.arithmetic)
+            found = computed(cell.variant, problem, rows, arithmetic, task.subject.limits.memory)
         return Ran(found.value, found.hazards, found.seconds)
 
-    return _tried(find)
+    return _tried(find, task.subject.limits)
 
 
 def judge(task: Judge) -> Outcome | Failure:
@@ -282,7 +320,7 @@ def judge(task: Judge) -> Outcome | Failure:
         with explained(task.cell.member.mechanism):
             return outcome(task.cell.variant, portion, arithmetic, task.value, *exact)
 
-    return _tried(find)
+    return _tried(find, task.subject.limits)
 
 
 def finish(task: Finish) -> Measured | Failure:
@@ -300,7 +338,7 @@ def finish(task: Finish) -> Measured | Failure:
         )
         return Measured(found, task.seconds)
 
-    return _tried(find)
+    return _tried(find, task.subject.limits)
 
 
 def measure(task: Measure) -> Measured | Failure:
@@ -327,13 +365,17 @@ _WORK: Mapping[type, Callable[[Any], Any]] = {
 }
 
 
-def _tried(find: Callable[[], Found]) -> Found | Failure:
+def _tried(find: Callable[[], Found], limits: Limits) -> Found | Failure:
     """Return what is found, or why nothing is: whatever breaks, breaks this and not its neighbours."""
     try:
-        return find()
+        with deadline(limits.seconds):
+            return find()
     except (CertificationError, MechanismError, ViolatedBoundError) as error:
         return Failure(Status.FAILED, str(error))
     except AttnproofError as error:
         return Failure(Status.REFUSED, str(error))
+    except MemoryError:
+        allowed = f"{limits.of_process / 2**30:.3g} GiB"
+        return Failure(Status.REFUSED, f"work that takes more memory than {allowed}; allow it more (--memory)")
     except Exception as error:
         return Failure(Status.CRASHED, f"{type(error).__name__}: {error}")

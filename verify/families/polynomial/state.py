@@ -262,4 +262,4 @@ def countable_features(head_size: int, order: int) -> int:
 COUNTABLE_BITS = 64
 
 # What to do about too many features.
-FEWER = "keep fewer powers (--orders) or use the form scores (--mechanisms)"
+FEWER = "keep fewer powers (--orders), use the form scores (--mechanisms), or allow more memory (--memory)"
