@@ -101,12 +101,13 @@ class Background:
 class Backdrop:
     """Some rows of a problem, and what is found out there that no form changes.
 
-    members: those that will be asked for; those of one mechanism share their work.
+    members: those that will be asked for; those of one mechanism share their work.  softmax: its exact value there, if
+    it was found before.
     """
 
-    def __init__(self, portion: Portion, members: Sequence[Member]) -> None:
+    def __init__(self, portion: Portion, members: Sequence[Member], softmax: Reference | None = None) -> None:
         self.portion = portion
-        self.exact = Exact(portion.part, members)
+        self.exact = Exact(portion.part, members, softmax)
         self._settings: dict[str, Setting] = {}
         self._weights: dict[Member, WeightTally] = {}
 

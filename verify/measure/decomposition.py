@@ -53,11 +53,17 @@ class Truths:
         *,
         digits: int = DIGITS,
         memory_limit: int = MEMORY_LIMIT,
+        softmax: Reference | None = None,
     ) -> None:
-        """Take the members that will be asked for: those of one mechanism are found together."""
+        """Take the members that will be asked for: those of one mechanism are found together.
+
+        softmax: the exact value of softmax attention, if it was found before, with these digits.
+        """
         self.problem, self.digits, self.memory_limit = problem, digits, memory_limit
         self.members = list(dict.fromkeys(members))
         self._found: dict[Member, Reference | CertificationError | MechanismError] = {}
+        if softmax is not None:
+            self._found[baseline().member] = softmax
         self._finer: dict[bytes, Truths] = {}
 
     def of(self, member: Member) -> Reference:

@@ -20,6 +20,7 @@ from verify.mechanisms.registry import baseline
 from verify.numbers.arithmetic import Arithmetic, named_arithmetic
 from verify.numbers.arrays import Float64Array
 from verify.problem import Problem
+from verify.truth import Reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +44,12 @@ def require_attending(problem: Problem) -> None:
 class Exact:
     """One problem with what no arithmetic changes: exact values, and bounds on errors of formulas.
 
-    members: those that will be asked for.
+    members: those that will be asked for.  softmax: its exact value, if it was found before.
     """
 
-    def __init__(self, problem: Problem, members: Iterable[Member]) -> None:
+    def __init__(self, problem: Problem, members: Iterable[Member], softmax: Reference | None = None) -> None:
         self.problem = problem
-        self.truths = Truths(problem, members)
+        self.truths = Truths(problem, members, softmax=softmax)
         self.formula_bound = cache(self._formula_bound)
 
     def _formula_bound(self, member: Member) -> Float64Array | None:

@@ -382,8 +382,8 @@ class RunFile:
         """Close the file; one that was written to is left as a single file without a journal beside it."""
         if self._write:
             with suppress(sqlite3.OperationalError):  # somebody else has it open: the journal stays, and is valid
-                if self._session is not None:
-                    self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                if self._session is not None:  # a script is gone through to its end, which frees page after page
+                    self._connection.executescript("PRAGMA incremental_vacuum")
                 self._connection.execute("PRAGMA journal_mode = DELETE")
         self._end()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from verify.inputs import InputSource
 from verify.isolated.worker import limit_memory
 from verify.measure.background import Backdrop, Background, Ground, Values
 from verify.measure.cell import Cell, Measurement, Outcome, computed, measurement, outcome
+from verify.measure.decomposition import Truths
 from verify.measure.logits import LogitTally
 from verify.measure.portion import Portion, measured_rows, portions
 from verify.mechanisms.loading import explained
@@ -35,6 +36,7 @@ from verify.numbers.arithmetic import named_arithmetic
 from verify.parallel.deadline import deadline
 from verify.problem import Problem
 from verify.sweep.record import Status
+from verify.truth import Reference
 
 Packed = bytes  # what `verify.files.packing` made of an object
 
@@ -270,9 +272,22 @@ def _looked(cell: Cell, problem: Problem, limits: Limits) -> Looked:
     return Looked(known, failure if isinstance(failure, Failure) else None)
 
 
+def _backdrop(task: Survey | Study, members: Sequence[Member]) -> Backdrop:
+    """Return a block with exact softmax, unless nothing is asked of it; whoever needs what cannot be found says so."""
+    portion = task.subject.portions()[task.place]
+    found = _tried(lambda: _softmax(task.subject, task.place), task.subject.limits) if members else None
+    return Backdrop(portion, members, None if isinstance(found, Failure) else found)
+
+
+@lru_cache(maxsize=1)
+def _softmax(subject: Subject, place: int) -> Reference:
+    """Return exact softmax on a block, once for all who ask for it here in turn."""
+    return Truths(subject.portions()[place].part).of_softmax()
+
+
 def survey(task: Survey) -> Surveyed:
     """Return what cells on a block are held against."""
-    backdrop = Backdrop(task.subject.portions()[task.place], [baseline().member])
+    backdrop = _backdrop(task, [baseline().member] if task.arithmetics else [])
 
     def ground(name: str) -> Packed:
         return packed(backdrop.ground(named_arithmetic(name)))
@@ -287,7 +302,7 @@ def survey(task: Survey) -> Surveyed:
 def study(task: Study) -> list[Studied | Failure]:
     """Return what is found out about each member in its arithmetic."""
     members = list(dict.fromkeys(member for member, _ in task.asked))
-    backdrop = Backdrop(task.subject.portions()[task.place], members)
+    backdrop = _backdrop(task, members)
 
     def find(member: Member, name: str) -> Studied:
         arithmetic = named_arithmetic(name)
