@@ -69,9 +69,9 @@ _APPLIES = {
 
 
 def given_options(context: typer.Context) -> set[str]:
-    """Return the names of the options that stand on the command line."""
+    """Return the names of the options that stand on the command line, or in a file that it names."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    return {name for name, source in sources.items() if source and source.name in ("COMMANDLINE", "DEFAULT_MAP")}
 
 
 def require_applicable(given: set[str], sources: Iterable[InputSource]) -> None:

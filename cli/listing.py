@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.inputs import Mechanisms
+from cli.spec import PRESETS, preset_text
 from cli.text import Columns, print_json, width_of
 
 if TYPE_CHECKING:
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
 def listing(
     own: Mechanisms = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Print this preset of sweeps, a TOML file to copy, and nothing else.")
+    ] = None,
     columns: Columns = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False,
 ) -> None:
     """List what there is to choose from.
 
-    Mechanisms with their parameters, their forms with their options, arithmetics, number formats, samples, scenarios
-    and metrics.
+    Mechanisms with their parameters, their forms with their options, arithmetics, number formats, samples, scenarios,
+    metrics and presets.
     """
     from reports.text import Table
     from verify.inputs import SAMPLES, SCENARIOS
@@ -30,6 +34,9 @@ def listing(
     from verify.numbers.arithmetic import ARITHMETICS
     from verify.numbers.formats import FORMATS
 
+    if preset is not None:
+        print(preset_text(preset), end="")
+        return
     width = width_of(columns)
     mechanisms, forms = _mechanisms(own or [])
     lists = {
@@ -43,6 +50,7 @@ def listing(
         "samples": {f"sample:{name}": description for name, description in SAMPLES.items()},
         "scenarios": {name: scenario.description for name, scenario in SCENARIOS.items()},
         "metrics": {name: metric.description for name, metric in METRICS.items()},
+        "presets": {name: preset_text(name).splitlines()[0].removeprefix("# ") for name in PRESETS},
     }
     if json_:
         print_json(lists)

@@ -28,6 +28,7 @@ from cli.inputs import (
     unknown_input,
 )
 from cli.progress import progress_bar
+from cli.spec import Preset, Spec
 from cli.text import (
     LARGEST_SIZE,
     Columns,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from verify.problem import Problem
     from verify.sweep import SweepSpec
 
+LARGEST_TOKENS = 1 << 20
+
 ORDER_LIMIT = 64  # 64! and s^64 are far beyond any use; the exact values would still be found, slowly
 
 MOST_REASONS = 5  # reasons that are printed
@@ -60,6 +63,8 @@ MOST_REASONS = 5  # reasons that are printed
 
 def sweep(
     context: typer.Context,
+    spec_file: Spec = None,
+    preset: Preset = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -140,7 +145,7 @@ def sweep(
             inputs if inputs else ["samples", "normal"],
             given_options(context),
             head_sizes=asked("--head-sizes", integers, head_sizes, "head size", least=1, most=LARGEST_SIZE),
-            tokens=asked("--tokens", integers, tokens, "tokens", least=1, most=LARGEST_SIZE),
+            tokens=asked("--tokens", integers, tokens, "tokens", least=1, most=LARGEST_TOKENS),
             logit_stds=asked("--logit-std", numbers, logit_std, "logit standard deviation"),
             seeds=asked("--seeds", integers, seeds, "seed", least=0, most=2**31 - 1),
             options=FileOptions(keys, ignore, layout, bits, scale, causal, alignment),
@@ -148,7 +153,7 @@ def sweep(
         plans=_plans(mechanisms, own or []),
         orders=asked("--orders", integers, orders, "order", least=0, most=ORDER_LIMIT),
         arithmetics=tuple(dict.fromkeys(words(arithmetics))),
-        rows=None if rows is None else asked("--rows", integer, rows, "rows", least=1, most=LARGEST_SIZE),
+        rows=None if rows is None else asked("--rows", integer, rows, "rows", least=1, most=LARGEST_TOKENS),
     )
     limits = Limits(
         None if memory is None else asked("--memory", gibibytes, memory, "memory"),
