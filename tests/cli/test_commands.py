@@ -194,7 +194,7 @@ def test_failed_cells_make_exit_code_one(
     assert re.match(r"attnproof: normal.*: softmax/softmax, and 15 more: .* digits of 33 at the cap of 64 bits", said)
 
 
-KINDS = {"forms", "arithmetics", "formats", "samples", "scenarios", "metrics"}
+KINDS = {"forms", "arithmetics", "formats", "samples", "scenarios", "metrics", "presets"}
 
 
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.spec import PRESETS, preset_text
-from tests.cli.test_commands import run
+from tests.cli.running import run
 from verify.sweep import RunFile
 
 

@@ -18,7 +18,7 @@ from verify.measure.metrics import (
     skill,
 )
 from verify.measure.summary import BoundSummary, ErrorSummary, RowSummary
-from verify.measure.tallies import MOST_DIGITS, BoundTally, ErrorTally, OutputTally
+from verify.measure.tallies import MOST_DIGITS, BoundTally, ErrorTally, OutputTally, row_sizes
 from verify.numbers.formats import FORMATS
 from verify.problem import Problem
 from verify.truth import difference, reference
@@ -46,7 +46,7 @@ def summary_of(error: Any, found: Any) -> ErrorSummary:
 
 def compare_rows(found: Any, error: Any, exact: Any, rows: Any) -> RowSummary:
     positions = np.arange(len(rows))
-    sizes = np.sqrt(np.square(error).mean(axis=-1))[None]
+    sizes = row_sizes(magnitudes(error))[None]
     return OutputTally.of(found, error, exact, rows, positions, len(rows)).summary(rows[None], sizes, positions)
 
 

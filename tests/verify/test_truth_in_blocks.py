@@ -106,7 +106,7 @@ def test_a_row_is_nothing_only_by_its_own_weights(seed: int) -> None:
 
 
 def test_memory_that_processes_take_by_key_and_by_value() -> None:
-    """A key and its value are 8 (d_k + d_v) bytes, 512 rows see it or not; three processes have six blocks twice."""
+    """A key and its value are 8 (d_k + d_v) bytes, 256 rows see it or not; three processes have six blocks twice."""
 
     def estimate(keys: int, value_size: int, processes: int, queries: int = 1) -> int:
         q, k, v = (np.zeros(shape) for shape in ((queries, 2), (keys, 2), (keys, value_size)))
@@ -114,11 +114,11 @@ def test_memory_that_processes_take_by_key_and_by_value() -> None:
 
     for processes, copies in ((0, 1), (1, 1), (3, 12)):
         by_key = (estimate(300, 3, processes) - estimate(100, 3, processes)) / 200
-        assert by_key == copies * (8 * (2 + 3) + 512)
+        assert by_key == copies * (8 * (2 + 3) + 256)
     by_value = estimate(1000, 4, 1, queries=0) - estimate(1000, 3, 1, queries=0)
     assert by_value == 8 * 1000
     # a process more: its tile, and two more blocks, each sent and received
-    assert estimate(100, 3, 4) - estimate(100, 3, 3) == tiles.TILE_BYTES + 2 * 2 * 100 * (8 * 5 + 512)
+    assert estimate(100, 3, 4) - estimate(100, 3, 3) == tiles.TILE_BYTES + 2 * 2 * 100 * (8 * 5 + 256)
 
 
 def test_memory_that_outputs_take_by_digit_and_by_member() -> None:

@@ -15,10 +15,10 @@ from verify.bounds import RatioTable
 from verify.errors import InvalidRequestError
 from verify.measure.cell import Cell, measured
 from verify.measure.decomposition import Decomposer
-from verify.measure.exact import Exact, Setting
+from verify.measure.exact import Exact
 from verify.measure.logits import logit_statistics
 from verify.measure.weights import compare_weights
-from verify.mechanisms import named_member
+from verify.mechanisms import named_member, named_variant
 from verify.numbers.arithmetic import ARITHMETICS
 from verify.numbers.formats import FORMATS, Format
 from verify.numbers.rounding import UndecidedRoundingError, correctly_rounded
@@ -105,7 +105,7 @@ def test_problems_of_any_size(member: str) -> None:
 def test_nothing_that_is_attended_cannot_be_measured() -> None:
     problem = Problem([[1.0]], [[1.0]], [[1.0]], mask=[[False]], name="blind")
     with pytest.raises(InvalidRequestError, match="blind in which no query attends to any key; expected at least one"):
-        Setting(Exact(problem, [named_member("softmax")]), ARITHMETICS["float64"])
+        measured(problem, Cell(named_variant("softmax/softmax"), "float64"))
 
 
 @pytest.mark.parametrize("size", [1e154, 1.3e154])

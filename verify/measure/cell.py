@@ -16,6 +16,7 @@ from verify.attention.variant import Variant
 from verify.errors import ViolatedBoundError
 from verify.measure.background import Backdrop, Background, Ground, Values
 from verify.measure.decomposition import least
+from verify.measure.exact import require_attending
 from verify.measure.logits import LogitTally
 from verify.measure.metrics import computed_error, doubt_of, ratio, root_mean_square, skill
 from verify.measure.portion import BLOCK_PAIRS, Portion, measured_rows, portions
@@ -202,11 +203,12 @@ def _heads(
 def measured(problem: Problem, cell: Cell, *, sample: int | None = None, block_pairs: int = BLOCK_PAIRS) -> Measurement:
     """Measure one cell in this process, block after block.
 
-    sample: how many rows, all by default.  block_pairs: the size of blocks, which changes nothing.  Raises what
-    `Setting`, exact values, `Variant.run` and `measurement` do.
+    sample: how many rows, all by default.  block_pairs: the size of blocks, which changes nothing.  Raises
+    InvalidRequestError if nothing is attended, and what `Setting`, exact values, `Variant.run` and `measurement` do.
 
         measured(problem, Cell(named_variant("taylor:order=3/packed"), "float32")).errors["total"].relative
     """
+    require_attending(problem)
     arithmetic, rows = named_arithmetic(cell.arithmetic), measured_rows(problem, sample)
     output = computed(cell.variant, problem, rows, arithmetic)
     grounds, backgrounds, outcomes, logits = [], [], [], []
