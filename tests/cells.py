@@ -39,6 +39,8 @@ def records_of(
     waiting, found = deque(work.start()), {}
     while waiting:
         task = waiting.popleft().make()
+        if task is None:
+            continue
         pieces, ended = work.take(task, done(task))
         waiting.extend(pieces)
         found.update({each.cell: each.record for each in ended})

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.cells import records_of
+from verify.attention import Variant
+from verify.attention.contract import Member
 from verify.attention.strips import run_rows
-from verify.errors import InvalidRequestError, TooLargeError
+from verify.errors import InvalidRequestError, TooLargeError, ViolatedBoundError
 from verify.files.packing import packed, unpacked
 from verify.inputs import FileInput
-from verify.measure.cell import Cell
-from verify.measure.portion import block_bounds, measured_rows, portions
+from verify.measure.background import Backdrop, Background
+from verify.measure.cell import Cell, Outcome
+from verify.measure.cell import outcome as measuring
+from verify.measure.portion import Portion, block_bounds, measured_rows, portions
 from verify.mechanisms import named_variant
-from verify.numbers.arithmetic import ARITHMETICS
+from verify.numbers.arithmetic import ARITHMETICS, Arithmetic
 from verify.problem import Problem
 from verify.problem import rows as rows_of_problem
 from verify.problem.selection import of_rows
+from verify.sweep import Status
 from verify.truth import reference
 
 NAMES = ("softmax/softmax", "taylor:order=3/packed", "taylor:order=2/scores", "logexp/stream", "elu/pairs")
@@ -50,6 +56,37 @@ def test_blocks_of_any_size_make_the_same_records(sample: int | None, tmp_path: 
     small, whole = (records_of(source, *CELLS, sample=sample, block_pairs=size) for size in (1, 1 << 22))
     assert {record.status for record in whole} == {"ok"}
     assert [record.to_json() for record in small] == [record.to_json() for record in whole]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_what_fails_on_one_block_costs_its_cell_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written(tmp_path / "a.npz", 29)
+    whole = records_of(source, *CELLS, block_pairs=1)
+    judged: list[tuple[str, int]] = []
+
+    def outcome(variant: Variant, portion: Portion, *more: Any) -> Outcome:
+        judged.append((variant.name, int(portion.rows[0])))
+        if variant.form == "scores" and portion.rows[0] == 8:
+            raise RuntimeError("planted")
+        return measuring(variant, portion, *more)
+
+    def background(self: Backdrop, member: Member, arithmetic: Arithmetic) -> Background:
+        if member.of == "elu" and self.portion.rows[0] == 0:
+            raise ViolatedBoundError("planted")
+        return finding(self, member, arithmetic)
+
+    finding = Backdrop.background
+    monkeypatch.setattr("verify.sweep.tasks.outcome", outcome)
+    monkeypatch.setattr(Backdrop, "background", background)
+    found = records_of(source, *CELLS, block_pairs=1)
+    statuses = {record.form: record.status for record in found if record.status != Status.OK}
+    assert statuses == {"scores": Status.CRASHED, "pairs": Status.FAILED}
+    assert [record for record in found if record.status == Status.OK] == [
+        record for record in whole if record.form not in statuses
+    ]
+    places = [place for name, place in judged if name.startswith("taylor:order=2")]
+    assert places == [0, 8]  # what is left of it is not done
+    assert not [name for name, _ in judged if name.startswith("elu")]
 
 
 def test_a_sample_measures_the_rows_it_names(tmp_path: Path) -> None:

@@ -63,11 +63,11 @@ class Ended:
 class Piece:
     """A piece of work that may be done now.
 
-    rank: the lowest first.  make: returns what there is to do, when it comes to it.
+    rank: the lowest first.  make: returns what there is to do, when it comes to it; None if nobody wants it any more.
     """
 
     rank: int
-    make: Callable[[], Task]
+    make: Callable[[], Task | None]
 
 
 # What ends a cell comes first: what is committed is not lost.
@@ -99,8 +99,11 @@ class InputWork:
     ) -> None:
         self.subject, self.blank, self.bounds, self.interim = subject, blank, bounds, interim
         self.left: dict[Cell, None] = dict.fromkeys(cells)
+        self._of: dict[MemberIn, list[Cell]] = {}
+        for cell in self.left:
+            self._of.setdefault((cell.member, cell.arithmetic), []).append(cell)
         self._known: dict[Cell, Mapping[str, Any]] = {}
-        self._failed: dict[Cell, Failure] = {}
+        self._failed: dict[Cell, Failure] = {}  # that are not written yet
         self._surveys: set[int] = set()  # blocks that wait for one
         self._is_surveyed = False
         self._studies: dict[MemberIn, set[int]] = {}
@@ -114,9 +117,11 @@ class InputWork:
     def take(self, task: Task, result: Any) -> tuple[list[Piece], list[Ended]]:
         """Take in the result of a piece, or a Failure of all of it; return pieces that may follow, and finished cells.
 
-        Of a cell that is finished, nothing is kept any more.
+        Of a cell that is finished, nothing is kept any more, and what others have still found out of it is no matter.
         """
         pieces: list[Piece] = []
+        if not self.left or (isinstance(task, Run | Judge | Finish | Measure) and task.cell not in self.left):
+            return [], []
         match task:
             case Look():
                 pieces = self._looked(task, result)
@@ -135,16 +140,14 @@ class InputWork:
                 return [], [self._end(task.cell, result)]
             case Run() | Judge() | Finish() | Measure():
                 self._failed.setdefault(task.cell, result)
-        ended = [self._end(cell, failure) for cell, failure in self._failed.items() if self._may_end(cell)]
-        return pieces, ended
+        if not self._is_surveyed:  # what a record says of the input is known only then
+            return pieces, []
+        failed, self._failed = self._failed, {}
+        return pieces, [self._end(cell, failure) for cell, failure in failed.items()]
 
     @property
     def _blocks(self) -> range:
         return range(len(self.bounds))
-
-    def _may_end(self, cell: Cell) -> bool:
-        """Say whether a cell that failed may be written: what a record says of the input is known after the survey."""
-        return cell in self.left and self._is_surveyed
 
     def _end(self, cell: Cell, result: Measured | Failure) -> Ended:
         del self.left[cell]
@@ -169,7 +172,7 @@ class InputWork:
                 self._failed[cell] = looked.failure
         if len(self._known) < len(self.left):
             return []
-        if all(failure.status == Status.CRASHED for failure in self._failed.values()) and not self._wanted:
+        if not self._wanted and all(failure.status == Status.CRASHED for failure in self._failed.values()):
             self._is_surveyed = True  # what cannot even be looked at is left alone
             return []
         self._surveys = {place for place in self._blocks if not self._kept_survey(place)}
@@ -179,7 +182,11 @@ class InputWork:
     @property
     def _wanted(self) -> list[Cell]:
         """The cells that are still to be measured."""
-        return [cell for cell in self.left if cell not in self._failed]
+        return self._still(self.left)
+
+    def _still(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Return those of some cells that are still to be measured."""
+        return [cell for cell in cells if cell in self.left and cell not in self._failed]
 
     @cached_property
     def _arithmetics(self) -> tuple[str, ...]:
@@ -229,12 +236,16 @@ class InputWork:
         pieces = []
         for own in asked.values():
             for place in self._blocks:
-                missing = tuple(one for one in own if place in self._studies[one])
+                missing = [one for one in own if place in self._studies[one]]
                 if missing:
-                    pieces.append(Piece(_STUDYING, partial(Study, self.subject, place, missing)))
+                    pieces.append(Piece(_STUDYING, partial(self._study, place, missing)))
         return pieces + self._ready(self._wanted)
 
     # What no form changes
+
+    def _study(self, place: int, asked: Iterable[MemberIn]) -> Task | None:
+        wanted = tuple(one for one in asked if self._still(self._of[one]))
+        return Study(self.subject, place, wanted) if wanted else None
 
     def _kept_study(self, member: Member, arithmetic: str, place: int) -> bool:
         return all(self.interim.fetch(what, place, member, arithmetic) is not None for what in (_OWN, _BACKGROUND))
@@ -243,7 +254,7 @@ class InputWork:
         pieces = []
         results = [result] * len(task.asked) if isinstance(result, Failure) else result
         for (member, name), found in zip(task.asked, results, strict=True):
-            own = [cell for cell in self._wanted if (cell.member, cell.arithmetic) == (member, name)]
+            own = self._still(self._of[member, name])
             if isinstance(found, Failure):
                 self._fail(own, found)
                 continue
@@ -258,9 +269,12 @@ class InputWork:
         there = [cell for cell in cells if not self._studies[cell.member, cell.arithmetic]]
         if len(self.bounds) == 1:
             return [Piece(_FINISHING, partial(self._measure, cell)) for cell in there]
-        return [Piece(_RUNNING, partial(Run, self.subject, cell)) for cell in there]
+        return [Piece(_RUNNING, partial(self._run, cell)) for cell in there]
 
     # What came out
+
+    def _run(self, cell: Cell) -> Task | None:
+        return Run(self.subject, cell) if self._still([cell]) else None
 
     def _measure(self, cell: Cell) -> Task:
         return Measure(
@@ -273,7 +287,9 @@ class InputWork:
             background=self._content(_BACKGROUND, 0, cell),
         )
 
-    def _judge(self, cell: Cell, place: int) -> Task:
+    def _judge(self, cell: Cell, place: int) -> Task | None:
+        if not self._still([cell]):
+            return None
         first, last = self.bounds[place]
         value = self._runs[cell].value[..., first:last, :]
         exact = self._content(_SOFTMAX, place), self._content(_OWN, place, cell)

@@ -190,7 +190,7 @@ class _Ready:
 
     def __init__(self, works: list[InputWork]) -> None:
         self.works = works
-        self._heap: list[tuple[int, int, int, Callable[[], Task]]] = []
+        self._heap: list[tuple[int, int, int, Callable[[], Task | None]]] = []
         self._numbers = count()
         for place, work in enumerate(works):
             self._push(place, work.start())
@@ -202,10 +202,11 @@ class _Ready:
     def __bool__(self) -> bool:
         return bool(self._heap)
 
-    def pop(self) -> tuple[int, Task]:
-        """Return what to do next, and the number of its input."""
+    def pop(self) -> tuple[int, Task] | None:
+        """Return what to do next, and the number of its input; None if nobody wants that any more."""
         _, place, _, make = heappop(self._heap)
-        return place, make()
+        task = make()
+        return None if task is None else (place, task)
 
     def take(self, place: int, task: Task, result: Any) -> list[tuple[int, Ended]]:
         """Take in a result, and return the cells which that finishes."""
@@ -234,7 +235,10 @@ def _shared(ready: _Ready, executor: Executors, suspects: list[tuple[int, Task]]
         pending: dict[Future[Any], tuple[int, Task]] = {}
         while pending or (ready and not suspects):
             while ready and not suspects and len(pending) < QUEUE:
-                place, task = ready.pop()
+                popped = ready.pop()
+                if popped is None:
+                    continue
+                place, task = popped
                 try:
                     future = submitted(pool, done, task)
                 except BrokenExecutor:  # a worker died between two pieces
