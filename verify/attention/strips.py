@@ -23,14 +23,13 @@ from verify.problem.selection import of_rows
 class Computed:
     """Computed rows of an output.
 
-    value: [..., H, r, d_v] in the arithmetic's format.  hazards: of everything that was computed.  seconds: that it
-    took.  computed: how many rows of each head were computed: those asked for, or all of them.
+    value: [..., H, r, d_v] in the arithmetic's format.  hazards: of everything that was computed.  seconds: that
+    computing all rows took; None if some were not computed.
     """
 
     value: NDArray[Any]
     hazards: Hazards
-    seconds: float
-    computed: int
+    seconds: float | None
 
 
 def run_rows(
@@ -47,7 +46,7 @@ def run_rows(
         output = variant.run(problem, arithmetic, **limits)
         seconds = perf_counter() - started
         value = output.value if everything else output.value[..., np.asarray(rows), :]
-        return Computed(value, output.hazards, seconds, problem.queries)
+        return Computed(value, output.hazards, seconds)
     refusal = variant.refusal(problem)  # of the problem as it is
     if refusal is not None:
         raise refusal
@@ -60,7 +59,8 @@ def run_rows(
         values.append(output.value)
         hazards = added(hazards, output.hazards)
     saturated = operands(problem, arithmetic).saturated  # every strip counts those of the keys
-    return Computed(np.concatenate(values, axis=-2), replace(hazards, saturated_inputs=saturated), seconds, len(rows))
+    hazards = replace(hazards, saturated_inputs=saturated)
+    return Computed(np.concatenate(values, axis=-2), hazards, seconds if everything else None)
 
 
 def added(one: Hazards, other: Hazards) -> Hazards:

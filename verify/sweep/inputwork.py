@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any, Protocol
 
 from verify.attention.contract import Mechanism, Member
+from verify.attention.strips import Computed
 from verify.files.packing import unpacked
 from verify.measure.cell import Cell, Outcome
 from verify.measure.logits import LogitTally
@@ -23,7 +24,6 @@ from verify.sweep.tasks import (
     Measured,
     MemberIn,
     Packed,
-    Ran,
     Run,
     Studied,
     Study,
@@ -52,7 +52,7 @@ class Interim(Protocol):
 
 @dataclass(frozen=True)
 class Ended:
-    """A cell that is finished, its record, and the seconds that computing its output took; None where nothing did."""
+    """A cell that is finished, its record, and the seconds that computing all its rows took, if they were."""
 
     cell: Cell
     record: Record
@@ -107,7 +107,7 @@ class InputWork:
         self._surveys: set[int] = set()  # blocks that wait for one
         self._is_surveyed = False
         self._studies: dict[MemberIn, set[int]] = {}
-        self._runs: dict[Cell, Ran] = {}
+        self._runs: dict[Cell, Computed] = {}
         self._outcomes: dict[Cell, dict[int, Outcome]] = {}
 
     def start(self) -> list[Piece]:
@@ -129,7 +129,7 @@ class InputWork:
                 pieces = self._surveyed(task, result)
             case Study():
                 pieces = self._studied(task, result)
-            case Run() if isinstance(result, Ran):
+            case Run() if isinstance(result, Computed):
                 self._runs[task.cell], self._outcomes[task.cell] = result, {}
                 pieces = [Piece(_JUDGING, partial(self._judge, task.cell, place)) for place in self._blocks]
             case Judge() if isinstance(result, Outcome):

@@ -21,7 +21,8 @@ TOLD = {
         "",
     ): "a view: every finished cell, with a column for every number of it. NULL is what a cell does not have, "
     "or what SQLite cannot hold: see special",
-    ("cells", "seconds"): "how long computing the output took, once; no part of the record",
+    ("cells", "seconds"): "how long computing the output took, once; no part of the record; NULL where only a "
+    "sample's rows were computed",
     ("cells", "session"): "which session measured the cell",
     ("cells", "started"): "when that session started, in ISO 8601",
     ("cells", "key"): "SHA-256 of input, mechanism, form, options, arithmetic and the code that runs: when that "

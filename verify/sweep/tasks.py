@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from verify.attention.contract import Member
 from verify.attention.hazards import Hazards
+from verify.attention.strips import Computed
 from verify.errors import AttnproofError, CertificationError, InvalidRequestError, MechanismError, ViolatedBoundError
 from verify.families.costs import counts_of
 from verify.files.packing import packed, unpacked
@@ -174,15 +175,6 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Ran:
-    """What a run gave: its rows, what went wrong on the way, and how long it took."""
-
-    value: NDArray[Any]
-    hazards: Hazards
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
 class Judge:
     """Hold the rows of a cell on a block against exact values.  value: [..., H, r, d_v]."""
 
@@ -205,7 +197,7 @@ class Finish:
     backgrounds: tuple[Packed, ...]
     outcomes: tuple[Outcome, ...]
     hazards: Hazards
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,10 +215,10 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The numbers of a cell, and how long computing its rows took, in seconds."""
+    """The numbers of a cell, and how long computing all its rows took, in seconds; None if some were not computed."""
 
     found: Measurement
-    seconds: float
+    seconds: float | None
 
 
 Task = Look | Survey | Study | Run | Judge | Finish | Measure
@@ -313,15 +305,14 @@ def study(task: Study) -> list[Studied | Failure]:
     return [_tried(partial(find, *one), task.subject.limits) for one in task.asked]
 
 
-def run(task: Run) -> Ran | Failure:
+def run(task: Run) -> Computed | Failure:
     """Return what a cell computes."""
     problem, cell = task.subject.problem(), task.cell
 
-    def find() -> Ran:
+    def find() -> Computed:
         with explained(cell.member.mechanism):
             rows, arithmetic = task.subject.rows(), named_arithmetic(cell.arithmetic)
-            found = computed(cell.variant, problem, rows, arithmetic, task.subject.limits.memory)
-        return Ran(found.value, found.hazards, found.seconds)
+            return computed(cell.variant, problem, rows, arithmetic, task.subject.limits.memory)
 
     return _tried(find, task.subject.limits)
 
