@@ -52,13 +52,14 @@ def _by_thread(seconds: float) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
-    except _Overtime:
+        try:
+            yield
+        finally:
+            with lock:
+                over.set()
+            timer.cancel()
+    except _Overtime:  # which may come on the way out, too
         raise _overtime(seconds) from None
-    finally:
-        with lock:
-            over.set()
-        timer.cancel()
 
 
 def _overtime(seconds: float) -> OvertimeError:

@@ -68,10 +68,12 @@ class Limits:
     seconds: float | None = None
 
     @property
-    def of_process(self) -> int:
-        """Bytes that a process may have more than when it starts."""
+    def of_process(self) -> int | None:
+        """Bytes that a process may have more than when it starts; None where nobody knows what the machine has."""
         if self.memory is not None:
             return self.memory + ROOM
+        if not hasattr(os, "sysconf"):
+            return None
         pages, size = (os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE"))
         return pages * size // 2
 
@@ -239,7 +241,7 @@ def done(task: Task) -> Any:
 @cache
 def _limit_process(limits: Limits) -> None:
     """Limit the memory of a process that works for another one, once; where it is the only one, it has its own."""
-    if multiprocessing.parent_process() is not None:
+    if multiprocessing.parent_process() is not None and limits.of_process is not None:
         limit_memory(limits.of_process)
 
 
@@ -381,7 +383,7 @@ def _tried(find: Callable[[], Found], limits: Limits) -> Found | Failure:
     except AttnproofError as error:
         return Failure(Status.REFUSED, str(error))
     except MemoryError:
-        allowed = f"{limits.of_process / 2**30:.3g} GiB"
+        allowed = "there is" if limits.of_process is None else f"{limits.of_process / 2**30:.3g} GiB"
         return Failure(Status.REFUSED, f"work that takes more memory than {allowed}; allow it more (--memory)")
     except Exception as error:
         return Failure(Status.CRASHED, f"{type(error).__name__}: {error}")
