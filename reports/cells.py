@@ -15,8 +15,8 @@ from verify.attention.hazards import Hazards
 from verify.families.costs import FeatureCost
 from verify.files.documents import decoded
 from verify.measure.summary import HeadSummary
+from verify.sweep.batches import Batch, Heads
 from verify.sweep.columns import CELL, REST
-from verify.sweep.portions import Heads, Portion
 from verify.sweep.record import cause_of, options_text, variant_of
 from verify.sweep.store import RunFile
 
@@ -68,34 +68,34 @@ class Cells:
         """Take in all cells of a run file; ValueError for what no sweep writes."""
         mechanisms = {key: described(document, key[1]) for key, document in run.descriptors().items()}
         started = {session.number: session.started for session in run.sessions()}
-        portions, heads = run.numbers(LOADED)
+        batches, heads = run.numbers(LOADED)
         self.counts |= dict.fromkeys(run.counts())
         first = len(self.described)
-        for portion in portions:
-            self._add(portion, mechanisms, {"run": run.path.name, "label": None, "file": self._files}, started)
-        self._add_heads(heads, np.concatenate([portion.ids for portion in portions]) if portions else None, first)
+        for batch in batches:
+            self._add(batch, mechanisms, {"run": run.path.name, "label": None, "file": self._files}, started)
+        self._add_heads(heads, np.concatenate([batch.ids for batch in batches]) if batches else None, first)
         self._files += 1
 
     def _add(
         self,
-        portion: Portion,
+        batch: Batch,
         mechanisms: Mapping[tuple[int, str], Described],
         same: Mapping[str, Any],
         started: Mapping[int, str],
     ) -> None:
-        others = portion.others
+        others = batch.others
         own = [
             mechanisms.get((session, name)) if session in started else None
-            for session, name in zip(portion.sessions, others["mechanism"], strict=True)
+            for session, name in zip(batch.sessions, others["mechanism"], strict=True)
         ]
-        for session, name, found in zip(portion.sessions, others["mechanism"], own, strict=True):
+        for session, name, found in zip(batch.sessions, others["mechanism"], own, strict=True):
             if found is None:
                 raise ValueError(f"mechanism {name!r}, which session {session} does not describe")
         of_cells: list[Described] = [found for found in own if found is not None]
         made = dict(others)
         made |= {name: [value] * len(of_cells) for name, value in same.items()}
-        made |= {"session": [*portion.sessions], "started": [started[session] for session in portion.sessions]}
-        made["id"] = portion.ids.tolist()
+        made |= {"session": [*batch.sessions], "started": [started[session] for session in batch.sessions]}
+        made["id"] = batch.ids.tolist()
         for name in ("axis", "proposed", "formula_error"):
             made[name] = [getattr(found, name) for found in of_cells]
         made |= self._of_forms(others, of_cells) | self._of_members(others, of_cells)
@@ -109,7 +109,7 @@ class Cells:
             else:
                 column += made[name]
         for name, parts in self.reals.items():
-            parts.append(portion.reals[name])
+            parts.append(batch.reals[name])
         self.described += of_cells
 
     def _of_forms(self, others: Mapping[str, list[Any]], own: Sequence[Described]) -> dict[str, list[Any]]:

@@ -15,12 +15,12 @@ from reports.columns import csv_head, csv_rows
 from verify.arguments import Value, value_text
 from verify.errors import InvalidRequestError
 from verify.files.documents import decoded, plain
+from verify.sweep.batches import Batch
 from verify.sweep.columns import CELL
-from verify.sweep.portions import Portion
 from verify.sweep.record import options_text
 from verify.sweep.store import RunFile
 
-# Portions that become one group of rows of a Parquet file
+# Batches that become one group of rows of a Parquet file
 GROUP = 40
 
 _KINDS = {column.name: column.kind for column in CELL if not column.json}
@@ -32,7 +32,7 @@ Flat = dict[str, Sequence[Any]]
 
 
 class Records:
-    """The records of run files, in portions: file by file, by sessions and keys.
+    """The records of run files, in batches: file by file, by sessions and keys.
 
     Raises InvalidRequestError if a file cannot be read or is damaged, when it is made or when they are read.
     """
@@ -68,29 +68,29 @@ class Records:
         kind = int if name == "session" else _KINDS.get(name, str)
         return kind if kind in (int, bool) else str
 
-    def portions(self) -> Iterator[Flat]:
+    def batches(self) -> Iterator[Flat]:
         """Yield all records."""
         for path in self.paths:
             with RunFile(path) as run:
                 started = {session.number: session.started for session in run.sessions()}
-                for portion in run.portions(run.ids()):
-                    yield self._flat(portion, path.name, started)
+                for batch in run.batches(run.ids()):
+                    yield self._flat(batch, path.name, started)
 
-    def _flat(self, portion: Portion, name: str, started: Mapping[int, str]) -> Flat:
-        known: dict[str, Sequence[Any]] = dict(portion.others)
-        for column, values in portion.reals.items():
+    def _flat(self, batch: Batch, name: str, started: Mapping[int, str]) -> Flat:
+        known: dict[str, Sequence[Any]] = dict(batch.others)
+        for column, values in batch.reals.items():
             found = values.tolist()
             known[column] = [
-                None if value != value and column not in portion.special.get(place, {}) else value
+                None if value != value and column not in batch.special.get(place, {}) else value
                 for place, value in enumerate(found)
             ]
-        labels = [decoded(text) for text in portion.others["labels"]]
+        labels = [decoded(text) for text in batch.others["labels"]]
         for column, label in self._label_columns.items():
             kind = self.kind(column)
             known[column] = [_label(own.get(label), kind) for own in labels]
-        known["options"] = [options_text(decoded(text)) for text in portion.others["options"]]
-        known |= {"run": [name] * len(portion.keys), "key": portion.keys, "session": portion.sessions}
-        known["started"] = [started.get(session) for session in portion.sessions]
+        known["options"] = [options_text(decoded(text)) for text in batch.others["options"]]
+        known |= {"run": [name] * len(batch.keys), "key": batch.keys, "session": batch.sessions}
+        known["started"] = [started.get(session) for session in batch.sessions]
         return {column: known[column] for column in self.names}
 
 
@@ -119,7 +119,7 @@ def write_records(paths: Sequence[Path], kind: str, file: BinaryIO) -> int:
 def _csv(records: Records, file: BinaryIO) -> int:
     count = 0
     file.write(csv_head(records.names).encode())
-    for part in records.portions():
+    for part in records.batches():
         columns = {name: pd.Series(values, dtype=object) for name, values in part.items()}
         file.write(csv_rows(pd.DataFrame(columns)).encode())
         count += len(columns["key"])
@@ -128,7 +128,7 @@ def _csv(records: Records, file: BinaryIO) -> int:
 
 def _json(records: Records, file: BinaryIO) -> int:
     count = 0
-    for part in records.portions():
+    for part in records.batches():
         for values in zip(*part.values(), strict=True):
             row = json.dumps(plain(dict(zip(records.names, values, strict=True))), allow_nan=False)
             file.write(f"{',' if count else '['}\n{row}".encode())
@@ -149,7 +149,7 @@ def _parquet(records: Records, file: BinaryIO) -> int:
     count = 0
     with ParquetWriter(file, schema) as writer:
         waiting: list[Any] = []
-        for part in records.portions():
+        for part in records.batches():
             rows = len(part["key"])
             special: list[dict[str, int]] = [{} for _ in range(rows)]
             columns = [_arrow(name, values, records.kind(name), special) for name, values in part.items()]

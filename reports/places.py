@@ -63,9 +63,9 @@ def _nested(run: RunFile, ids: Sequence[int]) -> Values:
 
 def _wide(run: RunFile, ids: Sequence[int]) -> Values:
     found: Values = {cell: {} for cell in ids}
-    for portion in run.portions(ids):
+    for batch in run.batches(ids):
         for name in WIDE:
-            values = portion.reals[name].tolist() if name in portion.reals else portion.others[name]
-            for cell, value in zip(portion.ids.tolist(), values, strict=True):
+            values = batch.reals[name].tolist() if name in batch.reals else batch.others[name]
+            for cell, value in zip(batch.ids.tolist(), values, strict=True):
                 found[cell][name] = value
     return found

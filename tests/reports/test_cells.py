@@ -1,4 +1,4 @@
-"""Cells read in portions and tables made in parts: whoever reads them, the same comes out."""
+"""Cells read in batches and tables made in parts: whoever reads them, the same comes out."""
 
 from __future__ import annotations
 
@@ -76,15 +76,15 @@ def about(record: Record) -> tuple[str, ...]:
     return record.digest, record.member, record.variant, record.arithmetic
 
 
-def test_portions_put_together_are_the_cells_read_at_once(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_put_together_are_the_cells_read_at_once(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load_runs(runs)
     completed = whole.places.completed(whole.frame)
-    for name, rows in (("portions.ROWS", 1), ("portions.BATCH", 3), ("store.BATCH", 2)):
+    for name, rows in (("batches.ROWS", 1), ("batches.BATCH", 3), ("store.BATCH", 2)):
         monkeypatch.setattr(f"verify.sweep.{name}", rows)
-    portions = load_runs(runs)
-    pd.testing.assert_frame_equal(portions.frame, whole.frame, check_exact=True)
-    pd.testing.assert_frame_equal(portions.heads, whole.heads, check_exact=True)
-    pd.testing.assert_frame_equal(portions.places.completed(portions.frame), completed, check_exact=True)
+    batches = load_runs(runs)
+    pd.testing.assert_frame_equal(batches.frame, whole.frame, check_exact=True)
+    pd.testing.assert_frame_equal(batches.heads, whole.heads, check_exact=True)
+    pd.testing.assert_frame_equal(batches.places.completed(batches.frame), completed, check_exact=True)
 
 
 @pytest.mark.usefixtures("many")

@@ -49,8 +49,8 @@ def records(runs: list[Path]) -> dict[str, Record]:
     found: dict[str, Record] = {}
     for path in runs:
         with RunFile(path) as run:
-            for portion in run.portions(run.ids()):
-                found |= dict(zip(portion.keys, (record for _, record in run.records_of(portion.keys)), strict=True))
+            for batch in run.batches(run.ids()):
+                found |= dict(zip(batch.keys, (record for _, record in run.records_of(batch.keys)), strict=True))
     return found
 
 

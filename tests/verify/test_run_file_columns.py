@@ -120,8 +120,8 @@ def test_every_real_number_comes_back(value: float, small_run: Path, tmp_path: P
     assert column is None if math.isnan(value) else column == value
     assert (special is None) == (value == value and (value != 0 or math.copysign(1.0, value) > 0))
     with RunFile(tmp_path / "run.sqlite") as run:
-        (portion,), heads = run.numbers()
-    for own in (portion.reals["skill"], heads.columns["largest_logit"]):
+        (batch,), heads = run.numbers()
+    for own in (batch.reals["skill"], heads.columns["largest_logit"]):
         assert repr(own.tolist()) == repr([value])
 
 
@@ -137,9 +137,9 @@ def test_every_integer_comes_back(value: int, small_run: Path, tmp_path: Path) -
     ((column,),) = asked(tmp_path / "run.sqlite", "SELECT flops_per_token FROM cells")
     assert column == (value if -(2**63) <= value < 2**63 else None)
     with RunFile(tmp_path / "run.sqlite") as run:
-        (portion,), _ = run.numbers()
+        (batch,), _ = run.numbers()
         assert run.counts() == [changed.counts]
-    assert portion.others["flops_per_token"] == [value]
+    assert batch.others["flops_per_token"] == [value]
 
 
 @pytest.mark.parametrize("value", TEXTS)
@@ -150,8 +150,8 @@ def test_every_text_comes_back(value: str, small_run: Path, tmp_path: Path) -> N
     (found,) = written(tmp_path / "run.sqlite", changed)
     assert found.to_json() == changed.to_json()
     with RunFile(tmp_path / "run.sqlite") as run:
-        (portion,), _ = run.numbers()
-    assert portion.others["input"] == [value]
+        (batch,), _ = run.numbers()
+    assert batch.others["input"] == [value]
 
 
 def parts(path: Path) -> list[int]:

@@ -17,8 +17,8 @@ from verify.arguments import Value
 from verify.errors import InvalidRequestError
 from verify.families.costs import FeatureCost
 from verify.files.documents import decoded, plain, restored
+from verify.sweep.batches import Batch, Heads, batches, heads
 from verify.sweep.columns import CELL, Column
-from verify.sweep.portions import Heads, Portion, heads, portions
 from verify.sweep.portrait import Portrait
 from verify.sweep.record import Record, Status, variant_of
 from verify.sweep.rows import BATCH, CELLS, checked_rest, feature_costs, insert, records_at, rests_at
@@ -315,7 +315,7 @@ class RunFile:
     def _formula_errors(self) -> dict[tuple[int, str], str | None]:
         return {key: document["formula_error"] for key, document in self.descriptors().items()}
 
-    def numbers(self, columns: Sequence[Column] = CELL) -> tuple[list[Portion], Heads]:
+    def numbers(self, columns: Sequence[Column] = CELL) -> tuple[list[Batch], Heads]:
         """Return all cells, column by column, as they were written one after the other, and all heads.
 
         columns: those to read; what a cell is about is always among them, and of what only measured cells have one
@@ -323,7 +323,7 @@ class RunFile:
         """
         described = self._formula_errors()
         with self._explained(), self._undamaged():
-            found = list(portions(self._connection, described, columns))
+            found = list(batches(self._connection, described, columns))
             own = heads(self._connection)  # after the cells: those of newer ones do no harm
             own.require_of(found)
         return found, own
@@ -333,11 +333,11 @@ class RunFile:
         with self._explained(), self._undamaged():
             return feature_costs(self._connection)
 
-    def portions(self, ids: Sequence[int]) -> Iterator[Portion]:
+    def batches(self, ids: Sequence[int]) -> Iterator[Batch]:
         """Yield every column of the cells that have some ids, in their order."""
         described = self._formula_errors()
         with self._explained(), self._undamaged():
-            yield from portions(self._connection, described, CELL, ids)
+            yield from batches(self._connection, described, CELL, ids)
 
     def rests(self, ids: Sequence[int]) -> Iterator[dict[str, str | None]]:
         """Yield what is no single number, as compact JSON by column, of cells with some ids, in their order.

@@ -25,12 +25,12 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Portion:
+class Batch:
     """Some cells.
 
     ids, keys, sessions: of each.  reals: columns of real numbers, by name, NaN where there is nothing; seconds is one.
     others: all other columns, None where there is nothing; labels and options are JSON.  special: by place in the
-    portion and column, values that the file's columns do not hold; they stand in reals and others.
+    batch and column, values that the file's columns do not hold; they stand in reals and others.
     """
 
     ids: Integers
@@ -52,10 +52,10 @@ class Heads:
     names: Sequence[tuple[int, ...]]
     columns: Mapping[str, NDArray[Any]]
 
-    def require_of(self, cells: Sequence[Portion]) -> None:
+    def require_of(self, cells: Sequence[Batch]) -> None:
         """Raise ValueError unless cells have heads, and no more than they say, if they were measured."""
-        ids = np.concatenate([np.empty(0, dtype=np.int64), *(portion.ids for portion in cells)])
-        status, counts = ([one for portion in cells for one in portion.others[name]] for name in ("status", "heads"))
+        ids = np.concatenate([np.empty(0, dtype=np.int64), *(batch.ids for batch in cells)])
+        status, counts = ([one for batch in cells for one in batch.others[name]] for name in ("status", "heads"))
         own = self.cells[np.isin(self.cells, ids)]  # others are of newer cells
         there = np.bincount(np.searchsorted(ids, own), minlength=len(ids))
         if ((there > 0) != np.array([one == Status.OK for one in status], dtype=bool)).any():
@@ -64,12 +64,12 @@ class Heads:
             raise ValueError("not its heads")
 
 
-def portions(
+def batches(
     connection: sqlite3.Connection,
     formula_errors: Mapping[tuple[int, str], str | None],
     columns: Sequence[Column],
     ids: Sequence[int] | None = None,
-) -> Iterator[Portion]:
+) -> Iterator[Batch]:
     """Yield some columns of all cells, as they were written one after the other, or of those with some ids.
 
     Raises ValueError for numbers that no record has.
@@ -80,19 +80,19 @@ def portions(
     if ids is None:
         rows = connection.execute(f"{query} ORDER BY id")
         while found := rows.fetchmany(ROWS):
-            yield _portion(found, formula_errors, columns)
+            yield _batch(found, formula_errors, columns)
     for first in range(0, len(ids or ()), BATCH):
         among = (ids or ())[first : first + BATCH]
         found = connection.execute(f"{query} WHERE id IN ({', '.join('?' * len(among))})", among).fetchall()
         places = {cell: place for place, cell in enumerate(among)}
         found.sort(key=lambda row: places[row[0]])
         if found:
-            yield _portion(found, formula_errors, columns)
+            yield _batch(found, formula_errors, columns)
 
 
-def _portion(
+def _batch(
     rows: Sequence[Sequence[Any]], formula_errors: Mapping[tuple[int, str], str | None], columns: Sequence[Column]
-) -> Portion:
+) -> Batch:
     ids, keys, sessions, seconds, texts, *found = zip(*rows, strict=True)
     values = {column.name: own for column, own in zip(columns, found, strict=True)}
     special = _special({column.name: column for column in columns}, values, texts)
@@ -107,9 +107,9 @@ def _portion(
             if column.kind is bool:
                 others[column.name] = [None if value is None else bool(value) for value in others[column.name]]
     _put(special, reals | others)
-    portion = Portion(np.array(ids, dtype=np.int64), keys, sessions, reals, others, special)
-    _require_sense(portion, formula_errors)
-    return portion
+    batch = Batch(np.array(ids, dtype=np.int64), keys, sessions, reals, others, special)
+    _require_sense(batch, formula_errors)
+    return batch
 
 
 def heads(connection: sqlite3.Connection) -> Heads:
@@ -203,15 +203,15 @@ def _seconds(values: Sequence[Any]) -> Reals:
     return found
 
 
-def _require_sense(portion: Portion, formula_errors: Mapping[tuple[int, str], str | None]) -> None:
+def _require_sense(batch: Batch, formula_errors: Mapping[tuple[int, str], str | None]) -> None:
     """Raise ValueError for what `Record.from_document` does not take, once for all cells that have the same numbers."""
-    every = np.full(len(portion.ids), True)
-    there = {name: ~np.isnan(values) for name, values in portion.reals.items()}
-    for column in (CELLS[name] for name in portion.others):
+    every = np.full(len(batch.ids), True)
+    there = {name: ~np.isnan(values) for name, values in batch.reals.items()}
+    for column in (CELLS[name] for name in batch.others):
         if not column.optional or column.name in MEASURED or len(column.path) > 1:
-            values = portion.others[column.name]
+            values = batch.others[column.name]
             there[column.name] = np.array([value is not None for value in values]) if None in values else every
-    for place, found in portion.special.items():
+    for place, found in batch.special.items():
         for name in there.keys() & found.keys():
             there[name] = there[name].copy()
             there[name][place] = True
@@ -227,16 +227,16 @@ def _require_sense(portion: Portion, formula_errors: Mapping[tuple[int, str], st
         if path and any((there[column.name] & ~needed[0]).any() for column in own):
             raise ValueError(f"a part of {'.'.join(path)}")
         for column in own:
-            if path[:1] == ("errors",) and _least(portion, column) < 0:
+            if path[:1] == ("errors",) and _least(batch, column) < 0:
                 raise ValueError("an error below zero")
     for name in ("labels", "options"):
-        for text in {*portion.others[name]}:
+        for text in {*batch.others[name]}:
             restored(CELLS[name].kind, decoded(text))
     alone = {(name,): there[name] for name in MEASURED if (name,) not in groups}
     masks = {path: mask for path, mask in groups.items() if path} | alone
     bits = sum(mask.astype(np.int64) << place for place, mask in enumerate(masks.values()))
-    about = (portion.others[name] for name in ("status", "mechanism", "member"))
-    for status, mechanism, member, session, has in {*zip(*about, portion.sessions, np.atleast_1d(bits), strict=True)}:
+    about = (batch.others[name] for name in ("status", "mechanism", "member"))
+    for status, mechanism, member, session, has in {*zip(*about, batch.sessions, np.atleast_1d(bits), strict=True)}:
         paths = [path for place, path in enumerate(masks) if has >> place & 1]
         shape = Shape(
             Status(status),
@@ -252,7 +252,7 @@ def _require_sense(portion: Portion, formula_errors: Mapping[tuple[int, str], st
             shape.require_described(formula_errors[session, mechanism])
 
 
-def _least(portion: Portion, column: Column) -> float:
-    if column.name in portion.reals:
-        return float(np.fmin.reduce(portion.reals[column.name], initial=0.0))
-    return min((value for value in portion.others[column.name] if value is not None), default=0)
+def _least(batch: Batch, column: Column) -> float:
+    if column.name in batch.reals:
+        return float(np.fmin.reduce(batch.reals[column.name], initial=0.0))
+    return min((value for value in batch.others[column.name] if value is not None), default=0)
